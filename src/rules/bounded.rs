@@ -1,65 +1,32 @@
-//! Rule 11: a worker has at most a window of pushes on a link that their ps has not acknowledged,
-//! and no honest task is ever taken for one that does not read.
+//! Rule 11: a worker has at most a window of unacknowledged pushes on a link, and no honest task is
+//! disconnected because it reads slowly.
 
-use std::collections::BTreeMap;
-use unisono_core::ids::Cut;
-
-use unisono_core::LinkId;
 use unisono_core::host::limits::QueueFull;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
-use super::Violation;
-use crate::invariant::{At, Invariant};
-use crate::life_id::LifeId;
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Counts the pushes of each link, and what its ps has acknowledged of them.
-#[derive(Debug, Default)]
-pub(super) struct Bounded(BTreeMap<(LifeId, LinkId), Pushes>);
+/// Checks every push that is sent, and the reason of every link that closes.
+#[derive(Debug)]
+pub(crate) struct Bounded;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Pushes {
-    sent: u64,
-    acknowledged: u64,
-}
-
-impl Invariant for Bounded {
-    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        match input {
-            Input::Network(NetworkEvent::Closed { link, why }) => {
-                self.0.remove(&(at.life, *link));
-                if QueueFull::is_reason(why) {
-                    return Err(Violation::new(11, "queue-full", why.clone()).of(at.life.task));
-                }
-            }
-            Input::Network(NetworkEvent::Received { link, message }) => {
-                let acknowledged = match message {
-                    Message::Version { acknowledged, .. } => *acknowledged,
-                    Message::Acknowledged { pushes } => *pushes,
-                    _ => return Ok(()),
-                };
-                if let Some(pushes) = self.0.get_mut(&(at.life, *link)) {
-                    pushes.acknowledged = pushes.acknowledged.max(acknowledged);
-                }
-            }
-            _ => {}
+impl Rule for Bounded {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        if let Input::Network(NetworkEvent::Closed { why, .. }) = at.turn.input
+            && QueueFull::is_reason(why)
+        {
+            return Err(Violation::new(11, "queue-full", why.clone()).of(at.turn.life.task));
         }
-        Ok(())
-    }
-
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
-            let Effect::Send { link, message: Message::Push { cut: Cut { step, .. }, .. } } =
-                effect
-            else {
-                continue;
-            };
-            let pushes = self.0.entry((at.life, *link)).or_default();
-            pushes.sent += 1;
-            let n_open = pushes.sent - pushes.acknowledged.min(pushes.sent);
-            if n_open > PUSH_WINDOW as u64 {
-                let what = format!("{n_open} of its pushes on one link are not acknowledged");
-                let violation = Violation::new(11, "window-exceeded", what);
-                return Err(violation.at(*step).of(at.life.task));
+        let Some(life) = at.seen() else { return Ok(()) };
+        for effect in at.turn.effects {
+            if let Effect::Send { link, message: Message::Push { cut, .. } } = effect
+                && let Some(n_open) = life.sessions.get(link).map(|session| session.n_open_pushes())
+                && n_open > PUSH_WINDOW as u64
+            {
+                let what = format!("{n_open} pushes on one link are not acknowledged");
+                return Err(at.violation(11, "window-exceeded", cut.step, what));
             }
         }
         Ok(())
@@ -68,48 +35,45 @@ impl Invariant for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use unisono_core::LinkId;
+    use unisono_core::host::limits::QueueLimit;
+
     use super::*;
     use crate::tests::fixture::{
         Fixture, PS_LINK, WORKER_LINK, cut, ps, push, send, version, worker,
     };
 
-    /// Worker 0 pushes `n` slots to ps 0 at once.
-    fn pushes(fixture: &Fixture, rule: &mut Bounded, n: u32) -> Result<(), Violation> {
-        let effects: Vec<_> = (0..n).map(|slot| send(WORKER_LINK, push(cut(1), slot, 0))).collect();
-        rule.after(&fixture.at(worker(0)), &Input::Wake, &effects)
-    }
-
-    fn is_told(fixture: &Fixture, rule: &mut Bounded, message: Message) {
-        let event = NetworkEvent::Received { link: LinkId(WORKER_LINK), message };
-        rule.before(&fixture.at(worker(0)), &Input::Network(event)).unwrap();
-    }
-
     #[test]
     fn fifth_unacknowledged_push_is_a_violation() {
-        let (fixture, mut rule) = (Fixture::new(8, 1), Bounded::default());
-        assert!(pushes(&fixture, &mut rule, 4).is_ok());
-        is_told(&fixture, &mut rule, Message::Acknowledged { pushes: 1 });
-        assert!(pushes(&fixture, &mut rule, 1).is_ok());
+        let mut run = Fixture::new(8, 1);
+        let is_told = |run: &mut Fixture, message| {
+            run.is_told(&mut Bounded, worker(0), WORKER_LINK, message, vec![]).unwrap();
+        };
+        let pushes = |run: &mut Fixture, n: u32| {
+            let effects = (0..n).map(|slot| send(WORKER_LINK, push(cut(1), slot, 0))).collect();
+            run.does(&mut Bounded, worker(0), effects)
+        };
+        pushes(&mut run, 4).unwrap();
+        is_told(&mut run, Message::Acknowledged { pushes: 1 });
+        pushes(&mut run, 1).unwrap();
         let mut newer = version(cut(2), 0.5, &[]);
         if let Message::Version { acknowledged, .. } = &mut newer {
             *acknowledged = 2;
         }
-        is_told(&fixture, &mut rule, newer);
-        assert!(pushes(&fixture, &mut rule, 1).is_ok());
-        assert!(pushes(&fixture, &mut rule, 1).is_err());
+        is_told(&mut run, newer);
+        pushes(&mut run, 1).unwrap();
+        assert_eq!(pushes(&mut run, 1).unwrap_err().name, "window-exceeded");
     }
 
     #[test]
     fn disconnecting_an_honest_task_for_not_reading_is_a_violation() {
-        let (fixture, mut rule) = (Fixture::new(2, 2), Bounded::default());
-        let closed = |why: &str| {
-            let (link, why) = (LinkId(PS_LINK), why.to_owned());
-            Input::Network(NetworkEvent::Closed { link, why })
+        let mut run = Fixture::new(2, 2);
+        let mut closes = |why: String| {
+            let closed = NetworkEvent::Closed { link: LinkId(PS_LINK), why };
+            run.takes(&mut Bounded, ps(0), Input::Network(closed))
         };
-        let at = fixture.at(ps(0));
-        assert!(rule.before(&at, &closed("reset by the network")).is_ok());
-        let full =
-            unisono_core::host::limits::QueueLimit::default().check(1, usize::MAX).unwrap_err();
-        assert!(rule.before(&at, &closed(&full.to_string())).is_err());
+        closes("reset by the network".to_owned()).unwrap();
+        let full = QueueLimit::default().check(1, usize::MAX).unwrap_err();
+        assert_eq!(closes(full.to_string()).unwrap_err().name, "queue-full");
     }
 }

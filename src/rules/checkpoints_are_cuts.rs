@@ -1,195 +1,155 @@
-//! Rule 7: a checkpoint is the states of all shards at one and the same cut, with the losses of all
-//! updates before it; and what is restored is a checkpoint that was saved, whole, and the newest.
+//! Rule 7: a checkpoint is the states of all shards at one cut, with the losses of all updates before
+//! it. A restored state is the newest checkpoint that was saved, whole.
 //!
-//! Not checked: the losses beside a checkpoint that a replaced chief went on writing (a known limit
-//! of `docs/protocol.md`), and that the newest checkpoint is found once a fault has damaged a disk.
+//! Not checked: the losses beside a checkpoint that a replaced chief continued to write (a known limit
+//! of `docs/protocol.md`), and, once a fault has damaged a disk, that the newest checkpoint is found.
 
-use std::sync::Arc;
+use std::iter;
 
 use unisono_core::protocol::{
-    Effect, Input, Message, Report, Restored, ShardState, Snapshot, StorageEvent,
+    Effect, Input, Job, Message, Report, Restored, ShardState, Snapshot, StorageEvent,
 };
 use unisono_core::{Cut, LinkId, Slot, Step};
 
-use super::lives::Shard;
-use super::{History, Violation};
-use crate::invariant::{At, End, Invariant};
+use crate::history::History;
 use crate::life_id::LifeId;
+use crate::rule::{At, End, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every state that is captured, written, read or restored.
+/// Checks every state that is captured, written, read or restored.
 #[derive(Debug, Default)]
-pub(super) struct CheckpointsAreCuts {
-    /// What the chief's storage gave it last.
-    given: Option<(LifeId, Arc<Snapshot>)>,
-    /// The newest checkpoint that was durable before this input.
-    durable: Option<Step>,
-    /// Up to here the recorded losses are known to be of this history.
+pub(crate) struct CheckpointsAreCuts {
+    /// The recorded losses before this cut are known to belong to its history. A long run would
+    /// otherwise compare all of them at every checkpoint.
     verified: Option<Cut>,
-    /// The chief that has asked for the newest checkpoint, and has not taken up any state since.
+    /// The chief that has requested the newest checkpoint, and has not adopted a state since.
     reading: Option<LifeId>,
 }
 
-impl Invariant for CheckpointsAreCuts {
-    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        if let Input::Stored(StorageEvent::Restored(Ok(restored))) = input {
-            self.given = Some((at.life, Arc::clone(&restored.snapshot)));
-            check_read(at, restored, self.durable)?;
+impl Rule for CheckpointsAreCuts {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        if let Input::Stored(StorageEvent::Restored(Ok(restored))) = at.turn.input {
+            check_read(at, restored)?;
         }
-        if matches!(input, Input::Stored(_)) {
-            self.durable = at.history.files.newest_durable();
-        }
-        Ok(())
-    }
-
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
+        for effect in at.turn.effects {
             match effect {
-                Effect::Persist(_) if self.reading == Some(at.life) => {
+                Effect::Persist(_) if self.reading == Some(at.turn.life) => {
                     let what = "a checkpoint is written while an older one is being restored";
                     return Err(Violation::new(7, "written-while-restoring", what));
                 }
                 Effect::Persist(snapshot) => self.check_persist(at, snapshot)?,
-                Effect::Restore => self.reading = Some(at.life),
+                Effect::Restore => self.reading = Some(at.turn.life),
                 Effect::Report(Report::Adopted { .. }) => self.reading = None,
                 Effect::Record(update) => {
-                    // What is written again has to be looked at again.
+                    // Rows that are written again must be compared again.
                     self.verified =
                         self.verified.filter(|verified| verified.step <= update.cut.step);
                 }
-                Effect::Send { link, message } => match Shard::carried(message) {
-                    Some((cut, state)) if matches!(message, Message::Captured { .. }) => {
-                        check_captured(at, cut, state)?;
-                    }
-                    Some((cut, state)) => self.check_restore(at, *link, cut, state)?,
-                    None => {}
-                },
-                Effect::Compute(unisono_core::protocol::Job::Update { cut, state, .. }) => {
-                    check_updated(at, *cut, state)?;
+                Effect::Send { message: Message::Captured { cut, state }, .. } => {
+                    check_shard(at.history, (*cut, at.turn.life.task.index), state)
+                        .map_err(|violation| violation.of(at.turn.life.task))?;
                 }
+                Effect::Send { link, message: Message::Restore { cut, state } } => {
+                    check_restore(at, *link, *cut, state)?;
+                }
+                Effect::Compute(Job::Update { cut, state, .. }) => check_updated(at, *cut, state)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, end: &End<'_>) -> Result<(), Violation> {
-        let durable = end.history.files.newest_durable();
-        if end.history.files.may_be_damaged() {
-            return Ok(());
-        }
+    fn end(&mut self, end: &End<'_>, history: &History) -> Result<(), Violation> {
+        let durable = history.files.newest_durable();
+        let lost = |what| Err(Violation::new(7, "checkpoint-lost", what));
         match end.checkpoint {
+            _ if history.files.may_be_damaged() => Ok(()),
+            Some(snapshot) if Some(snapshot.cut.step) < durable => {
+                let step = snapshot.cut.step;
+                lost(format!("the newest on the disk is of step {step}; {durable:?} was durable"))
+            }
+            Some(snapshot) => check_saved(history, snapshot),
             None if durable.is_some() => {
-                let what = format!("none is on the disk, and that of step {durable:?} was durable");
-                Err(Violation::new(7, "checkpoint-lost", what))
+                lost(format!("none is on the disk, and that of step {durable:?} was durable"))
             }
             None => Ok(()),
-            Some(snapshot) if durable.is_some_and(|durable| snapshot.cut.step < durable) => {
-                let what =
-                    format!("the newest on the disk is older than {durable:?}, once durable");
-                Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step))
-            }
-            Some(snapshot) => check_saved(end.history, snapshot),
         }
     }
 }
 
 impl CheckpointsAreCuts {
-    /// What a shard is given is its part of what the storage gave.
-    fn check_restore(
-        &self,
-        at: &At<'_>,
-        link: LinkId,
-        cut: Cut,
-        state: &ShardState,
-    ) -> Result<(), Violation> {
-        let broken =
-            |what| Err(Violation::new(7, "restored-otherwise", what).at(cut.step).of(at.life.task));
-        let Some((_, given)) = self.given.as_ref().filter(|(to, _)| *to == at.life) else {
-            return broken(format!("it restores {cut}, and its storage gave it nothing"));
-        };
-        if given.cut.step != cut.step {
-            return broken(format!(
-                "it restores {cut}, and its storage gave step {}",
-                given.cut.step
-            ));
-        }
-        let Some(ps) = at.seen().and_then(|life| life.peer(link)) else { return Ok(()) };
-        match given.shards.get(ps.index as usize) {
-            Some(shard) if shard == state => Ok(()),
-            _ => broken(format!("what it restores {ps} to is not what its storage gave")),
-        }
-    }
-
     fn check_persist(&mut self, at: &At<'_>, snapshot: &Snapshot) -> Result<(), Violation> {
-        let broken =
-            |name, what| Err(Violation::new(7, name, what).at(snapshot.cut.step).of(at.life.task));
-        if snapshot.shards.len() != at.config.n_ps as usize {
-            let what =
-                format!("a checkpoint of {} shards, of {}", snapshot.shards.len(), at.config.n_ps);
+        let (cut, n_ps) = (snapshot.cut, at.turn.config.n_ps);
+        let broken = |name, what| Err(at.violation(7, name, cut.step, what));
+        if snapshot.shards.len() != n_ps as usize {
+            let what = format!("a checkpoint of {} shards, of {n_ps}", snapshot.shards.len());
             return broken("not-a-cut", what);
         }
-        let cut = snapshot.cut;
-        check_whole(at.history, cut, snapshot).map_err(|violation| violation.of(at.life.task))?;
+        check_whole(at.history, cut, snapshot)
+            .map_err(|violation| violation.of(at.turn.life.task))?;
         let missing = at.history.files.first_missing();
-        if missing < snapshot.cut.step {
+        if missing < cut.step {
             let what = format!("its losses are not recorded from step {missing} on");
             return broken("losses-behind-checkpoint", what);
         }
-        match unlike(at.history, cut, self.verified) {
-            Some((step, slots)) => {
-                let what =
-                    format!("the losses of step {step} are of slots {slots:?}, not those used");
-                broken("losses-of-another-history", what)
-            }
-            None => {
-                self.verified = Some(cut);
-                Ok(())
-            }
+        if let Some((step, slots)) = unlike(at.history, cut, self.verified) {
+            let what = format!("the losses of step {step} are of slots {slots:?}, not those used");
+            return broken("losses-of-another-history", what);
         }
+        self.verified = Some(cut);
+        Ok(())
     }
 }
 
-/// What a storage gives was once given to it, or is what the run began with.
-fn check_read(
-    at: &At<'_>,
-    Restored { snapshot, from }: &Restored,
-    durable: Option<Step>,
-) -> Result<(), Violation> {
-    let files = &at.history.files;
-    let is_older = durable.is_some_and(|durable| from.is_none() || snapshot.cut.step < durable);
-    if is_older && !files.may_be_damaged() {
+/// Checks that a chief restores the state that its storage has read.
+fn check_restore(at: &At<'_>, link: LinkId, cut: Cut, state: &ShardState) -> Result<(), Violation> {
+    let broken = |what| Err(at.violation(7, "restored-otherwise", cut.step, what));
+    let Some(given) = at.history.files.given(at.turn.life) else {
+        return broken(format!("{cut} is restored, and the storage has read nothing"));
+    };
+    if given.cut.step != cut.step {
+        return broken(format!("{cut} is restored, and step {} was read", given.cut.step));
+    }
+    let Some(ps) = at.seen().and_then(|life| life.peer(link)) else { return Ok(()) };
+    if given.shards.get(ps.index as usize) == Some(state) {
+        return Ok(());
+    }
+    broken(format!("{ps} is restored to another state than the one that was read"))
+}
+
+/// Checks that the storage reads what was written, and the newest.
+fn check_read(at: &At<'_>, Restored { snapshot, from }: &Restored) -> Result<(), Violation> {
+    let (files, durable) = (&at.history.files, at.before.durable);
+    let read = from.is_some().then_some(snapshot.cut.step);
+    if read < durable && !files.may_be_damaged() {
         let what = format!("{from:?} is read, and {durable:?} was durable");
         return Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step));
     }
     check_saved(at.history, snapshot)
 }
 
-/// What a file holds was given to the storage, or is what the run began with.
+/// Checks that the content of a file was given to the storage, or is what the run began with.
 fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> {
+    let step = snapshot.cut.step;
     let begins = history
         .files
         .base()
-        .is_some_and(|base| base.cut.step == snapshot.cut.step && base.shards == snapshot.shards);
+        .is_some_and(|base| base.cut.step == step && base.shards == snapshot.shards);
     if begins || history.cut_of(snapshot).is_some() {
         return Ok(());
     }
-    match history.files.persisted(snapshot.cut.step).next_back() {
+    match history.files.persisted(step).next_back() {
         Some(cut) => check_whole(history, cut, snapshot),
         None => {
-            let what = format!(
-                "a checkpoint of step {} is found, and none was written",
-                snapshot.cut.step
-            );
-            Err(Violation::new(7, "checkpoint-of-nothing", what).at(snapshot.cut.step))
+            let what = format!("a checkpoint of step {step} is found, and none was written");
+            Err(Violation::new(7, "checkpoint-of-nothing", what).at(step))
         }
     }
 }
 
 fn check_whole(history: &History, cut: Cut, snapshot: &Snapshot) -> Result<(), Violation> {
-    for (ps, shard) in (0..).zip(&snapshot.shards) {
-        check_shard(history, (cut, ps), shard)?;
-    }
-    Ok(())
+    (0..).zip(&snapshot.shards).try_for_each(|(ps, shard)| check_shard(history, (cut, ps), shard))
 }
 
 fn check_shard(
@@ -197,62 +157,58 @@ fn check_shard(
     (cut, ps): (Cut, u32),
     shard: &ShardState,
 ) -> Result<(), Violation> {
+    let violation = |what| Violation::new(7, "not-a-cut", what).at(cut.step);
+    history.check_parameters(cut, ps, &shard.parameters, violation)?;
     match history.state(cut, ps) {
-        Some(made) if made.is(shard) => Ok(()),
-        Some(made) => {
-            let what = format!("the state of ps {ps} is not that of {cut}");
-            let violation = Violation::new(7, "not-a-cut", what).at(cut.step);
-            Err(violation.with_first(&made.parameters, &shard.parameters))
+        Some(made) if !made.is(shard) => {
+            Err(violation(format!("the rest of the state of ps {ps} is not that of {cut}")))
         }
-        None => {
-            let what = format!("the state of ps {ps} is of {cut}, to which it never came");
-            Err(Violation::new(7, "not-a-cut", what).at(cut.step))
-        }
+        _ => Ok(()),
     }
 }
 
-fn check_captured(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
-    check_shard(at.history, (cut, at.life.task.index), state)
-        .map_err(|violation| violation.of(at.life.task))
-}
-
-/// What the optimizer keeps beside the parameters is carried on, too; the parameters themselves are
-/// rule 1's.
+/// Checks that an update continues with the whole state of the optimizer. Rule 1 checks the
+/// parameters.
 fn check_updated(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
-    let Some(made) = at.history.state(cut, at.life.task.index) else { return Ok(()) };
-    if made.parameters.is(&state.parameters) && !made.is(state) {
-        let what = "an update of a state whose parameters are right, and the rest is not";
-        return Err(Violation::new(7, "state-not-whole", what).at(cut.step).of(at.life.task));
+    match at.history.state(cut, at.turn.life.task.index) {
+        Some(made) if made.parameters.is(&state.parameters) && !made.is(state) => {
+            let what = "an update of a state whose parameters are right, and the rest is not";
+            Err(at.violation(7, "state-not-whole", cut.step, what))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// The first of the recorded updates that did not lead to `cut`.
-fn unlike(history: &History, mut cut: Cut, verified: Option<Cut>) -> Option<(Step, Vec<Slot>)> {
+/// Returns the first recorded update that did not lead to `cut`, with its slots.
+fn unlike(history: &History, cut: Cut, verified: Option<Cut>) -> Option<(Step, Vec<Slot>)> {
     // From the newest generation back to the first: each began where another one was saved.
+    let origin = |cut: &Cut| history.generations.get(&cut.generation);
+    let cuts = iter::successors(Some(cut), |cut| origin(cut)?.parent);
     let mut above = cut.step;
-    loop {
-        let origin = history.generations.get(&cut.generation)?;
+    for cut in cuts {
+        let origin = origin(&cut)?;
         let known = verified.filter(|known| known.generation == cut.generation);
         let from = known.map_or(origin.step, |known| known.step.clamp(origin.step, above));
         for (step, record) in history.files.losses().range(from..above) {
             let of = Cut { step: *step, ..cut };
             let used = history.version(of).and_then(|version| version.update.as_ref());
-            let recorded = record.losses.iter().map(|(slot, _)| slot);
-            if used.is_none_or(|used| !used.iter().eq(recorded)) {
-                return Some((*step, record.losses.iter().map(|(slot, _)| *slot).collect()));
+            let recorded: Vec<_> = record.losses.iter().map(|(slot, _)| *slot).collect();
+            if used != Some(&recorded) {
+                return Some((*step, recorded));
             }
         }
         if known.is_some() {
             return None;
         }
         above = origin.step;
-        cut = origin.parent?;
     }
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::tests::fixture::{
         Fixture, LAST, PS_LINK, WORKER_LINK, cut, later, ps, record, restored_event, send,
@@ -337,24 +293,24 @@ mod tests {
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();
         let read = |values| Input::Stored(restored_event(snapshot(cut(1), values), true));
         run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
-        assert_eq!(run.history.files.last_read(), Some(cut(1)));
+        assert_eq!(run.seen.history.files.last_read(), Some(cut(1)));
         for of in [ps(0), ps(1)] {
             run.restored(of, later(1), 2.0).unwrap();
         }
         let again = Effect::Persist(Arc::new(snapshot(later(1), [2.0, 2.0])));
         run.does(&mut rule, worker(0), vec![again]).unwrap();
         run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
-        assert_eq!(run.history.files.last_read(), Some(later(1)));
+        assert_eq!(run.seen.history.files.last_read(), Some(later(1)));
         // No file holds one shard of each.
         assert_eq!(name(run.takes(&mut rule, worker(0), read([2.0, 1.0]))), Some("not-a-cut"));
-        assert_eq!(run.history.files.last_read(), None);
+        assert_eq!(run.seen.history.files.last_read(), None);
     }
 
     #[test]
     fn update_that_drops_a_part_of_the_state_is_a_violation() {
         let mut run = ready();
         let mut job = crate::tests::fixture::update(cut(1), 2.0, vec![]);
-        if let Effect::Compute(unisono_core::protocol::Job::Update { state, .. }) = &mut job {
+        if let Effect::Compute(Job::Update { state, .. }) = &mut job {
             state.auxiliary = vec![vec![0.0].into()];
         }
         let result = run.does(&mut CheckpointsAreCuts::default(), ps(0), vec![job]);
@@ -372,7 +328,7 @@ mod tests {
         assert_eq!(name(run.ends(&mut rule, &[], None)), Some("checkpoint-lost"));
         let bad = snapshot(cut(1), [2.0, 1.0]);
         assert_eq!(name(run.ends(&mut rule, &[], Some(&bad))), Some("not-a-cut"));
-        run.history.files.damaged();
+        run.seen.history.files.damaged();
         assert_eq!(name(run.ends(&mut rule, &[], None)), None);
         assert!(LAST > Step(1));
     }

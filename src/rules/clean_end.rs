@@ -1,155 +1,151 @@
-//! Rule 10: exactly `training_steps` updates; a durable final checkpoint; only then is anybody told
-//! that all is done. At the end the files hold every step, once.
+//! Rule 10: a run makes exactly `training_steps` updates and a durable final checkpoint. Only then is
+//! a task told of the end. At the end the files hold every step, once.
 
-use unisono_core::ids::Cut;
-use unisono_core::protocol::{Effect, Input, Job, Message, Outcome};
+use std::fmt;
+
+use unisono_core::protocol::{Effect, Job, Message, Outcome};
 use unisono_core::{Slot, Step, TaskId};
 
-use super::Violation;
-use crate::invariant::{At, End, Invariant};
+use crate::history::History;
+use crate::rule::{At, End, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at whatever is past the last step, says that all is done, or leaves.
-#[derive(Debug, Default)]
-pub(super) struct CleanEnd;
+/// Checks jobs and records beyond the last step, messages of the end, and every task that leaves.
+#[derive(Debug)]
+pub(crate) struct CleanEnd;
 
-impl Invariant for CleanEnd {
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        let last = at.config.training_steps;
-        let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.life.task));
-        for effect in effects {
+impl Rule for CleanEnd {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        let last = at.turn.config.training_steps;
+        let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.turn.life.task));
+        for effect in at.turn.effects {
             match effect {
-                Effect::Compute(
-                    Job::Update { cut: Cut { step, .. }, .. }
-                    | Job::Gradient { cut: Cut { step, .. }, .. },
-                ) if *step >= last => {
-                    return broken("one-step-too-many", format!("a job of step {step} of {last}"));
+                Effect::Compute(Job::Update { cut, .. } | Job::Gradient { cut, .. })
+                    if cut.step >= last =>
+                {
+                    return broken(
+                        "one-step-too-many",
+                        format!("a job of step {} of {last}", cut.step),
+                    );
                 }
                 Effect::Record(update) if update.cut.step >= last => {
                     let what = format!("step {} of {last} is recorded", update.cut.step);
                     return broken("one-step-too-many", what);
                 }
-                Effect::Send {
-                    message: Message::Version { cut: Cut { step, .. }, .. }, ..
-                } if *step > last => {
-                    return broken("one-step-too-many", format!("version {step} of {last}"));
+                Effect::Send { message: Message::Version { cut, .. }, .. } if cut.step > last => {
+                    return broken("one-step-too-many", format!("version {} of {last}", cut.step));
                 }
                 Effect::Send { message: Message::Finished { .. } | Message::Goodbye, .. }
                 | Effect::Halt(Outcome::Finished)
                     if !is_durable(at) =>
                 {
-                    let what = "it says that all is done, and no final checkpoint is durable";
+                    let what = "a task is told of the end before a final checkpoint is durable";
                     return broken("finished-before-durable", what.to_owned());
                 }
-                Effect::Halt(Outcome::Stopped { saved }) => check_stop(at, *saved)?,
+                Effect::Halt(Outcome::Stopped { saved }) => {
+                    if at.seen().is_some_and(|life| !life.asked_to_stop) {
+                        return broken("stopped-unasked", "nobody asked it to stop".to_owned());
+                    }
+                    let is_unsaved = |step: &Step| !at.history.files.is_durable(*step);
+                    if let Some(step) = saved.filter(is_unsaved) {
+                        let what =
+                            format!("the checkpoint of step {step} counts as saved, and is not");
+                        return broken("stopped-unsaved", what);
+                    }
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn end(&mut self, end: &End<'_>) -> Result<(), Violation> {
-        // Tasks that came late may not have been told; the chief's word is that the files are whole.
-        if end.outcomes.get(&TaskId::CHIEF) != Some(&Outcome::Finished) {
+    fn end(&mut self, end: &End<'_>, history: &History) -> Result<(), Violation> {
+        // A late task may not have been told of the end; the chief knows that the files are whole.
+        let is_finished = end.outcomes.get(&TaskId::CHIEF) == Some(&Outcome::Finished);
+        if !is_finished || history.files.may_be_damaged() {
             return Ok(());
         }
         check_checkpoint(end)?;
-        check_losses(end)
+        check_losses(end, history)
     }
 }
 
 fn is_durable(at: &At<'_>) -> bool {
-    at.history.files.newest_durable().is_some_and(|step| at.config.is_last(step))
-}
-
-fn check_stop(at: &At<'_>, saved: Option<Step>) -> Result<(), Violation> {
-    let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.life.task));
-    if at.seen().is_some_and(|life| !life.asked_to_stop) {
-        return broken("stopped-unasked", "it stops, and nobody asked it to".to_owned());
-    }
-    match saved {
-        Some(step) if !at.history.files.is_durable(step) => {
-            broken("stopped-unsaved", format!("it says that it saved step {step}, and did not"))
-        }
-        _ => Ok(()),
-    }
+    at.history.files.newest_durable().is_some_and(|step| at.turn.config.is_last(step))
 }
 
 fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
-    let last = end.config.training_steps;
-    match end.checkpoint {
-        Some(snapshot) if end.config.is_last(snapshot.cut.step) => Ok(()),
-        _ if end.history.files.may_be_damaged() => Ok(()),
+    let what = match end.checkpoint {
+        Some(snapshot) if end.config.is_last(snapshot.cut.step) => return Ok(()),
         Some(snapshot) => {
-            let what = format!("the newest checkpoint is of step {} of {last}", snapshot.cut.step);
-            Err(Violation::new(10, "no-final-checkpoint", what))
+            let last = end.config.training_steps;
+            format!("the newest checkpoint is of step {} of {last}", snapshot.cut.step)
         }
-        None => Err(Violation::new(10, "no-final-checkpoint", "there is no checkpoint")),
-    }
+        None => "there is no checkpoint".to_owned(),
+    };
+    Err(Violation::new(10, "no-final-checkpoint", what))
 }
 
-/// The losses file has the slots of every update since the run began, once.
-fn check_losses(end: &End<'_>) -> Result<(), Violation> {
-    if end.history.files.may_be_damaged() {
-        return Ok(());
-    }
-    let first = end.history.files.base().map_or(Step(0), |base| base.cut.step);
-    let updates = end.history.files.losses().values();
-    let wanted = updates.flat_map(|update| {
+/// Checks that the losses file has the slots of every update since the run began, once.
+fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
+    let files = &history.files;
+    let first = files.base().map_or(Step(0), |base| base.cut.step);
+    let wanted = files.losses().values().flat_map(|update| {
         update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, loss.to_bits()))
     });
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
     let rows = rows.filter(|(step, ..)| *step >= first);
-    let last_recorded = end.history.files.losses().last_key_value();
-    if let Some((want, got)) = first_difference(wanted, rows) {
-        // A row that was recorded and is no more is another failure than one that was altered.
-        let is_missing = match (want, got) {
+    if let Some(row) = first_difference(wanted, rows) {
+        // A recorded row that is missing is another failure than a row that was altered.
+        let is_missing = match (row.want, row.got) {
             (Some((want, at, _)), Some((got, of, _))) => (want, at) < (got, of),
             (want, _) => want.is_some(),
         };
         let name = if is_missing { "losses-lost" } else { "losses-differ" };
-        let step = want.or(got).map(|(step, ..)| step);
-        return Err(Violation { step, ..Violation::new(10, name, Row { want, got }.to_string()) });
+        let step = row.want.or(row.got).map(|(step, ..)| step);
+        return Err(Violation { step, ..Violation::new(10, name, row.to_string()) });
     }
-    let next = last_recorded.map_or(first, |(step, _)| step.next());
-    let missing = end.history.files.first_missing();
+    let next = files.losses().last_key_value().map_or(first, |(step, _)| step.next());
+    let missing = files.first_missing();
     if missing < next || !end.config.is_last(next) {
         let what = format!("the losses of step {} were never recorded", missing.min(next));
         return Err(Violation::new(10, "losses-missing", what));
     }
     let wanted = end.config.sync.replicas_to_aggregate as usize;
-    match end.history.files.losses().values().find(|update| update.losses.len() != wanted) {
+    match files.losses().values().find(|update| update.losses.len() != wanted) {
         Some(update) => {
-            let what = format!("it has {} losses, and R is {wanted}", update.losses.len());
+            let what = format!("{} losses, and R is {wanted}", update.losses.len());
             Err(Violation::new(10, "losses-missing", what).at(update.cut.step))
         }
         None => Ok(()),
     }
 }
 
-type Losses = (Step, Slot, u32);
-
-fn first_difference(
-    mut wanted: impl Iterator<Item = Losses>,
-    mut rows: impl Iterator<Item = Losses>,
-) -> Option<(Option<Losses>, Option<Losses>)> {
-    loop {
-        match (wanted.next(), rows.next()) {
-            (None, None) => return None,
-            (want, got) if want == got => {}
-            differing => return Some(differing),
-        }
-    }
-}
+type Loss = (Step, Slot, u32);
 
 /// A row as it was recorded, and as it is in the file.
 struct Row {
-    want: Option<Losses>,
-    got: Option<Losses>,
+    want: Option<Loss>,
+    got: Option<Loss>,
 }
 
-impl std::fmt::Display for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let row = |row: Option<Losses>| match row {
+fn first_difference(
+    mut wanted: impl Iterator<Item = Loss>,
+    mut rows: impl Iterator<Item = Loss>,
+) -> Option<Row> {
+    loop {
+        let (want, got) = (wanted.next(), rows.next());
+        if want != got {
+            return Some(Row { want, got });
+        }
+        want?;
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |row: Option<Loss>| match row {
             Some((step, slot, bits)) => {
                 format!("step {step}, slot {slot}, loss {:e}", f32::from_bits(bits))
             }
@@ -161,6 +157,8 @@ impl std::fmt::Display for Row {
 
 #[cfg(test)]
 mod tests {
+    use unisono_core::protocol::Input;
+
     use super::*;
     use crate::tests::fixture::{
         Fixture, LAST, cut, finished, gradients, ps, record, restored_event, send, snapshot,

@@ -1,119 +1,83 @@
 //! Rule 1: an update uses exactly R gradients, of R distinct slots, each computed from the version
-//! that it updates, and the same slots on every shard.
+//! that it updates. All shards use the same slots.
 
-use unisono_core::protocol::{Effect, Input, Job, ShardState};
+use unisono_core::protocol::{Effect, Job, ShardState};
 use unisono_core::{Cut, Floats, Slot};
 
-use super::Violation;
-use crate::invariant::{At, Invariant};
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every update that is begun.
-#[derive(Debug, Default)]
-pub(super) struct ExactlyR;
+/// Checks every update that is begun.
+#[derive(Debug)]
+pub(crate) struct ExactlyR;
 
-impl Invariant for ExactlyR {
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
-            if let Effect::Compute(Job::Update {
-                cut: Cut { generation, step },
-                state,
-                gradients,
-            }) = effect
-            {
-                let cut = Cut { generation: *generation, step: *step };
-                check_update(at, cut, state, gradients)
-                    .map_err(|violation| violation.at(*step).of(at.life.task))?;
+impl Rule for ExactlyR {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        at.turn.effects.iter().try_for_each(|effect| match effect {
+            Effect::Compute(Job::Update { cut, state, gradients }) => {
+                check_slots(at, *cut, gradients)?;
+                check_state(at, *cut, state)?;
+                gradients.iter().try_for_each(|(slot, part)| check_gradient(at, *cut, *slot, part))
             }
-        }
-        Ok(())
+            _ => Ok(()),
+        })
     }
 }
 
-fn check_update(
-    at: &At<'_>,
-    cut: Cut,
-    state: &ShardState,
-    gradients: &[(Slot, Floats)],
-) -> Result<(), Violation> {
-    let wanted = at.config.sync.replicas_to_aggregate as usize;
-    if gradients.len() != wanted {
-        let what = format!("an update of {} gradients, and R is {wanted}", gradients.len());
-        return Err(Violation::new(1, "not-exactly-r", what));
-    }
-    // Whatever order they are in: that is rule 3.
-    if !gradients.is_sorted_by(|(a, _), (b, _)| a < b) {
-        let mut slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
-        slots.sort_unstable();
-        if slots.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Violation::new(1, "slot-twice", format!("an update of slots {slots:?}")));
-        }
-    }
-    check_slots(at, cut, gradients)?;
-    check_state(at, cut, state)?;
-    gradients.iter().try_for_each(|(slot, gradient)| check_gradient(at, cut, *slot, gradient))
-}
-
-/// All shards use the same slots.
 fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<(), Violation> {
-    let first = at.history.version(cut).and_then(|version| version.update.as_ref());
-    let Some(first) = first else { return Ok(()) };
-    // An order of its own is against rule 3; here only the set counts.
-    let is_used = |slot: &Slot| first.contains(slot);
-    if gradients.iter().map(|(slot, _)| slot).eq(first)
-        || gradients.iter().all(|(slot, _)| is_used(slot))
-    {
+    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+    let broken = |name, what| Err(at.violation(1, name, cut.step, what));
+    match wrong_slots(at.turn.config.sync, &slots) {
+        Some(WrongSlots::NotR) => {
+            let wanted = at.turn.config.sync.replicas_to_aggregate;
+            let what = format!("an update of {} gradients, and R is {wanted}", slots.len());
+            return broken("not-exactly-r", what);
+        }
+        Some(WrongSlots::Twice) => {
+            return broken("slot-twice", format!("an update of slots {slots:?}"));
+        }
+        // Rules 2 and 3.
+        Some(WrongSlots::OfNoStep | WrongSlots::NotAscending) | None => {}
+    }
+    match at.history.version(cut).and_then(|version| version.update.as_ref()) {
+        // Only the set counts here: the order is rule 3's.
+        Some(first) if *first != slots && slots.iter().any(|slot| !first.contains(slot)) => broken(
+            "shards-disagree",
+            format!("the update uses {slots:?}, and that of another shard {first:?}"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an update is made from the version of its shard, once.
+fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
+    if let Some(shard) = at.seen().map(|life| &life.shard) {
+        if shard.cut != Some(cut) {
+            let what = format!("an update of {cut}, and the shard is at {:?}", shard.cut);
+            return Err(at.violation(1, "update-of-another-version", cut.step, what));
+        }
+        if shard.n_begun > 1 {
+            let what = format!("{cut} is updated again");
+            return Err(at.violation(1, "update-twice", cut.step, what));
+        }
+    }
+    at.history.check_parameters(cut, at.turn.life.task.index, &state.parameters, |what| {
+        at.violation(1, "update-of-another-version", cut.step, what)
+    })
+}
+
+/// Checks that a gradient was pushed to this shard, and is the one that was computed at its cut.
+fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, part: &Floats) -> Result<(), Violation> {
+    at.history.check_gradient((cut, slot), at.turn.life.task.index, (None, part), |what| {
+        at.violation(1, "gradient-of-another-version", cut.step, what)
+    })?;
+    if at.seen().is_none_or(|life| life.shard.held.contains_key(&slot)) {
         return Ok(());
     }
-    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
-    let what = format!("it uses {slots:?}, and another shard {first:?}");
-    Err(Violation::new(1, "shards-disagree", what))
-}
-
-/// It updates the version that the shard is at, once.
-fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
-    let seen = at.seen().map(|life| (life.shard.cut, life.shard.n_begun));
-    if seen.is_some_and(|(stands, _)| stands != Some(cut)) {
-        let what = format!("it updates {cut}, and stands at {:?}", seen.and_then(|seen| seen.0));
-        return Err(Violation::new(1, "update-of-another-version", what));
-    }
-    if seen.is_some_and(|(_, n_begun)| n_begun > 1) {
-        return Err(Violation::new(1, "update-twice", format!("it updates {cut} again")));
-    }
-    match at.history.state(cut, at.life.task.index) {
-        Some(made) if made.parameters.is(&state.parameters) => Ok(()),
-        Some(made) => {
-            let what = format!("what it updates is not {cut}");
-            let violation = Violation::new(1, "update-of-another-version", what);
-            Err(violation.with_first(&made.parameters, &state.parameters))
-        }
-        None => {
-            let what = format!("it updates {cut}, which its shard never came to");
-            Err(Violation::new(1, "update-of-another-version", what))
-        }
-    }
-}
-
-/// A gradient was pushed to this very shard at this version, and is what was computed there.
-fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, gradient: &Floats) -> Result<(), Violation> {
-    let ps = at.life.task.index;
-    let Some(computed) = at.history.gradient(cut, slot) else {
-        let what = format!("it uses slot {slot}, which nobody computed at {cut}");
-        return Err(Violation::new(1, "gradient-of-another-version", what));
-    };
-    if !computed.is_part(ps, gradient) {
-        let what = format!("what it uses for slot {slot} is not what was computed at {cut}");
-        let violation = Violation::new(1, "gradient-of-another-version", what);
-        return Err(match computed.shards.get(ps as usize) {
-            Some(part) => violation.with_first(part, gradient),
-            None => violation,
-        });
-    }
-    let is_held = at.seen().is_none_or(|life| life.shard.held.contains_key(&slot));
-    if !is_held {
-        let what = format!("it uses slot {slot}, which was not pushed to it at {cut}");
-        return Err(Violation::new(1, "gradient-never-came", what));
-    }
-    Ok(())
+    let what = format!("slot {slot} was never pushed to this shard at {cut}");
+    Err(at.violation(1, "gradient-never-came", cut.step, what))
 }
 
 #[cfg(test)]

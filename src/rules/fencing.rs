@@ -1,145 +1,56 @@
-//! Rule 8: a message of an older generation changes nothing, an older life of a task is refused, and
-//! what a closed link brings is nobody's.
+//! Rule 8: a message of an older generation changes nothing, an older incarnation of a task is
+//! refused, and messages on a closed link are ignored.
 
 use std::collections::BTreeMap;
-use std::mem;
 
-use unisono_core::protocol::{
-    Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, Verdict,
-};
-use unisono_core::{Cut, Generation, LinkId};
+use unisono_core::protocol::{Effect, Input, Job, Message, NetworkEvent, Outcome, Report, Verdict};
+use unisono_core::{Generation, LinkId};
 
-use super::lives::Fate;
-use super::suspicions::Suspicions;
-use super::{Life, Violation};
-use crate::invariant::{At, End, Invariant};
 use crate::life_id::LifeId;
+use crate::lives::{Fate, Old};
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at what becomes of everything that is older than what its node knows.
+/// Checks the effects of every input that is older than what its node knows.
 #[derive(Debug, Default)]
-pub(super) struct Fencing {
-    /// Why the input must change nothing, and where the shard stood before it.
-    old: Option<(Old, Option<Cut>)>,
-    /// A gradient is coming that is not of the shard's generation.
-    is_fenced: bool,
-    /// The generation that each worker computed in last.
+pub(crate) struct Fencing {
+    /// The generation in which each worker computed last.
     generations: BTreeMap<LifeId, Generation>,
-    suspicions: Suspicions,
 }
 
-/// What is older than what its node knows.
-#[derive(Clone, Copy, Debug)]
-enum Old {
-    /// It came on a link that this end has closed, or was told is closed.
-    Link,
-    /// An older life greets.
-    Greeting(LinkId),
-    /// An older life says something.
-    Life,
-    /// It is of an older generation than the shard.
-    Generation,
-    /// It is the result of a job that a new generation has made void.
-    Job,
-}
-
-impl Invariant for Fencing {
-    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        self.suspicions.confirm(at.life)?;
-        let Some(life) = at.seen() else { return Ok(()) };
-        self.old = old(life, input).map(|old| (old, life.shard.cut));
-        self.is_fenced = at.fate(input) == Some(Fate::Fenced);
-        Ok(())
-    }
-
-    fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        if let Some((old, stood)) = self.old.take() {
-            check(at, old, stood, input, effects)?;
-        }
-        if mem::take(&mut self.is_fenced)
-            && let Some(pushed) = at.seen().and_then(|life| life.pushed(input))
-            && !(pushed.is_told(effects, Verdict::Fenced)
-                && pushed.is_counted(effects, Some(Verdict::Fenced)))
+impl Rule for Fencing {
+    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+        if let Some(old) = at.before.old
+            && let Some((name, what)) = broken(at, old)
         {
-            let what = format!("slot {} of {} is not told to be fenced", pushed.slot, pushed.cut);
-            let violation = Violation::new(8, "older-generation-accepted", what);
-            self.suspicions.suspect(at.life, violation.at(pushed.cut.step).of(at.life.task));
+            return Err(Violation::new(8, name, what).of(at.turn.life.task));
         }
-        for effect in effects {
-            if let Effect::Compute(Job::Gradient { cut: Cut { generation, step }, .. }) = effect {
-                let last = self.generations.insert(at.life, *generation);
-                if last.is_some_and(|last| *generation < last) {
-                    let what = "it goes back to an older generation";
-                    let violation = Violation::new(8, "older-generation-computed", what);
-                    return Err(violation.at(*step).of(at.life.task));
+        if at.before.fate == Some(Fate::Fenced)
+            && let Some(pushed) = at.seen().and_then(|life| life.pushed(at.turn.input))
+            && !(pushed.is_told(at.turn.effects, Verdict::Fenced)
+                && pushed.is_counted(at.turn.effects, Some(Verdict::Fenced)))
+        {
+            let what = format!("slot {} of {} is not answered as fenced", pushed.slot, pushed.cut);
+            let step = pushed.cut.step;
+            let violation = at.violation(8, "older-generation-accepted", step, what);
+            suspicions.suspect(at.turn.life, violation);
+        }
+        for effect in at.turn.effects {
+            if let Effect::Compute(Job::Gradient { cut, .. }) = effect {
+                let last = self.generations.insert(at.turn.life, cut.generation);
+                if last.is_some_and(|last| cut.generation < last) {
+                    let what = "the worker goes back to an older generation";
+                    return Err(at.violation(8, "older-generation-computed", cut.step, what));
                 }
             }
         }
         Ok(())
     }
-
-    fn killed(&mut self, life: LifeId) {
-        self.generations.remove(&life);
-        self.suspicions.acquit(life);
-    }
-
-    fn end(&mut self, _end: &End<'_>) -> Result<(), Violation> {
-        self.suspicions.confirm_all()
-    }
 }
 
-fn old(life: &Life, input: &Input) -> Option<Old> {
-    match input {
-        Input::Network(NetworkEvent::Received { link, message }) => {
-            let Some(session) = life.sessions.get(link) else { return Some(Old::Link) };
-            let newest = |peer| life.let_in.get(&peer).copied();
-            match (message, session.incarnation) {
-                (Message::Hello(hello), None) => newest(hello.from)
-                    .is_some_and(|newest| hello.incarnation < newest)
-                    .then_some(Old::Greeting(*link)),
-                (Message::Welcome { incarnation, .. }, None) => newest(session.peer?)
-                    .is_some_and(|newest| *incarnation < newest)
-                    .then_some(Old::Greeting(*link)),
-                (_, None) => None,
-                (_, Some(incarnation)) if Some(incarnation) < newest(session.peer?) => {
-                    Some(Old::Life)
-                }
-                (message, Some(_)) => {
-                    (generation(message)? < life.shard.cut?.generation).then_some(Old::Generation)
-                }
-            }
-        }
-        Input::Computed(Done::Update { cut, .. }) => {
-            let cut = *cut;
-            let is_awaited = life.shard.cut == Some(cut) && life.shard.n_begun > 0;
-            (!is_awaited).then_some(Old::Job)
-        }
-        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, .. }) => {
-            let is_over = life.work.whole().is_some_and(|whole| *generation < whole.generation);
-            is_over.then_some(Old::Job)
-        }
-        _ => None,
-    }
-}
-
-/// The generation that a message to a ps is of. A pull asks for any that is not before its own.
-const fn generation(message: &Message) -> Option<Generation> {
-    match message {
-        Message::Push { cut: Cut { generation, .. }, .. }
-        | Message::Received { cut: Cut { generation, .. }, .. }
-        | Message::Chosen { cut: Cut { generation, .. }, .. }
-        | Message::Restore { cut: Cut { generation, .. }, .. }
-        | Message::Capture { cut: Cut { generation, .. }, .. } => Some(*generation),
-        _ => None,
-    }
-}
-
-fn check(
-    at: &At<'_>,
-    old: Old,
-    stood: Option<Cut>,
-    input: &Input,
-    effects: &[Effect],
-) -> Result<(), Violation> {
+/// Returns how an old input changes something: the name of the violation, and its text.
+fn broken(at: &At<'_>, old: Old) -> Option<(&'static str, String)> {
     let name = match old {
         Old::Link => "closed-link-heard",
         Old::Greeting(_) => "older-life-let-in",
@@ -147,37 +58,25 @@ fn check(
         Old::Generation => "older-generation-accepted",
         Old::Job => "void-result-used",
     };
-    let stands = at.seen().and_then(|life| life.shard.cut);
-    let broken = |what: String| Err(Violation::new(8, name, what).of(at.life.task));
+    let (stood, stands) = (at.before.stood, at.seen().and_then(|life| life.shard.cut));
     if stands != stood {
-        return broken(format!("it stood at {stood:?}, and stands at {stands:?}"));
+        return Some((name, format!("the shard was at {stood:?}, and is at {stands:?}")));
     }
-    // Rule 10: a worker that knows of the end lets in any life of a ps, to tell it or to leave it.
-    if let Old::Greeting(on) = old
-        && effects.iter().any(|effect| tells_the_end(on, effect))
-    {
-        let is_end = |effect: &&Effect| {
-            tells_the_end(on, effect)
-                || matches!(
-                    effect,
-                    Effect::Report(Report::PeerUp { .. }) | Effect::Halt(Outcome::Finished)
-                )
-        };
-        return match effects.iter().find(|effect| !is_end(effect)) {
-            Some(effect) => broken(format!("beside the end it leads to {}", kind(effect))),
-            None => Ok(()),
-        };
-    }
-    match effects.iter().find(|effect| !is_harmless(old, effect)) {
-        Some(effect) => {
-            let what = match input {
-                Input::Network(NetworkEvent::Received { message, .. }) => message.kind(),
-                _ => "a result",
-            };
-            broken(format!("{what} leads to {}", kind(effect)))
-        }
-        None => Ok(()),
-    }
+    // Rule 10: a worker that knows of the end accepts any incarnation of a ps, to say goodbye.
+    let is_told = |effect: &Effect| matches!(old, Old::Greeting(on) if tells_the_end(on, effect));
+    let is_end = at.turn.effects.iter().any(is_told);
+    let is_allowed = |effect: &&Effect| match effect {
+        Effect::Report(Report::PeerUp { .. }) | Effect::Halt(Outcome::Finished) if is_end => true,
+        effect if is_end => is_told(effect),
+        effect => is_harmless(old, effect),
+    };
+    let effect = at.turn.effects.iter().find(|effect| !is_allowed(effect))?;
+    let input = match at.turn.input {
+        Input::Network(NetworkEvent::Received { message, .. }) => message.kind(),
+        _ => "a result",
+    };
+    let beside = if is_end { ", beside the end," } else { "" };
+    Some((name, format!("{input} leads{beside} to {}", kind(effect))))
 }
 
 fn tells_the_end(on: LinkId, effect: &Effect) -> bool {
@@ -187,10 +86,10 @@ fn tells_the_end(on: LinkId, effect: &Effect) -> bool {
     )
 }
 
-/// What may be done about something old.
+/// Returns whether an old input may have an effect.
 fn is_harmless(old: Old, effect: &Effect) -> bool {
     match (old, effect) {
-        // At the end the chief asks for what it lacks whatever happens.
+        // At the end, the chief pulls what it lacks at any input.
         (_, Effect::Send { message: Message::Pull { .. }, .. }) => true,
         (Old::Link | Old::Job, _) => false,
         (_, Effect::Report(report)) => {
@@ -215,17 +114,17 @@ fn kind(effect: &Effect) -> &'static str {
         Effect::Send { message, .. } => message.kind(),
         Effect::Compute(_) => "a job",
         Effect::Connect { .. } => "a call",
-        Effect::Close { .. } => "a link closed",
-        Effect::Restore | Effect::Persist(_) | Effect::Record(_) => "something written or read",
+        Effect::Close { .. } => "a closed link",
+        Effect::Restore | Effect::Persist(_) | Effect::Record(_) => "a read or written file",
         Effect::Report(_) => "a report",
-        Effect::Halt(_) => "its end",
+        Effect::Halt(_) => "the end of the node",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use unisono_core::Incarnation;
     use unisono_core::protocol::{Hello, PROTOCOL_VERSION, Settings};
+    use unisono_core::{Cut, Incarnation};
 
     use super::*;
     use crate::tests::fixture::{

@@ -1,25 +1,24 @@
-//! Rule 3: an update is given its gradients ascending by slot, whatever the order of arrival.
+//! Rule 3: an update sums its gradients in ascending order of slots, whatever the order of arrival.
 
-use unisono_core::Slot;
-use unisono_core::ids::Cut;
-use unisono_core::protocol::{Effect, Input, Job};
+use unisono_core::protocol::{Effect, Job};
 
-use super::Violation;
-use crate::invariant::{At, Invariant};
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every update that is begun.
-#[derive(Debug, Default)]
-pub(super) struct FixedOrder;
+/// Checks every update that is begun.
+#[derive(Debug)]
+pub(crate) struct FixedOrder;
 
-impl Invariant for FixedOrder {
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
-            if let Effect::Compute(Job::Update { cut: Cut { step, .. }, gradients, .. }) = effect
-                && !gradients.is_sorted_by(|(a, _), (b, _)| a <= b)
-            {
-                let slots: Vec<Slot> = gradients.iter().map(|(slot, _)| *slot).collect();
+impl Rule for FixedOrder {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        for effect in at.turn.effects {
+            let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
+            let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+            if wrong_slots(at.turn.config.sync, &slots) == Some(WrongSlots::NotAscending) {
                 let what = format!("an update of slots {slots:?}, in this order");
-                return Err(Violation::new(3, "not-in-order", what).at(*step).of(at.life.task));
+                return Err(at.violation(3, "not-in-order", cut.step, what));
             }
         }
         Ok(())

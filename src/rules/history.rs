@@ -13,11 +13,11 @@ use unisono_core::protocol::{
 };
 use unisono_core::{Cut, Floats, Generation, Slot, Step};
 
-use super::Violation;
-use super::files::Files;
-use super::kept::{Kept, KeptState};
-use crate::lives::life::Lives;
-use crate::stamp::Stamp;
+use crate::files::Files;
+use crate::kept::{Kept, KeptState};
+use crate::life_turn::LifeTurn;
+use crate::lives::Lives;
+use crate::violation::Violation;
 
 /// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
 /// themselves, and whoever remembers what was computed, share most of them.
@@ -27,13 +27,13 @@ const N_KEPT_VERSIONS: usize = 2;
 
 /// What was made so far.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     /// What each life was seen to be told and to do.
-    pub lives: Lives,
+    pub(crate) lives: Lives,
     /// What the chief's files must hold.
-    pub files: Files,
+    pub(crate) files: Files,
     /// Where each generation began.
-    pub generations: BTreeMap<Generation, Origin>,
+    pub(crate) generations: BTreeMap<Generation, Origin>,
     versions: BTreeMap<Cut, Version>,
     /// R >= N: where each version was made first. There is one trajectory, so that every later
     /// generation must make it again as it was.
@@ -45,46 +45,34 @@ pub struct History {
 
 /// Where a generation began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The version that was restored.
-    pub step: Step,
+    pub(crate) step: Step,
     /// The cut of the checkpoint that it was restored from, if it was seen to be read.
-    pub parent: Option<Cut>,
+    pub(crate) parent: Option<Cut>,
 }
 
 /// One version of the cluster's state, and what was computed from it.
 #[derive(Debug, Default)]
-pub struct Version {
+pub(crate) struct Version {
     /// The shards, as far as they came to it.
     states: BTreeMap<u32, KeptState>,
     /// The gradients that were computed from it.
     gradients: BTreeMap<Slot, Gradient>,
     /// The slots of the update that was begun first.
-    pub update: Option<Vec<Slot>>,
+    pub(crate) update: Option<Vec<Slot>>,
 }
 
 /// A gradient that was computed.
 #[derive(Debug)]
-pub struct Gradient {
+pub(crate) struct Gradient {
     /// The loss of its batch.
-    pub loss: f32,
+    pub(crate) loss: f32,
     /// One buffer a shard.
-    pub shards: Vec<Kept>,
+    pub(crate) shards: Vec<Kept>,
 }
 
 impl Gradient {
-    /// Whether this is its loss and its part of shard `ps`, to the bit.
-    #[must_use]
-    pub fn is(&self, ps: u32, loss: f32, part: &Floats) -> bool {
-        self.loss.to_bits() == loss.to_bits() && self.is_part(ps, part)
-    }
-
-    /// Whether this is its part of shard `ps`, to the bit.
-    #[must_use]
-    pub fn is_part(&self, ps: u32, part: &Floats) -> bool {
-        self.shards.get(ps as usize).is_some_and(|kept| kept.is(part))
-    }
-
     fn is_all(&self, loss: f32, shards: &[Floats]) -> bool {
         self.loss.to_bits() == loss.to_bits()
             && self.shards.len() == shards.len()
@@ -93,28 +81,25 @@ impl Gradient {
 }
 
 impl History {
-    /// Takes in what a node is told, before it sees it.
+    /// Adds the input of a turn.
     ///
     /// # Errors
-    /// If something that was made before is made again, with other bits.
-    pub fn note_input(&mut self, stamp: Stamp<'_>, input: &Input) -> Result<(), Violation> {
-        self.lives.note_input(stamp, input);
-        let (life, config) = (stamp.life, stamp.config);
-        match input {
+    /// If a state or a gradient was made before, with other bits.
+    pub(crate) fn note_input(&mut self, turn: &LifeTurn<'_>) -> Result<(), Violation> {
+        self.lives.note_input(turn);
+        let LifeTurn { life, config, .. } = *turn;
+        match turn.input {
             Input::Network(NetworkEvent::Received {
                 message: Message::Restore { cut, state },
                 ..
             }) if life.task.job == unisono_core::Job::Ps => {
-                let cut = *cut;
-                self.note_state(config, cut, life.task.index, state)
+                self.note_state(config, *cut, life.task.index, state)
             }
             Input::Computed(Done::Gradient { cut, slot, loss, gradient }) => {
-                let cut = *cut;
-                self.note_gradient(config, (cut, *slot), *loss, gradient)
+                self.note_gradient(config, (*cut, *slot), *loss, gradient)
             }
             Input::Computed(Done::Update { cut, state }) => {
-                let made = cut.next();
-                self.note_state(config, made, life.task.index, state)
+                self.note_state(config, cut.next(), life.task.index, state)
             }
             Input::Stored(event) => {
                 let cut = match event {
@@ -128,55 +113,39 @@ impl History {
         }
     }
 
-    /// Takes in what a node does about an input: only what will be done, if it dies on the way.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn note_effects(
-        &mut self,
-        stamp: Stamp<'_>,
-        input: &Input,
-        effects: &[Effect],
-    ) -> Result<(), Violation> {
-        self.lives.note_effects(stamp, input, effects);
-        for effect in effects {
+    /// Adds the effects of a turn.
+    pub(crate) fn note_effects(&mut self, turn: &LifeTurn<'_>) {
+        self.lives.note_effects(turn);
+        for effect in turn.effects {
             match effect {
                 Effect::Compute(Job::Update { cut, gradients, .. }) => {
-                    let cut = *cut;
                     let slots = || gradients.iter().map(|(slot, _)| *slot).collect();
-                    self.version_mut(cut).update.get_or_insert_with(slots);
+                    self.version_mut(*cut).update.get_or_insert_with(slots);
                 }
-                Effect::Persist(snapshot) => self.files.note_persist(stamp.life, snapshot),
+                Effect::Persist(snapshot) => self.files.note_persist(turn.life, snapshot),
                 Effect::Record(update) => self.files.note_record(update),
-                Effect::Send {
-                    message: Message::Restore { cut: Cut { generation, step }, .. },
-                    ..
-                } => {
-                    let origin = Origin { step: *step, parent: self.files.last_read() };
-                    self.generations.entry(*generation).or_insert(origin);
+                Effect::Send { message: Message::Restore { cut, .. }, .. } => {
+                    let origin = Origin { step: cut.step, parent: self.files.last_read() };
+                    self.generations.entry(cut.generation).or_insert(origin);
                 }
                 _ => {}
             }
         }
-        Ok(())
     }
 
     /// A version, if any shard came to it or anything was computed from it.
-    #[must_use]
-    pub fn version(&self, cut: Cut) -> Option<&Version> {
+    pub(crate) fn version(&self, cut: Cut) -> Option<&Version> {
         self.versions.get(&cut)
     }
 
     /// A shard's state at a cut, if it came to it.
-    #[must_use]
-    pub fn state(&self, cut: Cut, ps: u32) -> Option<&KeptState> {
+    pub(crate) fn state(&self, cut: Cut, ps: u32) -> Option<&KeptState> {
         self.version(cut)?.states.get(&ps)
     }
 
     /// The cut that was last saved of all that have a checkpoint's step and its states: a file says
     /// nothing of its generation.
-    #[must_use]
-    pub fn cut_of(&self, saved: &Snapshot) -> Option<Cut> {
+    pub(crate) fn cut_of(&self, saved: &Snapshot) -> Option<Cut> {
         let is_whole = |cut: &Cut| {
             (0..)
                 .zip(&saved.shards)
@@ -185,10 +154,44 @@ impl History {
         self.files.persisted(saved.cut.step).rev().find(is_whole)
     }
 
-    /// The gradient of a slot at a cut, if it was computed.
-    #[must_use]
-    pub fn gradient(&self, cut: Cut, slot: Slot) -> Option<&Gradient> {
-        self.version(cut)?.gradients.get(&slot)
+    /// Compares parameters with those that a shard had at a cut.
+    pub(crate) fn check_parameters(
+        &self,
+        cut: Cut,
+        ps: u32,
+        got: &Floats,
+        violation: impl Fn(String) -> Violation,
+    ) -> Result<(), Violation> {
+        match self.state(cut, ps) {
+            Some(made) if made.parameters.is(got) => Ok(()),
+            Some(made) => {
+                Err(violation(format!("the parameters of ps {ps} are not those of {cut}"))
+                    .with_first(&made.parameters, got))
+            }
+            None => Err(violation(format!("ps {ps} never reached {cut}"))),
+        }
+    }
+
+    /// Compares a part of a gradient, and its loss if one is given, with what was computed.
+    pub(crate) fn check_gradient(
+        &self,
+        (cut, slot): (Cut, Slot),
+        ps: u32,
+        (loss, part): (Option<f32>, &Floats),
+        violation: impl Fn(String) -> Violation,
+    ) -> Result<(), Violation> {
+        let Some(made) = self.version(cut).and_then(|version| version.gradients.get(&slot)) else {
+            return Err(violation(format!("slot {slot} was not computed at {cut}")));
+        };
+        let kept = made.shards.get(ps as usize);
+        let is_loss = loss.is_none_or(|loss| loss.to_bits() == made.loss.to_bits());
+        if is_loss && kept.is_some_and(|kept| kept.is(part)) {
+            return Ok(());
+        }
+        let what = format!("the part of ps {ps} is not that of slot {slot}, computed at {cut}");
+        Err(kept
+            .into_iter()
+            .fold(violation(what), |violation, kept| violation.with_first(kept, part)))
     }
 
     fn version_mut(&mut self, cut: Cut) -> &mut Version {
@@ -237,7 +240,8 @@ impl History {
     ) -> Result<(), Violation> {
         let twin = self.twin(config, cut);
         for at in [Some(cut), twin].into_iter().flatten() {
-            let Some(made) = self.gradient(at, slot) else { continue };
+            let gradients = self.version(at).map(|version| &version.gradients);
+            let Some(made) = gradients.and_then(|made| made.get(&slot)) else { continue };
             if !made.is_all(loss, shards) {
                 let what = format_args!("the gradient of slot {slot}, with loss {loss}");
                 let violation = differs(at, cut).of(what);
@@ -325,9 +329,9 @@ mod tests {
             let done = gradient_done(cut(step), 0, 1.0);
             run.computed(worker(0), done).unwrap();
         }
-        run.history.n_kept_values = MAX_KEPT_VALUES + 6;
-        run.history.make_room();
-        assert_eq!(run.history.shrunk, cut(2));
+        run.seen.history.n_kept_values = MAX_KEPT_VALUES + 6;
+        run.seen.history.make_room();
+        assert_eq!(run.seen.history.shrunk, cut(2));
         run.computed(worker(0), gradient_done(cut(0), 0, 1.0)).unwrap();
         run.computed(worker(0), gradient_done(cut(0), 0, 2.0)).unwrap_err();
     }

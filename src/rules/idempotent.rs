@@ -1,39 +1,32 @@
-//! Rule 4: a gradient's identity is (generation, step, slot). What is pushed under it is what was
-//! computed there; a second copy is told to be one and changes nothing; one with other bits stops
-//! the run.
+//! Rule 4: a gradient's identity is (generation, step, slot). The gradient that is pushed under an
+//! identity is the one that was computed under it. A second copy is answered as one, and changes
+//! nothing; a second copy with different bits stops the run.
 
-use unisono_core::protocol::{Effect, Input, Message, Report, Verdict};
-use unisono_core::{Cut, Floats, LinkId, Slot};
+use unisono_core::protocol::{Effect, Message, Report, Verdict};
+use unisono_core::{Cut, Slot};
 
-use super::lives::Fate;
-use super::suspicions::Suspicions;
-use super::{Life, Violation};
-use crate::invariant::{At, Invariant};
-use crate::life_id::LifeId;
+use crate::lives::{Fate, Pushed};
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every push that is sent, and at what becomes of it.
-#[derive(Debug, Default)]
-pub(super) struct Idempotent {
-    /// What must become of the gradient that is coming.
-    fate: Option<Fate>,
-    suspicions: Suspicions,
-}
+/// Checks every push that is sent, and the answer to every push that arrives.
+#[derive(Debug)]
+pub(crate) struct Idempotent;
 
-impl Invariant for Idempotent {
-    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        self.suspicions.confirm(at.life)?;
-        self.fate = at.fate(input);
-        Ok(())
-    }
-
-    fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        if let (Some(fate), Some(life)) = (self.fate.take(), at.seen()) {
-            self.check_fate(at, (life, fate), input, effects)?;
+impl Rule for Idempotent {
+    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+        let Some(life) = at.seen() else { return Ok(()) };
+        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
+            check_fate(at, fate, &pushed, suspicions)?;
         }
-        effects.iter().try_for_each(|effect| match effect {
+        at.turn.effects.iter().try_for_each(|effect| match effect {
             Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
-                let cut = *cut;
-                check_label(at, *link, (cut, *slot), *loss, gradient)
+                let Some(ps) = life.peer(*link) else { return Ok(()) };
+                let pushed = (Some(*loss), gradient);
+                at.history.check_gradient((*cut, *slot), ps.index, pushed, |what| {
+                    at.violation(4, "push-of-another-identity", cut.step, what)
+                })
             }
             Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
                 check_received(at, *cut, received)
@@ -41,119 +34,68 @@ impl Invariant for Idempotent {
             _ => Ok(()),
         })
     }
-
-    fn killed(&mut self, life: LifeId) {
-        self.suspicions.acquit(life);
-    }
-
-    fn end(&mut self, _end: &crate::invariant::End<'_>) -> Result<(), Violation> {
-        self.suspicions.confirm_all()
-    }
 }
 
-impl Idempotent {
-    fn check_fate(
-        &mut self,
-        at: &At<'_>,
-        (life, fate): (&Life, Fate),
-        input: &Input,
-        effects: &[Effect],
-    ) -> Result<(), Violation> {
-        let Some(pushed) = life.pushed(input) else { return Ok(()) };
-        let (Cut { step, .. }, slot) = (pushed.cut, pushed.slot);
-        let violation = |name, what: &str| {
-            let what = format!("slot {slot} of {}, from {}, {what}", pushed.cut, pushed.worker);
-            Violation::new(4, name, what).at(step).of(at.life.task)
-        };
-        let is_told_duplicate = effects.iter().any(|effect| {
-            matches!(
-                effect,
-                Effect::Send {
-                    message: Message::PushReply { verdict: Verdict::Duplicate, .. },
-                    ..
-                }
-            )
-        });
-        let is_counted = || {
-            effects.iter().any(|effect| {
-                matches!(
-                    effect,
-                    Effect::Report(Report::Dropped { verdict: Some(Verdict::Duplicate), .. })
-                )
-            })
-        };
-        let has_effect = || {
-            effects.iter().any(|effect| {
-                matches!(
-                    effect,
-                    Effect::Compute(_)
-                        | Effect::Send {
-                            message: Message::Received { .. } | Message::Chosen { .. },
-                            ..
-                        }
-                )
-            })
-        };
-        let is_halted = || effects.iter().any(|effect| matches!(effect, Effect::Halt(_)));
-        match fate {
-            Fate::Duplicate if has_effect() => {
-                Err(violation("copy-changes-something", "is a copy, and has an effect"))
-            }
-            Fate::Duplicate if !is_told_duplicate || !is_counted() => {
-                let violation = violation("copy-not-told", "is a copy, and is not said to be one");
-                self.suspicions.suspect(at.life, violation);
-                Ok(())
-            }
-            Fate::Diverged if !is_halted() => {
-                let what = "differs from what is held under its name, and the run goes on";
-                self.suspicions.suspect(at.life, violation("other-bits-let-in", what));
-                Ok(())
-            }
-            Fate::Duplicate | Fate::Diverged => Ok(()),
-            _ if is_told_duplicate => {
-                Err(violation("no-copy", "is said to be a copy of one that never came"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What a worker pushes is what was computed under this name, whenever and by whichever life.
-fn check_label(
+fn check_fate(
     at: &At<'_>,
-    link: LinkId,
-    (cut, slot): (Cut, Slot),
-    loss: f32,
-    part: &Floats,
+    fate: Fate,
+    pushed: &Pushed<'_>,
+    suspicions: &mut Suspicions,
 ) -> Result<(), Violation> {
-    let Some(ps) = at.seen().and_then(|life| life.peer(link)) else { return Ok(()) };
-    let broken = |what: String| {
-        Violation::new(4, "push-of-another-identity", what).at(cut.step).of(at.life.task)
+    let violation = |name, what: &str| {
+        let what =
+            format!("slot {} of {}, from {}, {what}", pushed.slot, pushed.cut, pushed.worker);
+        at.violation(4, name, pushed.cut.step, what)
     };
-    let Some(computed) = at.history.gradient(cut, slot) else {
-        return Err(broken(format!("it pushes slot {slot} of {cut}, which nobody computed")));
-    };
-    if computed.is(ps.index, loss, part) {
-        return Ok(());
+    let has = |is: fn(&Effect) -> bool| at.turn.effects.iter().any(is);
+    let is_told = has(|effect| {
+        let duplicate = Verdict::Duplicate;
+        matches!(effect, Effect::Send { message: Message::PushReply { verdict, .. }, .. }
+            if *verdict == duplicate)
+    });
+    let is_counted = has(|effect| {
+        matches!(effect, Effect::Report(Report::Dropped { verdict: Some(Verdict::Duplicate), .. }))
+    });
+    let has_effect = has(|effect| match effect {
+        Effect::Compute(_) => true,
+        Effect::Send { message, .. } => {
+            matches!(message, Message::Received { .. } | Message::Chosen { .. })
+        }
+        _ => false,
+    });
+    match fate {
+        Fate::Duplicate if has_effect => {
+            return Err(violation("copy-changes-something", "is a copy, and has an effect"));
+        }
+        Fate::Duplicate if !is_told || !is_counted => {
+            let what = "is a copy, and is not answered or not counted as one";
+            suspicions.suspect(at.turn.life, violation("copy-not-told", what));
+        }
+        Fate::Diverged if !has(|effect| matches!(effect, Effect::Halt(_))) => {
+            let what = "differs from the copy that is held, and the run goes on";
+            suspicions.suspect(at.turn.life, violation("other-bits-let-in", what));
+        }
+        Fate::Duplicate | Fate::Diverged => {}
+        _ if is_told => {
+            let what = "is answered as a copy of a gradient that never came";
+            return Err(violation("no-copy", what));
+        }
+        _ => {}
     }
-    let violation = broken(format!("what it pushes to {ps} is not slot {slot} of {cut}"));
-    Err(match computed.shards.get(ps.index as usize) {
-        Some(kept) => violation.with_first(kept, part),
-        None => violation,
-    })
+    Ok(())
 }
 
-/// A ps does not take a gradient for held that is not: its worker would not compute it.
+/// Checks that a ps holds the slots that it reports as received. A worker does not compute those.
 fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violation> {
-    let Some(Life { shard, .. }) = at.seen() else { return Ok(()) };
-    // Of the version before, all are said to be held: its update is made.
+    let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
+    // All slots of the version before count as received, because its update is made.
     if shard.cut != Some(cut) {
         return Ok(());
     }
     match received.iter().find(|slot| !shard.held.contains_key(slot)) {
         Some(slot) => {
-            let what = format!("it says that it holds slot {slot} of {cut}, which never came");
-            Err(Violation::new(4, "never-received", what).at(cut.step).of(at.life.task))
+            let what = format!("slot {slot} of {cut} is reported as received, and never came");
+            Err(at.violation(4, "never-received", cut.step, what))
         }
         None => Ok(()),
     }
@@ -173,7 +115,7 @@ mod tests {
     }
 
     fn copy(run: &mut Fixture, effects: Vec<Effect>) -> Result<(), Violation> {
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), effects)?;
         run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![])
     }
@@ -198,11 +140,11 @@ mod tests {
 
     #[test]
     fn task_killed_before_its_answer_is_not_blamed() {
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
-        rule.killed(ps(0));
-        assert_eq!(rule.suspicions.confirm_all(), Ok(()));
+        run.seen.suspicions.acquit(ps(0));
+        assert_eq!(run.seen.suspicions.confirm_all(), Ok(()));
     }
 
     #[test]
@@ -211,7 +153,7 @@ mod tests {
         if let Message::Push { gradient, .. } = &mut other {
             *gradient = vec![-3.0].into();
         }
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, other, vec![]).unwrap();
         let violation = run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![]).unwrap_err();
@@ -223,7 +165,7 @@ mod tests {
         let mut run = ready();
         run.all_computed(2).unwrap();
         let told = vec![reply(1, cut(0), 1, Verdict::Duplicate)];
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), told).unwrap_err();
         assert_eq!(violation.name, "no-copy");
     }
@@ -231,7 +173,7 @@ mod tests {
     #[test]
     fn push_with_a_wrong_identity_or_gradient_is_a_violation() {
         let mut run = ready();
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         let name = |run: &mut Fixture, rule: &mut Idempotent, message| {
             run.does(rule, worker(0), vec![send(WORKER_LINK, message)])
                 .map_err(|broken| broken.name)
@@ -246,7 +188,7 @@ mod tests {
     #[test]
     fn slot_reported_as_received_must_have_been_received() {
         let mut run = ready();
-        let mut rule = Idempotent::default();
+        let mut rule = Idempotent;
         let says = |slot| vec![send(PS_LINK, version(cut(0), 1.0, &[slot]))];
         run.does(&mut rule, ps(0), says(0)).unwrap();
         assert_eq!(run.does(&mut rule, ps(0), says(1)).unwrap_err().name, "never-received");

@@ -9,7 +9,7 @@ use unisono_core::protocol::ShardState;
 
 /// A buffer, or what is left of it.
 #[derive(Clone, Debug)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// The buffer itself.
     Whole(Floats),
     /// Its length and its CRC32C.
@@ -18,8 +18,7 @@ pub enum Kept {
 
 impl Kept {
     /// Whether `floats` has the same bits.
-    #[must_use]
-    pub fn is(&self, floats: &Floats) -> bool {
+    pub(crate) fn is(&self, floats: &Floats) -> bool {
         match self {
             Self::Whole(whole) => whole == floats,
             Self::Checksum(len, crc) => (*len, *crc) == (floats.len(), floats.checksum()),
@@ -27,8 +26,7 @@ impl Kept {
     }
 
     /// The buffer, if it is still there.
-    #[must_use]
-    pub const fn whole(&self) -> Option<&Floats> {
+    pub(crate) const fn whole(&self) -> Option<&Floats> {
         match self {
             Self::Whole(whole) => Some(whole),
             Self::Checksum(..) => None,
@@ -36,7 +34,7 @@ impl Kept {
     }
 
     /// Lets go of the buffer; the values that this freed, if nobody else holds them.
-    pub(super) fn shrink(&mut self) -> usize {
+    pub(crate) fn shrink(&mut self) -> usize {
         let Self::Whole(whole) = self else { return 0 };
         let (len, crc) = (whole.len(), whole.checksum());
         *self = Self::Checksum(len, crc);
@@ -52,29 +50,28 @@ impl From<&Floats> for Kept {
 
 /// A shard's whole state, as it was made first.
 #[derive(Clone, Debug)]
-pub struct KeptState {
+pub(crate) struct KeptState {
     /// The parameters.
-    pub parameters: Kept,
+    pub(crate) parameters: Kept,
     auxiliary: Vec<Kept>,
     regularized: Vec<Range<usize>>,
 }
 
 impl KeptState {
     /// Whether `state` has the same bits in all of its parts.
-    #[must_use]
-    pub fn is(&self, state: &ShardState) -> bool {
+    pub(crate) fn is(&self, state: &ShardState) -> bool {
         self.parameters.is(&state.parameters)
             && self.auxiliary.len() == state.auxiliary.len()
             && self.auxiliary.iter().zip(&state.auxiliary).all(|(kept, buffer)| kept.is(buffer))
             && self.regularized == state.regularized
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let len = |kept: &Kept| kept.whole().map_or(0, |floats| floats.len());
         len(&self.parameters) + self.auxiliary.iter().map(len).sum::<usize>()
     }
 
-    pub(super) fn shrink(&mut self) -> usize {
+    pub(crate) fn shrink(&mut self) -> usize {
         self.parameters.shrink() + self.auxiliary.iter_mut().map(Kept::shrink).sum::<usize>()
     }
 }

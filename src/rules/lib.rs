@@ -1,31 +1,34 @@
-//! What must always hold: one file for each rule of `docs/protocol.md`.
+//! The rules of `docs/protocol.md`, as checks of what the nodes of a run take and do. One file for
+//! each rule.
 //!
 //! | rule | file | checked |
 //! |---|---|---|
-//! | – | `history` | what is made twice has the same bits, also in another generation if R ≥ N |
-//! | 1 | `exactly_r` | an update is of R gradients of its version and shard, the slots of all shards the same |
-//! | 2 | `which_r` | the slots are all, or the first R that ps 0 learns every shard holds |
-//! | 3 | `fixed_order` | an update is given its gradients ascending by slot |
-//! | 4 | `idempotent` | a push is what was computed under its name; a copy is said to be one, nothing else is |
-//! | 5 | `stale_is_told` | what is not used is counted and answered; what is held is used or counted |
-//! | 6 | `whole_versions` | a gradient is computed at one version of every shard, and a version sent is one that was made |
-//! | 7 | `checkpoints_are_cuts` | a checkpoint is the states at one cut with its losses; what is restored was saved |
-//! | 8 | `fencing` | older lives, closed links and older generations change nothing |
-//! | 9 | `nobody_waits_unseen` | who waits says so in time; who is silent is parted from in time |
-//! | 10 | `clean_end` | exactly so many updates; nobody speaks of the end before it is durable; the files are whole |
-//! | 11 | `bounded` | a window of pushes a link; no honest task is cut off for not reading |
+//! | – | `history` | values that are computed twice have the same bits; if R ≥ N, in another generation too |
+//! | 1 | `exactly_r` | an update uses R gradients of its version and shard, and the slots of all other shards |
+//! | 2 | `which_r` | the slots are all, or the first R that, to the knowledge of ps 0, every shard holds |
+//! | 3 | `fixed_order` | an update is given its gradients in ascending order of slots |
+//! | 4 | `idempotent` | a push has the bits that were computed for its identity; only a copy is answered as one |
+//! | 5 | `stale_is_told` | an unused gradient is counted, and answered if stale; a held one is used or counted |
+//! | 6 | `whole_versions` | a gradient is computed at one version of every shard, and a sent version was made |
+//! | 7 | `checkpoints_are_cuts` | a checkpoint is the states at one cut with its losses; a restored state was saved |
+//! | 8 | `fencing` | older incarnations, closed links and older generations change nothing |
+//! | 9 | `nobody_waits_unseen` | a wait is reported in time, and a silent peer is disconnected in time |
+//! | 10 | `clean_end` | the number of updates; no message of the end before the end is durable; whole files |
+//! | 11 | `bounded` | a window of pushes on each link; no honest task is disconnected because it reads slowly |
 //!
-//! A rule is about what a node does, not about what it is: all that it knows of one follows from its
-//! inputs and effects (`lives`), all that it compares with from what was made before (`history`).
+//! [`Rules`] watches a run turn by turn. A rule knows of a node only what follows from its inputs and
+//! effects (`lives`), and compares with what was made before (`history`). [`slots`] has the parts of
+//! the rules that hold for plain values, so that an audit of ledgers can share them.
 
-mod all;
 mod files;
 mod history;
-mod invariant;
 mod kept;
 mod life_id;
+mod life_turn;
 mod lives;
-mod stamp;
+mod rule;
+mod rules;
+pub mod slots;
 mod suspicions;
 #[cfg(test)]
 mod tests;
@@ -43,12 +46,8 @@ mod stale_is_told;
 mod which_r;
 mod whole_versions;
 
-pub use all::Invariants;
-pub use files::Files;
-pub use history::{Gradient, History, Origin, Version};
-pub use invariant::{At, End, Invariant};
-pub use kept::{Kept, KeptState};
 pub use life_id::LifeId;
-pub use lives::{Held, Life, Lives, Session, Shard, Work};
-pub use stamp::Stamp;
+pub use life_turn::LifeTurn;
+pub use rule::End;
+pub use rules::Rules;
 pub use violation::{Difference, Violation};

@@ -1,11 +1,11 @@
-//! What every life was seen to be told and to do: its sessions, and where its shard or its work
-//! stands. Follows from inputs and effects alone; no node is asked.
+//! What each life took and did: its sessions, and the state of its shard or its work. All of it
+//! follows from inputs and effects; no node is asked.
 
-pub(crate) mod life;
+mod life;
+mod old;
 mod shard;
 mod work;
 
-pub use life::{Life, Lives, Session};
-pub(super) use shard::{Fate, Pushed};
-pub use shard::{Held, Shard};
-pub use work::Work;
+pub(crate) use life::{Life, Lives, Session};
+pub(crate) use old::Old;
+pub(crate) use shard::{Fate, Pushed, Shard};

@@ -1,110 +1,94 @@
-//! Rule 9: whoever waits longer than `report_after` says so, and again whenever the wait has
-//! doubled. A peer that is not heard of for `heartbeat_timeout` is parted from.
+//! Rule 9: a task that waits longer than `report_after` reports the wait, and again whenever the wait
+//! has doubled. A peer that is silent for `heartbeat_timeout` is disconnected.
 //!
-//! Checked only at a wake: a node that is frozen cannot speak, and what it did not get to is not
-//! its fault; at its next wake it knows the time.
+//! Checked only when a node is woken: a frozen node cannot report, and knows the time again at its
+//! next wake.
 
 use std::collections::BTreeMap;
 
+use unisono_core::Moment;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
-use unisono_core::{LinkId, Moment};
 
-use super::suspicions::Suspicions;
-use super::{Session, Violation};
-use crate::invariant::{At, End, Invariant};
 use crate::life_id::LifeId;
+use crate::lives::Session;
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every node when it is woken.
+/// Checks every node that is woken.
 #[derive(Debug, Default)]
-pub(super) struct NobodyWaitsUnseen {
-    waits: BTreeMap<LifeId, Wait>,
-    suspicions: Suspicions,
-}
+pub(crate) struct NobodyWaitsUnseen(BTreeMap<LifeId, Wait>);
 
-/// How long a node has waited, at least.
+/// The wait of a node.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
+    /// The last input that may have been the awaited one.
     since: Moment,
-    /// When it must have spoken again, by what it said last.
+    /// When the next report is due, according to the last one.
     doubled: Moment,
-    /// When its sessions were looked at last.
+    /// When the sessions were checked last.
     looked: Moment,
 }
 
-impl Invariant for NobodyWaitsUnseen {
-    fn before(&mut self, at: &At<'_>, _input: &Input) -> Result<(), Violation> {
-        self.suspicions.confirm(at.life)
-    }
-
-    fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        if *input == Input::Wake {
-            self.on_wake(at, effects);
-        } else if gets_on(input)
-            || effects.iter().any(|effect| matches!(effect, Effect::Compute(_)))
+impl Rule for NobodyWaitsUnseen {
+    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+        let now = at.turn.now;
+        if *at.turn.input == Input::Wake {
+            self.on_wake(at, suspicions);
+        } else if gets_on(at.turn.input)
+            || at.turn.effects.iter().any(|effect| matches!(effect, Effect::Compute(_)))
         {
-            let new = Wait { since: at.moment, doubled: at.moment, looked: at.moment };
-            // Not everything that may be progress is: what it said last counts until then, too.
-            self.waits.entry(at.life).or_insert(new).since = at.moment;
+            let new = Wait { since: now, doubled: now, looked: now };
+            // `doubled` keeps, because not every such input is progress.
+            self.0.entry(at.turn.life).or_insert(new).since = now;
         }
         Ok(())
     }
-
-    fn killed(&mut self, life: LifeId) {
-        self.waits.remove(&life);
-        self.suspicions.acquit(life);
-    }
-
-    fn end(&mut self, _end: &End<'_>) -> Result<(), Violation> {
-        self.suspicions.confirm_all()
-    }
 }
 
-/// Whether an input may be what was waited for.
+/// Returns whether an input may be the awaited one.
 const fn gets_on(input: &Input) -> bool {
     match input {
         Input::Start | Input::Computed(_) => true,
-        Input::Network(NetworkEvent::Received { message, .. }) => {
-            matches!(
-                message,
-                Message::Version { .. } | Message::Restore { .. } | Message::Acknowledged { .. }
-            )
-        }
+        Input::Network(NetworkEvent::Received { message, .. }) => matches!(
+            message,
+            Message::Version { .. } | Message::Restore { .. } | Message::Acknowledged { .. }
+        ),
         _ => false,
     }
 }
 
 impl NobodyWaitsUnseen {
-    fn on_wake(&mut self, at: &At<'_>, effects: &[Effect]) {
-        let Some(wait) = self.waits.get_mut(&at.life) else { return };
-        let Some(life) = at.seen() else { return };
-        let limits = at.config.limits;
-        let says = effects.iter().find_map(|effect| match effect {
+    fn on_wake(&mut self, at: &At<'_>, suspicions: &mut Suspicions) {
+        let (Some(wait), Some(life)) = (self.0.get_mut(&at.turn.life), at.seen()) else { return };
+        let (now, limits) = (at.turn.now, at.turn.config.limits);
+        let mut suspect = |name, what| {
+            let violation = Violation::new(9, name, what).of(at.turn.life.task);
+            suspicions.suspect(at.turn.life, violation);
+        };
+        let is_over = at.turn.effects.iter().any(|effect| matches!(effect, Effect::Halt(_)));
+        let reported = at.turn.effects.iter().find_map(|effect| match effect {
             Effect::Report(Report::Waiting { waited, .. }) => Some(*waited),
             _ => None,
         });
-        let is_over = effects.iter().any(|effect| matches!(effect, Effect::Halt(_)));
         let due = wait.doubled.max(wait.since + limits.report_after);
-        if let Some(waited) = says {
-            wait.doubled = at.moment + waited;
-        } else if life.n_jobs == 0 && at.moment >= due && !is_over {
-            let waited = at.moment - wait.since;
-            let what = format!("it has waited for {waited:?}, and does not say so");
-            let violation = Violation::new(9, "wait-not-told", what).of(at.life.task);
-            self.suspicions.suspect(at.life, violation);
+        if let Some(waited) = reported {
+            wait.doubled = now + waited;
+        } else if life.n_jobs == 0 && now >= due && !is_over {
+            let waited = now - wait.since;
+            suspect("wait-not-told", format!("a wait of {waited:?} is not reported"));
         }
-        if at.moment - wait.looked >= limits.heartbeat_interval && !is_over {
-            wait.looked = at.moment;
-            // A node looks at its sessions on a beat of half an interval.
+        if now - wait.looked >= limits.heartbeat_interval && !is_over {
+            wait.looked = now;
+            // A node checks its sessions twice in each interval.
             let patience = limits.heartbeat_timeout + limits.heartbeat_interval;
-            let is_silent =
-                |(_, session): &(&LinkId, &Session)| at.moment - session.heard >= patience;
-            if let Some((link, session)) = life.sessions.iter().find(is_silent) {
-                let who =
-                    session.peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.to_string());
-                let silent = at.moment - session.heard;
-                let what = format!("{who} is silent for {silent:?} on link {}", link.0);
-                let violation = Violation::new(9, "silence-unnoticed", what).of(at.life.task);
-                self.suspicions.suspect(at.life, violation);
+            let is_silent = |(_, session): &(_, &Session)| now - session.heard >= patience;
+            if let Some((link, Session { peer, heard, .. })) = life.sessions.iter().find(is_silent)
+            {
+                let peer = peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.to_string());
+                let silent = now - *heard;
+                let what = format!("{peer} is silent for {silent:?} on link {}", link.0);
+                suspect("silence-unnoticed", what);
             }
         }
     }
@@ -113,6 +97,8 @@ impl NobodyWaitsUnseen {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use unisono_core::LinkId;
 
     use super::*;
     use crate::tests::fixture::{Fixture, cut, job, ps, worker};
@@ -174,8 +160,8 @@ mod tests {
         let (mut run, mut rule) = ready();
         run.moment = Moment::from_origin(Duration::from_secs(100));
         run.plays(&mut rule, worker(0), Input::Wake, vec![]).unwrap();
-        rule.killed(worker(0));
-        assert_eq!(rule.suspicions.confirm_all(), Ok(()));
+        run.seen.suspicions.acquit(worker(0));
+        assert_eq!(run.seen.suspicions.confirm_all(), Ok(()));
     }
 
     #[test]

@@ -1,111 +1,79 @@
-//! Rule 5: a gradient that is not used is counted; a stale one is answered at once, and with the
-//! shard's current version. Nothing is dropped silently.
+//! Rule 5: a gradient that is not used is counted. A stale one is answered at once, with the shard's
+//! current version.
 //!
-//! What a shard held when another generation was opened is not counted: the whole shard is
-//! forgotten then.
+//! Gradients that a shard holds when another generation is opened are not counted, because the shard
+//! loses all of its state then.
 
-use unisono_core::protocol::{Effect, Input, Message, Verdict};
+use unisono_core::protocol::{Effect, Message, Verdict};
 
-use super::Violation;
-use super::lives::{Fate, Pushed};
-use super::suspicions::Suspicions;
-use crate::invariant::{At, End, Invariant};
-use crate::life_id::LifeId;
+use crate::lives::{Fate, Life, Pushed};
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at what becomes of every gradient that comes.
-#[derive(Debug, Default)]
-pub(super) struct StaleIsTold {
-    fate: Option<Fate>,
-    suspicions: Suspicions,
-}
+/// Checks the fate of every gradient that arrives.
+#[derive(Debug)]
+pub(crate) struct StaleIsTold;
 
-impl Invariant for StaleIsTold {
-    fn before(&mut self, at: &At<'_>, input: &Input) -> Result<(), Violation> {
-        self.suspicions.confirm(at.life)?;
-        self.fate = at.fate(input);
-        Ok(())
-    }
-
-    fn after(&mut self, at: &At<'_>, input: &Input, effects: &[Effect]) -> Result<(), Violation> {
+impl Rule for StaleIsTold {
+    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
         let Some(life) = at.seen() else { return Ok(()) };
-        if let (Some(fate), Some(pushed)) = (self.fate.take(), life.pushed(input)) {
-            self.check(at, fate, &pushed, effects)?;
+        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
+            && let Some((name, what)) = broken(at, life, fate, &pushed)
+        {
+            let Pushed { cut, slot, worker, .. } = pushed;
+            let what = format!("slot {slot} of {cut}, from {worker}, {what}");
+            let violation = at.violation(5, name, cut.step, what);
+            if fate == Fate::Accepted {
+                return Err(violation);
+            }
+            suspicions.suspect(at.turn.life, violation);
         }
         if let Some((cut, slot)) = life.shard.lost {
             let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
-            return Err(Violation::new(5, "dropped-silently", what).at(cut.step).of(at.life.task));
-        }
-        Ok(())
-    }
-
-    fn killed(&mut self, life: LifeId) {
-        self.suspicions.acquit(life);
-    }
-
-    fn end(&mut self, _end: &End<'_>) -> Result<(), Violation> {
-        self.suspicions.confirm_all()
-    }
-}
-
-impl StaleIsTold {
-    fn check(
-        &mut self,
-        at: &At<'_>,
-        fate: Fate,
-        pushed: &Pushed<'_>,
-        effects: &[Effect],
-    ) -> Result<(), Violation> {
-        let violation = |name, what: &str| {
-            let Pushed { cut, slot, worker, .. } = pushed;
-            let what = format!("slot {slot} of {cut}, from {worker}, {what}");
-            Violation::new(5, name, what).at(cut.step).of(at.life.task)
-        };
-        let verdict = match fate {
-            Fate::Stale => Some(Verdict::Stale),
-            Fate::Surplus => None,
-            // Rules 4 and 8 look after these, and a closed session has nobody to be told.
-            Fate::Duplicate | Fate::Diverged | Fate::Fenced | Fate::Wrong => return Ok(()),
-            Fate::Accepted => {
-                let is_held = at.seen().is_none_or(|life| {
-                    life.shard.cut != Some(pushed.cut) || life.shard.held.contains_key(&pushed.slot)
-                });
-                if is_held || chosen_without(at, pushed) {
-                    return Ok(());
-                }
-                return Err(violation("new-not-taken", "is new, of this version, and not taken"));
-            }
-        };
-        let told = verdict.is_none_or(|verdict| pushed.is_told(effects, verdict));
-        if !told {
-            let what = "is not used, and its worker is not told";
-            self.suspicions.suspect(at.life, violation("not-told", what));
-        } else if verdict == Some(Verdict::Stale) && !moves_on(effects, pushed) {
-            let what = "is stale, and its worker gets no newer version";
-            self.suspicions.suspect(at.life, violation("told-without-a-version", what));
-        } else if !pushed.is_counted(effects, verdict) {
-            let what = "is not used, and not counted";
-            self.suspicions.suspect(at.life, violation("not-counted", what));
+            return Err(at.violation(5, "dropped-silently", cut.step, what));
         }
         Ok(())
     }
 }
 
-/// R < N: this very gradient may have brought about a choice that it is not in.
-fn chosen_without(at: &At<'_>, pushed: &Pushed<'_>) -> bool {
-    let beside = |life: &super::Life| {
-        life.shard.chosen.as_ref().is_some_and(|chosen| !chosen.contains(&pushed.slot))
+fn broken(
+    at: &At<'_>,
+    life: &Life,
+    fate: Fate,
+    pushed: &Pushed<'_>,
+) -> Option<(&'static str, &'static str)> {
+    let effects = at.turn.effects;
+    let verdict = match fate {
+        Fate::Stale => Some(Verdict::Stale),
+        Fate::Surplus => None,
+        Fate::Accepted => {
+            let shard = &life.shard;
+            let is_held = shard.cut != Some(pushed.cut) || shard.held.contains_key(&pushed.slot);
+            // With R < N, this gradient may have completed a choice that it is not part of.
+            let is_beside =
+                shard.chosen.as_ref().is_some_and(|slots| !slots.contains(&pushed.slot));
+            let what = "is new, of this version, and not taken";
+            return (!is_held && !is_beside).then_some(("new-not-taken", what));
+        }
+        // Rules 4 and 8 check these, and the worker of a closed session cannot be told.
+        Fate::Duplicate | Fate::Diverged | Fate::Fenced | Fate::Wrong => return None,
     };
-    at.seen().is_some_and(beside)
-}
-
-/// A newer version follows on the same link.
-fn moves_on(effects: &[Effect], pushed: &Pushed<'_>) -> bool {
-    effects.iter().any(|effect| match effect {
+    let moves_on = |effect: &Effect| match effect {
         Effect::Send { link, message: Message::Version { cut, .. } } => {
             *link == pushed.link && *cut > pushed.cut
         }
         _ => false,
-    })
+    };
+    if verdict.is_some_and(|verdict| !pushed.is_told(effects, verdict)) {
+        Some(("not-told", "is not used, and its worker is not told"))
+    } else if fate == Fate::Stale && !effects.iter().any(moves_on) {
+        Some(("told-without-a-version", "is stale, and its worker gets no newer version"))
+    } else if !pushed.is_counted(effects, verdict) {
+        Some(("not-counted", "is not used, and not counted"))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -121,18 +89,14 @@ mod tests {
     fn at_one() -> Fixture {
         let mut run = Fixture::new(1, 2);
         run.ready(2).unwrap();
-        run.does(
-            &mut StaleIsTold::default(),
-            ps(0),
-            vec![update(cut(0), 1.0, gradients(0, &[0, 1]))],
-        )
-        .unwrap();
+        run.does(&mut StaleIsTold, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))])
+            .unwrap();
         run.updated(ps(0), cut(0), 2.0).unwrap();
         run
     }
 
     fn stale(effects: Vec<Effect>) -> Result<(), Violation> {
-        let (mut run, mut rule) = (at_one(), StaleIsTold::default());
+        let (mut run, mut rule) = (at_one(), StaleIsTold);
         run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), effects)?;
         run.is_told(&mut rule, ps(0), 1, Message::Heartbeat, vec![])
     }
@@ -157,11 +121,11 @@ mod tests {
         run.ready(2).unwrap();
         run.all_computed(3).unwrap();
         run.told_by_ps(received(cut(0), vec![unisono_core::Slot(0)]), vec![]).unwrap();
-        let mut rule = StaleIsTold::default();
+        let mut rule = StaleIsTold;
         let surplus = || push(cut(0), 2, 0);
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![dropped(cut(0), 2, None)]).unwrap();
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![]).unwrap();
-        assert_eq!(rule.suspicions.confirm(ps(0)).unwrap_err().name, "not-counted");
+        assert_eq!(run.seen.suspicions.confirm(ps(0)).unwrap_err().name, "not-counted");
     }
 
     #[test]
@@ -169,7 +133,7 @@ mod tests {
         for (counted, name) in [(true, None), (false, Some("dropped-silently"))] {
             let mut run = Fixture::new(2, 3);
             run.ready(3).unwrap();
-            let mut rule = StaleIsTold::default();
+            let mut rule = StaleIsTold;
             run.does(&mut rule, ps(1), vec![update(cut(0), 1.0, gradients(1, &[0, 1]))]).unwrap();
             if counted {
                 run.does(&mut rule, ps(1), vec![dropped(cut(0), 2, None)]).unwrap();
@@ -184,7 +148,7 @@ mod tests {
         let mut run = Fixture::new(1, 2);
         run.ready(1).unwrap();
         run.all_computed(2).unwrap();
-        let mut rule = StaleIsTold::default();
+        let mut rule = StaleIsTold;
         let declined = vec![reply(1, cut(0), 1, Verdict::Stale)];
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), declined).unwrap_err();
         assert_eq!(violation.name, "new-not-taken");

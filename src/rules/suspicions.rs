@@ -1,33 +1,33 @@
-//! What a node should have done and was not seen to do. A node that dies on the way did not get to
-//! it: it is blamed only once it lives on.
+//! Effects that a node owes. A node that dies during a turn may not get to an effect, so the node is
+//! blamed only once it takes another input.
 
 use std::collections::BTreeMap;
 
-use super::Violation;
 use crate::life_id::LifeId;
+use crate::violation::Violation;
 
-/// Violations that stand once their life takes another input, or the run ends.
+/// Violations that count once their life takes another input, or the run ends.
 #[derive(Debug, Default)]
-pub(super) struct Suspicions(BTreeMap<LifeId, Violation>);
+pub(crate) struct Suspicions(BTreeMap<LifeId, Violation>);
 
 impl Suspicions {
-    /// The first one of a life is kept.
-    pub(super) fn suspect(&mut self, life: LifeId, violation: Violation) {
+    /// Suspects a life. Its first violation is kept.
+    pub(crate) fn suspect(&mut self, life: LifeId, violation: Violation) {
         self.0.entry(life).or_insert(violation);
     }
 
-    /// The life lives on.
-    pub(super) fn confirm(&mut self, life: LifeId) -> Result<(), Violation> {
+    /// Reports the violation of a life that takes another input.
+    pub(crate) fn confirm(&mut self, life: LifeId) -> Result<(), Violation> {
         if self.0.is_empty() { Ok(()) } else { self.0.remove(&life).map_or(Ok(()), Err) }
     }
 
-    /// The life was killed, perhaps before it got to it.
-    pub(super) fn acquit(&mut self, life: LifeId) {
+    /// Forgets the violation of a life that was killed.
+    pub(crate) fn acquit(&mut self, life: LifeId) {
         self.0.remove(&life);
     }
 
-    /// The run is over.
-    pub(super) fn confirm_all(&mut self) -> Result<(), Violation> {
+    /// Reports a violation of a run that has ended.
+    pub(crate) fn confirm_all(&mut self) -> Result<(), Violation> {
         self.0.pop_first().map_or(Ok(()), |(_, violation)| Err(violation))
     }
 }

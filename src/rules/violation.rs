@@ -4,7 +4,7 @@ use std::fmt;
 
 use unisono_core::{Floats, Step};
 
-use super::kept::Kept;
+use crate::kept::Kept;
 
 /// How a rule is broken.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +67,7 @@ impl Violation {
     }
 
     /// With the first difference from what is kept of a tensor, if it is still there.
-    #[must_use]
-    pub(super) fn with_first(self, want: &Kept, got: &Floats) -> Self {
+    pub(crate) fn with_first(self, want: &Kept, got: &Floats) -> Self {
         match want.whole() {
             Some(want) => self.differing(want, got),
             None => self,

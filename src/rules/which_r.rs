@@ -1,96 +1,84 @@
-//! Rule 2: the slots of an update are all of them, or with R < N the first R that every shard holds
-//! whole, in the order in which ps 0 learns it. Ps 0 alone chooses.
+//! Rule 2: an update uses all slots of its step or, with R < N, the first R slots that every shard
+//! holds whole, in the order in which ps 0 learns of them. Ps 0 alone chooses.
 
-use unisono_core::protocol::{Effect, Input, Job, Message};
+use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Slot, TaskId};
 
-use super::{Life, Violation};
-use crate::invariant::{At, Invariant};
+use crate::lives::Shard;
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at what a ps says that it holds, at what ps 0 chooses, and at every update.
-#[derive(Debug, Default)]
-pub(super) struct WhichR;
+/// Checks the slots that a ps says it holds, the choices of ps 0, and every update.
+#[derive(Debug)]
+pub(crate) struct WhichR;
 
-impl Invariant for WhichR {
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
-            match effect {
+impl Rule for WhichR {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
+        for effect in at.turn.effects {
+            let (cut, broken) = match effect {
                 Effect::Compute(Job::Update { cut, gradients, .. }) => {
-                    let cut = *cut;
-                    check_used(at, cut, gradients.iter().map(|(slot, _)| *slot))?;
+                    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+                    (cut, check_used(at, shard, &slots))
                 }
                 Effect::Send { message: Message::Chosen { cut, slots }, .. } => {
-                    check_chosen(at, *cut, slots)?;
+                    (cut, check_chosen(at, shard, *cut, slots))
                 }
                 Effect::Send { message: Message::Received { cut, slots }, .. } => {
-                    check_received(at, *cut, slots)?;
+                    (cut, check_received(shard, *cut, slots))
                 }
-                _ => {}
+                _ => continue,
+            };
+            if let Some((name, what)) = broken {
+                return Err(at.violation(2, name, cut.step, what));
             }
         }
         Ok(())
     }
 }
 
-fn check_used(
-    at: &At<'_>,
-    cut: Cut,
-    mut used: impl Iterator<Item = Slot> + Clone,
-) -> Result<(), Violation> {
-    // How many there are is rule 1's question, their order rule 3's.
-    if !at.config.has_backup_workers() {
-        let n_slots = at.config.sync.slots_per_step();
-        return match used.find(|slot| slot.0 >= n_slots) {
-            Some(slot) => {
-                let what = format!("it uses slot {slot}, of {n_slots} slots a step");
-                Err(Violation::new(2, "slot-of-no-step", what).at(cut.step).of(at.life.task))
-            }
-            None => Ok(()),
-        };
+/// The name of a violation, and its text.
+type Broken = (&'static str, String);
+
+fn check_used(at: &At<'_>, shard: &Shard, slots: &[Slot]) -> Option<Broken> {
+    let config = at.turn.config;
+    if wrong_slots(config.sync, slots) == Some(WrongSlots::OfNoStep) {
+        let n_slots = config.sync.slots_per_step();
+        return Some(("slot-of-no-step", format!("slots {slots:?}, of {n_slots} a step")));
     }
-    let Some(Life { shard, .. }) = at.seen() else { return Ok(()) };
-    let all: Vec<_> = used.clone().collect();
     match &shard.chosen {
+        _ if !config.has_backup_workers() => None,
         None => {
-            let what = format!("it uses {all:?}, and was not told which slots are chosen");
-            Err(Violation::new(2, "used-before-chosen", what).at(cut.step).of(at.life.task))
+            Some(("used-before-chosen", format!("{slots:?} are used, and no slots are chosen")))
         }
-        Some(chosen) if all.iter().any(|slot| !chosen.contains(slot)) => {
-            let what = format!("it uses {all:?}, and {chosen:?} are chosen");
-            Err(Violation::new(2, "not-the-chosen", what).at(cut.step).of(at.life.task))
-        }
-        Some(_) => Ok(()),
+        Some(chosen) => slots
+            .iter()
+            .any(|slot| !chosen.contains(slot))
+            .then(|| ("not-the-chosen", format!("{slots:?} are used, and {chosen:?} are chosen"))),
     }
 }
 
-fn check_chosen(at: &At<'_>, cut: Cut, slots: &[Slot]) -> Result<(), Violation> {
-    let Some(Life { shard, .. }) = at.seen() else { return Ok(()) };
-    let broken =
-        |name, what: String| Err(Violation::new(2, name, what).at(cut.step).of(at.life.task));
-    if at.life.task != TaskId::PS_ZERO {
-        return broken("another-chooses", format!("it chooses {slots:?}"));
+fn check_chosen(at: &At<'_>, shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
+    if at.turn.life.task != TaskId::PS_ZERO {
+        return Some(("another-chooses", format!("another ps than ps 0 chooses {slots:?}")));
     }
     match &shard.choice {
-        Some((decided, first)) if *decided == cut && first == slots => Ok(()),
-        Some((decided, first)) if *decided == cut => {
-            let what = format!("it chooses {slots:?}; every shard held {first:?} first");
-            broken("not-the-first-r", what)
-        }
-        _ => broken("chosen-too-early", format!("it chooses {slots:?}, not held by every shard")),
+        Some((decided, first)) if *decided == cut => (first != slots).then(|| {
+            let what = format!("{slots:?} are chosen; every shard held {first:?} first");
+            ("not-the-first-r", what)
+        }),
+        _ => Some(("chosen-too-early", format!("not every shard holds {slots:?}"))),
     }
 }
 
-/// What ps 0 is told is true: otherwise what it chooses may never come.
-fn check_received(at: &At<'_>, cut: Cut, slots: &[Slot]) -> Result<(), Violation> {
-    let Some(Life { shard, .. }) = at.seen() else { return Ok(()) };
+/// Checks that a shard holds what it says. Otherwise an update could wait for ever for a chosen
+/// slot.
+fn check_received(shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
     let is_held = |slot: &&Slot| shard.cut == Some(cut) && shard.held.contains_key(slot);
-    match slots.iter().find(|slot| !is_held(slot)) {
-        Some(slot) => {
-            let what = format!("it tells ps 0 that it holds slot {slot} of {cut}, and does not");
-            Err(Violation::new(2, "not-received", what).at(cut.step).of(at.life.task))
-        }
-        None => Ok(()),
-    }
+    let slot = slots.iter().find(|slot| !is_held(slot))?;
+    Some(("not-received", format!("ps 0 is told of slot {slot} of {cut}, which never came")))
 }
 
 #[cfg(test)]

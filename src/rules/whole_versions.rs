@@ -1,80 +1,59 @@
-//! Rule 6: a worker computes at a version that it holds of every shard, all of one generation; and
-//! a version that is sent is one that was made.
+//! Rule 6: a worker computes at a version that it holds of every shard, all of one generation. A
+//! version that is sent is one that was made.
 
-use unisono_core::protocol::{Effect, Input, Job, Message};
+use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Floats};
 
-use super::Violation;
-use crate::invariant::{At, Invariant};
+use crate::rule::{At, Rule};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
 
-/// Looks at every gradient that is begun, and at every version that is sent.
-#[derive(Debug, Default)]
-pub(super) struct WholeVersions;
+/// Checks every gradient that is begun, and every version that is sent.
+#[derive(Debug)]
+pub(crate) struct WholeVersions;
 
-impl Invariant for WholeVersions {
-    fn after(&mut self, at: &At<'_>, _input: &Input, effects: &[Effect]) -> Result<(), Violation> {
-        for effect in effects {
-            match effect {
-                Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
-                    let cut = *cut;
-                    check_work(at, cut, parameters)?;
-                }
-                Effect::Send { message: Message::Version { cut, parameters, .. }, .. } => {
-                    let cut = *cut;
-                    check_version(at, cut, parameters)?;
-                }
-                _ => {}
+impl Rule for WholeVersions {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        at.turn.effects.iter().try_for_each(|effect| match effect {
+            Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
+                check_work(at, *cut, parameters)
             }
-        }
-        Ok(())
+            Effect::Send { message: Message::Version { cut, parameters, .. }, .. } => {
+                check_version(at, *cut, parameters)
+            }
+            _ => Ok(()),
+        })
     }
 }
 
 fn check_work(at: &At<'_>, cut: Cut, parameters: &[Floats]) -> Result<(), Violation> {
-    let broken = |name, what| Violation::new(6, name, what).at(cut.step).of(at.life.task);
-    if let Some(whole) = at.seen().map(|life| life.work.whole())
-        && whole != Some(cut)
-    {
-        let what = format!("it computes at {cut}, and the last whole version it got is {whole:?}");
-        return Err(broken("not-a-whole-version", what));
-    }
-    if parameters.len() != at.config.n_ps as usize {
-        let what = format!("it computes with {} shards of {}", parameters.len(), at.config.n_ps);
-        return Err(broken("not-a-whole-version", what));
-    }
-    for (ps, shard) in (0..).zip(parameters) {
-        match at.history.state(cut, ps) {
-            Some(made) if made.parameters.is(shard) => {}
-            Some(made) => {
-                let what = format!("its shard of ps {ps} is not {cut}");
-                return Err(broken("half-a-version", what).with_first(&made.parameters, shard));
-            }
-            None => {
-                let what = format!("it computes at {cut}, to which ps {ps} never came");
-                return Err(broken("half-a-version", what));
-            }
+    let broken = |what| Err(at.violation(6, "not-a-whole-version", cut.step, what));
+    let n_ps = at.turn.config.n_ps as usize;
+    match at.seen().map(|life| life.work.whole()) {
+        Some(whole) if whole != Some(cut) => {
+            broken(format!("a job of {cut}, and the newest whole version is {whole:?}"))
         }
+        _ if parameters.len() != n_ps => {
+            broken(format!("a job with {} shards of {n_ps}", parameters.len()))
+        }
+        _ => (0..).zip(parameters).try_for_each(|(ps, shard)| check_parameters(at, cut, ps, shard)),
     }
-    Ok(())
 }
 
 fn check_version(at: &At<'_>, cut: Cut, parameters: &Floats) -> Result<(), Violation> {
-    let broken = |name, what| Violation::new(6, name, what).at(cut.step).of(at.life.task);
     if let Some(shard) = at.seen().map(|life| &life.shard)
-        && shard.cut != Some(cut)
-        && shard.previous != Some(cut)
+        && ![shard.cut, shard.previous].contains(&Some(cut))
     {
-        let what = format!("it sends {cut}, and stands at {:?}", shard.cut);
-        return Err(broken("not-its-version", what));
+        let what = format!("{cut} is sent, and the shard is at {:?}", shard.cut);
+        return Err(at.violation(6, "not-its-version", cut.step, what));
     }
-    match at.history.state(cut, at.life.task.index) {
-        Some(made) if made.parameters.is(parameters) => Ok(()),
-        Some(made) => {
-            let what = format!("what it sends is not {cut}");
-            Err(broken("half-a-version", what).with_first(&made.parameters, parameters))
-        }
-        None => Err(broken("half-a-version", format!("it sends {cut}, which it never made"))),
-    }
+    check_parameters(at, cut, at.turn.life.task.index, parameters)
+}
+
+fn check_parameters(at: &At<'_>, cut: Cut, ps: u32, parameters: &Floats) -> Result<(), Violation> {
+    at.history.check_parameters(cut, ps, parameters, |what| {
+        at.violation(6, "half-a-version", cut.step, what)
+    })
 }
 
 #[cfg(test)]

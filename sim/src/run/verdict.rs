@@ -3,7 +3,7 @@
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
-//! 1. [`check_event`] runs at every input and at its effects, while the run goes on.
+//! 1. [`check_turn`] runs at every input with its effects, while the run goes on.
 //! 2. [`without_result`] names the failure of a run that returned nothing.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
@@ -15,10 +15,9 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use unisono_core::Moment;
 use unisono_core::protocol::ClusterConfig;
 use unisono_observe::audit::found::Audit;
-use unisono_rules::{At, End, History, Invariants, LifeId, Stamp, Violation};
+use unisono_rules::{End, LifeTurn, Violation};
 
 use crate::run::compute_cache::ComputeCache;
 use crate::run::failure::Failure;
@@ -151,12 +150,11 @@ fn invalid_checkpoint(run: &mut Evidence<'_>) -> Option<Failure> {
 fn rule_broken_at_the_end(run: &mut Evidence<'_>) -> Option<Failure> {
     let end = End {
         config: run.config,
-        history: &run.record.history,
         outcomes: &run.played.outcomes,
         losses: &run.played.losses,
         checkpoint: run.played.checkpoint.as_deref(),
     };
-    run.record.invariants.end(&end).err().map(Failure::Violation)
+    run.record.rules.end(&end).err().map(Failure::Violation)
 }
 
 fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
@@ -193,35 +191,14 @@ pub(crate) fn without_result(why: NoResult) -> Failure {
     }
 }
 
-/// An input that a node is about to take, or has taken.
-pub(crate) struct Checked<'a> {
-    /// The time that the node's clock shows.
-    pub(crate) moment: Moment,
-    pub(crate) life: LifeId,
-    pub(crate) config: &'a ClusterConfig,
-    pub(crate) universe: &'a Universe,
-}
-
-/// Checks one input, or its effects. The first violation stops the run.
-///
-/// `note` adds to the history, which compares everything that is made twice. Then `ask` asks the
-/// rules, in the order of [`Invariants::all`]. The history comes first, because the rules look into
-/// it.
-pub(crate) fn check_event(
-    record: &mut LiveRecord,
-    event: &Checked<'_>,
-    note: impl FnOnce(&mut History, Stamp<'_>) -> Result<(), Violation>,
-    ask: impl FnOnce(&mut Invariants, &At<'_>) -> Result<(), Violation>,
-) {
+/// Checks one turn of a life. The first violation stops the run.
+pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
     // Nodes that are polled in the same turn still take inputs after a violation. What they do then
     // must not replace it.
     if record.violation.is_some() {
         return;
     }
-    let Checked { moment, life, config, universe } = *event;
-    let noted = note(&mut record.history, Stamp { life, moment, config });
-    let at = At { moment, life, config, history: &record.history };
-    if let Err(violation) = noted.and_then(|()| ask(&mut record.invariants, &at)) {
+    if let Err(violation) = record.rules.turn(turn) {
         record.violation = Some(violation);
         universe.state().is_stopped = true;
     }

@@ -15,11 +15,11 @@ use unisono_observe::trace::{EventKind, NamedEvent};
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
 use crate::run::live_record::LiveRecord;
-use crate::run::verdict::{self, Checked};
+use crate::run::verdict;
 use crate::scenario::nanos;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
-use unisono_rules::LifeId;
+use unisono_rules::{LifeId, LifeTurn};
 
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -34,7 +34,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Counts, records and checks an input. Returns `false` if a fault killed the node on it.
+    /// Counts and records an input. Returns `false` if a fault killed the node on it.
     fn note_input(&mut self, turn: &Turn<'_>, what: NamedEvent) -> bool {
         let input = turn.input;
         let mut record = lock(&self.record);
@@ -47,7 +47,7 @@ impl Watcher {
         let now = taken.now;
         record.n_inputs += 1;
         if taken.disk_is_damaged {
-            record.history.files.damaged();
+            record.rules.files_are_damaged();
         }
         record.audit.add(nanos(now));
         record.audit.add(task_number(self.life.task) << 16 | self.life.number);
@@ -62,18 +62,12 @@ impl Watcher {
         if let Some(trace) = &mut record.trace {
             trace.begin(now, self.life, turn, taken.cause, &self.universe);
         }
-        verdict::check_event(
-            record,
-            &self.checked(turn),
-            |history, stamp| history.note_input(stamp, input),
-            |invariants, at| invariants.before(at, input),
-        );
         true
     }
 
     /// Counts, records and checks the effects that will be carried out.
     fn note_effects(&mut self, turn: &Turn<'_>) {
-        let Turn { input, effects, .. } = *turn;
+        let Turn { now, input, effects, .. } = *turn;
         let mut record = lock(&self.record);
         let record = &mut *record;
         if let Some(recorder) = &mut self.recorder {
@@ -85,17 +79,8 @@ impl Watcher {
         if let Some(trace) = &mut record.trace {
             trace.end(self.life, turn, &self.universe);
         }
-        verdict::check_event(
-            record,
-            &self.checked(turn),
-            |history, stamp| history.note_effects(stamp, input, effects),
-            |invariants, at| invariants.after(at, input, effects),
-        );
-    }
-
-    fn checked(&self, turn: &Turn<'_>) -> Checked<'_> {
-        let Self { life, config, universe, .. } = self;
-        Checked { moment: turn.now, life: *life, config, universe }
+        let (life, config) = (self.life, &*self.config);
+        verdict::check_turn(record, LifeTurn { life, now, config, input, effects }, &self.universe);
     }
 
     /// Returns the life that an input comes from. A failed call reached no life of its task, so the

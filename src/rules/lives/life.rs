@@ -1,94 +1,101 @@
 //! What each life was told and did: its sessions, and what follows for its shard or its work.
 
 use crate::life_id::LifeId;
+use crate::life_turn::LifeTurn;
 use crate::lives::shard::Pushed;
 use crate::lives::shard::Shard;
 use crate::lives::work::Work;
-use crate::stamp::Stamp;
 use std::collections::BTreeMap;
-use unisono_core::protocol::{ClusterConfig, Effect, Input, Message, NetworkEvent, Report};
-use unisono_core::{Cut, Incarnation, Job, LinkId, Moment, TaskId};
+use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
+use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 
 /// All lives, but those that a later life of the same task has replaced.
 #[derive(Debug, Default)]
-pub struct Lives(BTreeMap<LifeId, Life>);
+pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
 /// One life.
 #[derive(Debug)]
-pub struct Life {
+pub(crate) struct Life {
     /// Its links, from when it learns of them until one of the ends closes them.
-    pub sessions: BTreeMap<LinkId, Session>,
+    pub(crate) sessions: BTreeMap<LinkId, Session>,
     /// The newest life of each peer that it let in, or was let in by.
-    pub let_in: BTreeMap<TaskId, Incarnation>,
+    pub(crate) let_in: BTreeMap<TaskId, Incarnation>,
     /// Jobs that are under way.
-    pub n_jobs: usize,
+    pub(crate) n_jobs: usize,
     /// Whether it was asked to end.
-    pub asked_to_stop: bool,
+    pub(crate) asked_to_stop: bool,
     /// Of a ps.
-    pub shard: Shard,
+    pub(crate) shard: Shard,
     /// Of a worker.
-    pub work: Work,
+    pub(crate) work: Work,
 }
 
 /// One end's view of a link.
 #[derive(Clone, Copy, Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// Who is at the other end; `None` until a caller has said so.
-    pub peer: Option<TaskId>,
+    pub(crate) peer: Option<TaskId>,
     /// Which life of it, once greetings were exchanged.
-    pub incarnation: Option<Incarnation>,
-    /// When anything came last.
-    pub heard: Moment,
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The time of the last message, or of bytes of a message that is still arriving.
+    pub(crate) heard: Moment,
+    n_pushes: u64,
+    n_acknowledged: u64,
 }
 
 impl Session {
+    const fn new(peer: Option<TaskId>, heard: Moment) -> Self {
+        Self { peer, incarnation: None, heard, n_pushes: 0, n_acknowledged: 0 }
+    }
+
+    fn acknowledge(&mut self, n_pushes: u64) {
+        self.n_acknowledged = self.n_acknowledged.max(n_pushes);
+    }
+
+    /// Returns the number of pushes that the peer has not acknowledged.
+    pub(crate) const fn n_open_pushes(&self) -> u64 {
+        self.n_pushes.saturating_sub(self.n_acknowledged)
+    }
+
     /// The peer, once greetings were exchanged.
-    #[must_use]
-    pub fn peer_if_up(&self) -> Option<TaskId> {
+    pub(crate) fn peer_if_up(&self) -> Option<TaskId> {
         self.incarnation.and(self.peer)
     }
 }
 
 impl Lives {
     /// A life that has begun.
-    #[must_use]
-    pub fn of(&self, life: LifeId) -> Option<&Life> {
+    pub(crate) fn of(&self, life: LifeId) -> Option<&Life> {
         self.0.get(&life)
     }
 
-    pub(crate) fn note_input(&mut self, stamp: Stamp<'_>, input: &Input) {
-        let Stamp { life: id, moment, config } = stamp;
-        if !self.0.contains_key(&id) {
-            self.0.retain(|old, _| old.task != id.task);
+    pub(crate) fn note_input(&mut self, turn: &LifeTurn<'_>) {
+        if !self.0.contains_key(&turn.life) {
+            self.0.retain(|old, _| old.task != turn.life.task);
         }
-        let life = self.0.entry(id).or_insert_with(|| Life::new(config));
-        life.note_input(moment, input);
-    }
-
-    pub(crate) fn note_effects(&mut self, stamp: Stamp<'_>, input: &Input, effects: &[Effect]) {
-        let Some(life) = self.0.get_mut(&stamp.life) else { return };
-        life.note_effects(stamp.moment, input, effects);
-        if stamp.life.task.job == Job::Ps {
-            life.note_shard(stamp, input, effects);
-        }
-    }
-}
-
-impl Life {
-    fn new(config: &ClusterConfig) -> Self {
-        Self {
+        let new = || Life {
             sessions: BTreeMap::new(),
             let_in: BTreeMap::new(),
             n_jobs: 0,
             asked_to_stop: false,
             shard: Shard::default(),
-            work: Work::new(config.n_ps),
-        }
+            work: Work::new(turn.config.n_ps),
+        };
+        self.0.entry(turn.life).or_insert_with(new).note_input(turn.now, turn.input);
     }
 
+    pub(crate) fn note_effects(&mut self, turn: &LifeTurn<'_>) {
+        let Some(life) = self.0.get_mut(&turn.life) else { return };
+        life.note_effects(turn);
+        if turn.life.task.job == Job::Ps {
+            life.note_shard(turn);
+        }
+    }
+}
+
+impl Life {
     /// The peer at the other end of a link, while a session with it is up.
-    #[must_use]
-    pub fn peer(&self, link: LinkId) -> Option<TaskId> {
+    pub(crate) fn peer(&self, link: LinkId) -> Option<TaskId> {
         self.sessions.get(&link).and_then(Session::peer_if_up)
     }
 
@@ -104,18 +111,23 @@ impl Life {
     fn note_event(&mut self, heard: Moment, event: &NetworkEvent) {
         match event {
             NetworkEvent::Connected { link, to } => {
-                self.sessions.insert(*link, Session { peer: Some(*to), incarnation: None, heard });
+                self.sessions.insert(*link, Session::new(Some(*to), heard));
             }
             NetworkEvent::Accepted { link } => {
-                self.sessions.insert(*link, Session { peer: None, incarnation: None, heard });
+                self.sessions.insert(*link, Session::new(None, heard));
             }
             NetworkEvent::Received { link, message } => {
                 let Some(session) = self.sessions.get_mut(link) else { return };
                 session.heard = heard;
-                if let (Some(ps), Message::Version { cut: Cut { generation, step }, .. }) =
-                    (session.peer_if_up(), message)
-                {
-                    self.work.note_version(ps, Cut { generation: *generation, step: *step });
+                match message {
+                    Message::Version { cut, acknowledged, .. } => {
+                        session.acknowledge(*acknowledged);
+                        if let Some(ps) = session.peer_if_up() {
+                            self.work.note_version(ps, *cut);
+                        }
+                    }
+                    Message::Acknowledged { pushes } => session.acknowledge(*pushes),
+                    _ => {}
                 }
             }
             NetworkEvent::Progress { link } => {
@@ -123,36 +135,37 @@ impl Life {
                     session.heard = heard;
                 }
             }
-            NetworkEvent::Closed { link, .. } => {
-                self.sessions.remove(link);
-            }
+            NetworkEvent::Closed { link, .. } => drop(self.sessions.remove(link)),
             NetworkEvent::ConnectFailed { .. } => {}
         }
     }
 
-    fn note_effects(&mut self, moment: Moment, input: &Input, effects: &[Effect]) {
-        for effect in effects {
+    fn note_effects(&mut self, turn: &LifeTurn<'_>) {
+        for effect in turn.effects {
             match effect {
-                Effect::Close { link } => {
-                    self.sessions.remove(link);
-                }
+                Effect::Close { link } => drop(self.sessions.remove(link)),
                 Effect::Compute(_) => self.n_jobs += 1,
-                Effect::Report(Report::PeerUp { peer }) => self.note_up(moment, *peer, input),
+                Effect::Send { link, message: Message::Push { .. } } => {
+                    if let Some(session) = self.sessions.get_mut(link) {
+                        session.n_pushes += 1;
+                    }
+                }
+                Effect::Report(Report::PeerUp { peer }) => self.note_up(turn, *peer),
                 _ => {}
             }
         }
     }
 
-    /// A session is up: the greeting that made it so is the input.
-    fn note_up(&mut self, heard: Moment, peer: TaskId, input: &Input) {
-        let Input::Network(NetworkEvent::Received { link, message }) = input else { return };
+    /// Notes a new session. The input is the greeting that began it.
+    fn note_up(&mut self, turn: &LifeTurn<'_>, peer: TaskId) {
+        let Input::Network(NetworkEvent::Received { link, message }) = turn.input else { return };
         let incarnation = match message {
             Message::Hello(hello) => hello.incarnation,
             Message::Welcome { incarnation, .. } => *incarnation,
             _ => return,
         };
-        let session = Session { peer: Some(peer), incarnation: Some(incarnation), heard };
-        self.sessions.insert(*link, session);
+        let session = self.sessions.entry(*link).or_insert(Session::new(None, turn.now));
+        (session.peer, session.incarnation) = (Some(peer), Some(incarnation));
         self.let_in.insert(peer, incarnation);
         self.work.note_life(peer, incarnation);
     }
@@ -160,30 +173,26 @@ impl Life {
 
 impl Life {
     /// The gradient that an input brings, on a session that is up.
-    #[must_use]
     pub(crate) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
         let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
         let Message::Push { cut, slot, loss, gradient, .. } = message else {
             return None;
         };
         let worker = self.peer(*link).filter(|peer| peer.job == Job::Worker)?;
-        let cut = *cut;
-        Some(Pushed { link: *link, worker, cut, slot: *slot, loss: *loss, gradient })
+        Some(Pushed { link: *link, worker, cut: *cut, slot: *slot, loss: *loss, gradient })
     }
 
-    pub(super) fn note_shard(&mut self, stamp: Stamp<'_>, input: &Input, effects: &[Effect]) {
-        if let Some(pushed) = self.pushed(input) {
-            if self.shard.cut == Some(pushed.cut) && is_taken(&pushed, effects) {
-                self.shard.accept(stamp, &pushed);
+    fn note_shard(&mut self, turn: &LifeTurn<'_>) {
+        if let Some(pushed) = self.pushed(turn.input) {
+            if self.shard.cut == Some(pushed.cut) && is_taken(&pushed, turn.effects) {
+                self.shard.accept(turn, &pushed);
             }
-        } else if let Input::Network(NetworkEvent::Received { link, message }) = input
+        } else if let Input::Network(NetworkEvent::Received { link, message }) = turn.input
             && let Some(peer) = self.peer(*link)
         {
-            self.shard.note_message(stamp, peer, message, effects);
+            self.shard.note_message(turn, peer, message);
         }
-        for effect in effects {
-            self.shard.note_effect(effect);
-        }
+        turn.effects.iter().for_each(|effect| self.shard.note_effect(effect));
     }
 }
 

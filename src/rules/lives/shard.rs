@@ -2,28 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use unisono_core::protocol::{ClusterConfig, Effect, Job, Message, Report, ShardState, Verdict};
+use unisono_core::protocol::{ClusterConfig, Effect, Job, Message, Report, Verdict};
 use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 
-use crate::stamp::Stamp;
+use crate::life_turn::LifeTurn;
+use crate::slots::Age;
 
 /// A shard, as its ps's inputs and effects tell.
 #[derive(Debug, Default)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Where it stands; `None` until it was restored.
-    pub cut: Option<Cut>,
+    pub(crate) cut: Option<Cut>,
     /// Where it stood before its last update.
-    pub previous: Option<Cut>,
+    pub(crate) previous: Option<Cut>,
     /// The gradients of this cut that came and were neither used nor dropped.
-    pub held: BTreeMap<Slot, Held>,
+    pub(crate) held: BTreeMap<Slot, Held>,
     /// R < N: the slots of the next update, once its ps knows them.
-    pub chosen: Option<Vec<Slot>>,
+    pub(crate) chosen: Option<Vec<Slot>>,
     /// R < N, ps 0: what was chosen last, and where.
-    pub choice: Option<(Cut, Vec<Slot>)>,
+    pub(crate) choice: Option<(Cut, Vec<Slot>)>,
     /// Updates of this cut that were begun.
-    pub n_begun: usize,
+    pub(crate) n_begun: usize,
     /// A gradient that was neither used nor dropped when its cut was left by an update.
-    pub lost: Option<(Cut, Slot)>,
+    pub(crate) lost: Option<(Cut, Slot)>,
     /// R < N, ps 0: which shards hold a slot, and the slots that all hold, as it learned it.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
     whole: Vec<Slot>,
@@ -31,28 +32,28 @@ pub struct Shard {
 
 /// A gradient that is held.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     /// The loss of its batch.
-    pub loss: f32,
+    pub(crate) loss: f32,
     /// The shard's part of it.
-    pub gradient: Floats,
+    pub(crate) gradient: Floats,
 }
 
 /// A gradient that comes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pushed<'a> {
     /// The link that it comes on.
-    pub link: LinkId,
+    pub(crate) link: LinkId,
     /// Who pushes.
-    pub worker: TaskId,
+    pub(crate) worker: TaskId,
     /// The version it was computed from.
-    pub cut: Cut,
+    pub(crate) cut: Cut,
     /// Which unit of work it is.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     /// The loss of its batch.
-    pub loss: f32,
+    pub(crate) loss: f32,
     /// The shard's part of it.
-    pub gradient: &'a Floats,
+    pub(crate) gradient: &'a Floats,
 }
 
 /// What must become of a gradient.
@@ -79,8 +80,7 @@ impl Pushed<'_> {
     pub(crate) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
         effects.iter().any(|effect| match effect {
             Effect::Send { link, message: Message::PushReply { cut, slot, verdict } } => {
-                let cut = *cut;
-                (*link, cut, *slot, *verdict) == (self.link, self.cut, self.slot, wanted)
+                (*link, *cut, *slot, *verdict) == (self.link, self.cut, self.slot, wanted)
             }
             _ => false,
         })
@@ -100,19 +100,16 @@ impl Pushed<'_> {
 
 impl Shard {
     /// What must become of a gradient (rules 4, 5 and 8).
-    #[must_use]
     pub(crate) fn fate(&self, config: &ClusterConfig, pushed: &Pushed<'_>) -> Fate {
-        let Some(cut) = self.cut else { return Fate::Fenced };
-        if pushed.slot.0 >= config.sync.slots_per_step() {
+        let age = Age::of(pushed.cut, self.cut);
+        if self.cut.is_some() && pushed.slot.0 >= config.sync.slots_per_step() {
             return Fate::Wrong;
         }
-        if pushed.cut.generation != cut.generation {
-            return Fate::Fenced;
-        }
-        match pushed.cut.step.cmp(&cut.step) {
-            std::cmp::Ordering::Less => Fate::Stale,
-            std::cmp::Ordering::Greater => Fate::Wrong,
-            std::cmp::Ordering::Equal => self.fate_here(pushed),
+        match age {
+            Age::OtherGeneration => Fate::Fenced,
+            Age::Older => Fate::Stale,
+            Age::Current => self.fate_here(pushed),
+            Age::Newer => Fate::Wrong,
         }
     }
 
@@ -130,44 +127,33 @@ impl Shard {
         }
     }
 
-    pub(crate) fn accept(&mut self, stamp: Stamp<'_>, pushed: &Pushed<'_>) {
+    pub(crate) fn accept(&mut self, turn: &LifeTurn<'_>, pushed: &Pushed<'_>) {
         let held = || Held { loss: pushed.loss, gradient: pushed.gradient.clone() };
         self.held.entry(pushed.slot).or_insert_with(held);
-        if stamp.life.task == TaskId::PS_ZERO {
-            self.note_whole(stamp.config, pushed.cut, TaskId::PS_ZERO, pushed.slot);
+        if turn.life.task == TaskId::PS_ZERO {
+            self.note_whole(turn.config, pushed.cut, TaskId::PS_ZERO, pushed.slot);
         }
     }
 
-    pub(crate) fn note_message(
-        &mut self,
-        stamp: Stamp<'_>,
-        peer: TaskId,
-        message: &Message,
-        effects: &[Effect],
-    ) {
+    pub(crate) fn note_message(&mut self, turn: &LifeTurn<'_>, peer: TaskId, message: &Message) {
         match message {
-            Message::Restore { cut: Cut { generation, step }, .. } => {
+            Message::Restore { cut, .. } => {
                 let restored = |effect: &Effect| {
-                    matches!(effect, Effect::Send { message: Message::Restored { generation: of }, .. }
-                        if of == generation)
+                    matches!(effect, Effect::Send { message: Message::Restored { generation }, .. }
+                        if *generation == cut.generation)
                 };
-                let is_other = self.cut.map(|cut| cut.generation) != Some(*generation);
-                if is_other && effects.iter().any(restored) {
-                    let cut = Cut { generation: *generation, step: *step };
-                    *self = Self { cut: Some(cut), ..Self::default() };
+                let is_other = self.cut.map(|cut| cut.generation) != Some(cut.generation);
+                if is_other && turn.effects.iter().any(restored) {
+                    *self = Self { cut: Some(*cut), ..Self::default() };
                 }
             }
-            Message::Received { cut, slots } if stamp.life.task == TaskId::PS_ZERO => {
-                let cut = *cut;
+            Message::Received { cut, slots } if turn.life.task == TaskId::PS_ZERO => {
                 for slot in slots {
-                    self.note_whole(stamp.config, cut, peer, *slot);
+                    self.note_whole(turn.config, *cut, peer, *slot);
                 }
             }
-            Message::Chosen { cut, slots } if self.n_begun == 0 => {
-                let cut = *cut;
-                if self.cut == Some(cut) {
-                    self.chosen = Some(slots.clone());
-                }
+            Message::Chosen { cut, slots } if self.n_begun == 0 && self.cut == Some(*cut) => {
+                self.chosen = Some(slots.clone());
             }
             _ => {}
         }
@@ -199,9 +185,7 @@ impl Shard {
             {
                 self.held.remove(slot);
             }
-            Effect::Report(Report::Updated { cut: Cut { generation, step }, slots })
-                if (cut.generation, cut.step) == (*generation, *step) =>
-            {
+            Effect::Report(Report::Updated { cut: updated, slots }) if *updated == cut => {
                 let unused = self.held.keys().copied().find(|slot| !slots.contains(slot));
                 *self = Self {
                     cut: Some(cut.next()),
@@ -213,16 +197,6 @@ impl Shard {
             }
             Effect::Compute(Job::Update { .. }) => self.n_begun += 1,
             _ => {}
-        }
-    }
-
-    /// The state of a message that carries one.
-    pub(crate) const fn carried(message: &Message) -> Option<(Cut, &ShardState)> {
-        match message {
-            Message::Restore { cut, state } | Message::Captured { cut, state } => {
-                Some((*cut, state))
-            }
-            _ => None,
         }
     }
 }

@@ -12,10 +12,11 @@ use unisono_core::protocol::{
 use unisono_core::train_config::Sync;
 use unisono_core::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 
-use crate::invariant::{At, End, Invariant};
 use crate::life_id::LifeId;
-use crate::stamp::Stamp;
-use crate::{History, Violation};
+use crate::life_turn::LifeTurn;
+use crate::rule::{End, Rule};
+use crate::rules::Seen;
+use crate::violation::Violation;
 
 /// Updates to make.
 pub(crate) const LAST: Step = Step(5);
@@ -29,7 +30,7 @@ const N_PS: u32 = 2;
 
 /// A run so far.
 pub(crate) struct Fixture {
-    pub(crate) history: History,
+    pub(crate) seen: Seen,
     pub(crate) moment: Moment,
     config: ClusterConfig,
 }
@@ -40,12 +41,12 @@ type Answer = Result<(), Violation>;
 #[derive(Debug)]
 struct Nothing;
 
-impl Invariant for Nothing {}
+impl Rule for Nothing {}
 
 impl Fixture {
     pub(crate) fn new(replicas_to_aggregate: u32, total_num_replicas: u32) -> Self {
         Self {
-            history: History::default(),
+            seen: Seen::default(),
             moment: Moment::default(),
             config: ClusterConfig {
                 n_ps: N_PS,
@@ -58,47 +59,40 @@ impl Fixture {
         }
     }
 
-    /// A life takes an input and answers with effects, under the eyes of one rule.
+    /// A life takes an input and answers with effects, and one rule checks the turn.
     pub(crate) fn plays(
         &mut self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         life: LifeId,
         input: Input,
         effects: Vec<Effect>,
     ) -> Answer {
-        if input != Input::Start && self.history.lives.of(life).is_none() {
+        if input != Input::Start && self.seen.history.lives.of(life).is_none() {
             self.plays(rule, life, Input::Start, vec![])?;
             self.connect(life);
         }
-        let stamp = Stamp { life, moment: self.moment, config: &self.config };
-        self.history.note_input(stamp, &input)?;
-        rule.before(&self.at(life), &input)?;
-        let stamp = Stamp { life, moment: self.moment, config: &self.config };
-        self.history.note_effects(stamp, &input, &effects)?;
-        rule.after(&self.at(life), &input, &effects)
-    }
-
-    pub(crate) fn at(&self, life: LifeId) -> At<'_> {
-        At { moment: self.moment, life, config: &self.config, history: &self.history }
+        let (now, config) = (self.moment, &self.config);
+        let turn = LifeTurn { life, now, config, input: &input, effects: &effects };
+        self.seen.turn(turn, |at, suspicions| rule.turn(at, suspicions))
     }
 
     /// It does something about nothing in particular.
     pub(crate) fn does(
         &mut self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         life: LifeId,
         effects: Vec<Effect>,
     ) -> Answer {
         self.plays(rule, life, Input::Wake, effects)
     }
 
-    pub(crate) fn takes(&mut self, rule: &mut dyn Invariant, life: LifeId, input: Input) -> Answer {
+    pub(crate) fn takes(&mut self, rule: &mut dyn Rule, life: LifeId, input: Input) -> Answer {
         self.plays(rule, life, input, vec![])
     }
 
     pub(crate) fn is_told(
         &mut self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         life: LifeId,
         link: u64,
         message: Message,
@@ -186,7 +180,7 @@ impl Fixture {
 
     pub(crate) fn persisted(
         &mut self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         life: LifeId,
         step: Step,
         is_durable: bool,
@@ -197,7 +191,7 @@ impl Fixture {
 
     pub(crate) fn ends(
         &self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         losses: &[(Step, Slot, f32)],
         checkpoint: Option<&Snapshot>,
     ) -> Answer {
@@ -206,13 +200,13 @@ impl Fixture {
 
     pub(crate) fn ends_with(
         &self,
-        rule: &mut dyn Invariant,
+        rule: &mut dyn Rule,
         outcomes: &BTreeMap<TaskId, Outcome>,
         losses: &[(Step, Slot, f32)],
         checkpoint: Option<&Snapshot>,
     ) -> Answer {
-        let (config, history) = (&self.config, &self.history);
-        rule.end(&End { config, history, outcomes, losses, checkpoint })
+        let end = End { config: &self.config, outcomes, losses, checkpoint };
+        rule.end(&end, &self.seen.history)
     }
 
     /// A life's sessions with all that it talks to are up.
