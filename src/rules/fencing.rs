@@ -28,8 +28,7 @@ impl Rule for Fencing {
         }
         if at.before.fate == Some(Fate::Fenced)
             && let Some(pushed) = at.seen().and_then(|life| life.pushed(at.turn.input))
-            && !(pushed.is_told(at.turn.effects, Verdict::Fenced)
-                && pushed.is_counted(at.turn.effects, Some(Verdict::Fenced)))
+            && !pushed.is_answered(at.turn.effects, Verdict::Fenced)
         {
             let what = format!("slot {} of {} is not answered as fenced", pushed.slot, pushed.cut);
             let step = pushed.cut.step;

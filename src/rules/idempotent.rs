@@ -2,7 +2,7 @@
 //! identity is the one that was computed under it. A second copy is answered as one, and changes
 //! nothing; a second copy with different bits stops the run.
 
-use unisono_core::protocol::{Effect, Message, Report, Verdict};
+use unisono_core::protocol::{Effect, Message, Verdict};
 use unisono_core::{Cut, Slot};
 
 use crate::lives::{Fate, Pushed};
@@ -47,42 +47,38 @@ fn check_fate(
             format!("slot {} of {}, from {}, {what}", pushed.slot, pushed.cut, pushed.worker);
         at.violation(4, name, pushed.cut.step, what)
     };
-    let has = |is: fn(&Effect) -> bool| at.turn.effects.iter().any(is);
-    let is_told = has(|effect| {
-        let duplicate = Verdict::Duplicate;
-        matches!(effect, Effect::Send { message: Message::PushReply { verdict, .. }, .. }
-            if *verdict == duplicate)
-    });
-    let is_counted = has(|effect| {
-        matches!(effect, Effect::Report(Report::Dropped { verdict: Some(Verdict::Duplicate), .. }))
-    });
-    let has_effect = has(|effect| match effect {
-        Effect::Compute(_) => true,
-        Effect::Send { message, .. } => {
-            matches!(message, Message::Received { .. } | Message::Chosen { .. })
-        }
-        _ => false,
-    });
+    let (life, effects) = (at.turn.life, at.turn.effects);
     match fate {
-        Fate::Duplicate if has_effect => {
+        Fate::Duplicate if effects.iter().any(applies) => {
             return Err(violation("copy-changes-something", "is a copy, and has an effect"));
         }
-        Fate::Duplicate if !is_told || !is_counted => {
+        Fate::Duplicate if !pushed.is_answered(effects, Verdict::Duplicate) => {
             let what = "is a copy, and is not answered or not counted as one";
-            suspicions.suspect(at.turn.life, violation("copy-not-told", what));
+            suspicions.suspect(life, violation("copy-not-told", what));
         }
-        Fate::Diverged if !has(|effect| matches!(effect, Effect::Halt(_))) => {
+        Fate::Diverged if !effects.iter().any(|effect| matches!(effect, Effect::Halt(_))) => {
             let what = "differs from the copy that is held, and the run goes on";
-            suspicions.suspect(at.turn.life, violation("other-bits-let-in", what));
+            suspicions.suspect(life, violation("other-bits-let-in", what));
         }
         Fate::Duplicate | Fate::Diverged => {}
-        _ if is_told => {
+        _ if pushed.is_told(effects, Verdict::Duplicate) => {
             let what = "is answered as a copy of a gradient that never came";
             return Err(violation("no-copy", what));
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Returns whether an effect shows that the ps took a gradient.
+const fn applies(effect: &Effect) -> bool {
+    match effect {
+        Effect::Compute(_) => true,
+        Effect::Send { message, .. } => {
+            matches!(message, Message::Received { .. } | Message::Chosen { .. })
+        }
+        _ => false,
+    }
 }
 
 /// Checks that a ps holds the slots that it reports as received. A worker does not compute those.

@@ -76,7 +76,12 @@ pub(crate) enum Fate {
 }
 
 impl Pushed<'_> {
-    /// Whether its worker is told this verdict.
+    /// Returns whether the worker is told a verdict, and the gradient is counted with it.
+    pub(crate) fn is_answered(&self, effects: &[Effect], verdict: Verdict) -> bool {
+        self.is_told(effects, verdict) && self.is_counted(effects, Some(verdict))
+    }
+
+    /// Returns whether the worker is told a verdict.
     pub(crate) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
         effects.iter().any(|effect| match effect {
             Effect::Send { link, message: Message::PushReply { cut, slot, verdict } } => {
@@ -86,15 +91,15 @@ impl Pushed<'_> {
         })
     }
 
-    /// Whether it is counted as dropped, for this reason.
+    /// Returns whether the gradient is counted as dropped, for a reason.
     pub(crate) fn is_counted(&self, effects: &[Effect], wanted: Option<Verdict>) -> bool {
-        effects.iter().any(|effect| match effect {
-            Effect::Report(Report::Dropped { step, slot, worker, verdict }) => {
-                (*step, *slot, *worker) == (self.cut.step, self.slot, self.worker)
-                    && *verdict == wanted
-            }
-            _ => false,
-        })
+        let dropped = Effect::Report(Report::Dropped {
+            step: self.cut.step,
+            slot: self.slot,
+            worker: self.worker,
+            verdict: wanted,
+        });
+        effects.contains(&dropped)
     }
 }
 
