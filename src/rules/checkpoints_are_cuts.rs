@@ -13,6 +13,7 @@ use unisono_core::{Cut, LinkId, Slot, Step};
 
 use crate::history::History;
 use crate::life_id::LifeId;
+use crate::made::Key;
 use crate::rule::{At, End, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
@@ -157,26 +158,27 @@ fn check_shard(
     (cut, ps): (Cut, u32),
     shard: &ShardState,
 ) -> Result<(), Violation> {
+    let key = Key::State(ps);
     let violation = |what| Violation::new(7, "not-a-cut", what).at(cut.step);
-    history.check_parameters(cut, ps, &shard.parameters, violation)?;
-    match history.state(cut, ps) {
-        Some(made) if !made.is(shard) => {
-            Err(violation(format!("the rest of the state of ps {ps} is not that of {cut}")))
-        }
-        _ => Ok(()),
+    history.check((cut, key, 0), &shard.parameters, violation)?;
+    if history.made(cut, key).is_some_and(|made| made.is(&shard.into())) {
+        return Ok(());
     }
+    Err(violation(format!("the optimizer's part of {key} is not as it was made at {cut}")))
 }
 
 /// Checks that an update continues with the whole state of the optimizer. Rule 1 checks the
 /// parameters.
 fn check_updated(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
-    match at.history.state(cut, at.turn.life.task.index) {
-        Some(made) if made.parameters.is(&state.parameters) && !made.is(state) => {
-            let what = "an update of a state whose parameters are right, and the rest is not";
-            Err(at.violation(7, "state-not-whole", cut.step, what))
-        }
-        _ => Ok(()),
+    let Some(made) = at.history.made(cut, Key::State(at.turn.life.task.index)) else {
+        return Ok(());
+    };
+    let is_parameters = made.buffers.first().is_some_and(|kept| kept.is(&state.parameters));
+    if !is_parameters || made.is(&state.into()) {
+        return Ok(());
     }
+    let what = "an update of a state whose parameters are right, and the rest is not";
+    Err(at.violation(7, "state-not-whole", cut.step, what))
 }
 
 /// Returns the first recorded update that did not lead to `cut`, with its slots.
@@ -191,9 +193,8 @@ fn unlike(history: &History, cut: Cut, verified: Option<Cut>) -> Option<(Step, V
         let from = known.map_or(origin.step, |known| known.step.clamp(origin.step, above));
         for (step, record) in history.files.losses().range(from..above) {
             let of = Cut { step: *step, ..cut };
-            let used = history.version(of).and_then(|version| version.update.as_ref());
             let recorded: Vec<_> = record.losses.iter().map(|(slot, _)| *slot).collect();
-            if used != Some(&recorded) {
+            if history.slots_of_update(of) != Some(&recorded) {
                 return Some((*step, recorded));
             }
         }

@@ -4,6 +4,7 @@
 use unisono_core::protocol::{Effect, Job, ShardState};
 use unisono_core::{Cut, Floats, Slot};
 
+use crate::made::Key;
 use crate::rule::{At, Rule};
 use crate::slots::{WrongSlots, wrong_slots};
 use crate::suspicions::Suspicions;
@@ -41,7 +42,7 @@ fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<()
         // Rules 2 and 3.
         Some(WrongSlots::OfNoStep | WrongSlots::NotAscending) | None => {}
     }
-    match at.history.version(cut).and_then(|version| version.update.as_ref()) {
+    match at.history.slots_of_update(cut) {
         // Only the set counts here: the order is rule 3's.
         Some(first) if *first != slots && slots.iter().any(|slot| !first.contains(slot)) => broken(
             "shards-disagree",
@@ -63,14 +64,14 @@ fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violatio
             return Err(at.violation(1, "update-twice", cut.step, what));
         }
     }
-    at.history.check_parameters(cut, at.turn.life.task.index, &state.parameters, |what| {
+    at.history.check((cut, Key::State(at.turn.life.task.index), 0), &state.parameters, |what| {
         at.violation(1, "update-of-another-version", cut.step, what)
     })
 }
 
 /// Checks that a gradient was pushed to this shard, and is the one that was computed at its cut.
 fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, part: &Floats) -> Result<(), Violation> {
-    at.history.check_gradient((cut, slot), at.turn.life.task.index, (None, part), |what| {
+    at.history.check((cut, Key::Gradient(slot), at.turn.life.task.index), part, |what| {
         at.violation(1, "gradient-of-another-version", cut.step, what)
     })?;
     if at.seen().is_none_or(|life| life.shard.held.contains_key(&slot)) {

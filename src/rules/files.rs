@@ -1,4 +1,4 @@
-//! What the chief's files must hold, as its storage was asked and answered.
+//! The content that the chief's files must have, from what its storage was asked and answered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,58 +8,57 @@ use unisono_core::{Cut, Generation, Step};
 
 use crate::life_id::LifeId;
 
-/// Checkpoints and losses.
+/// The checkpoints and the losses of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// Checkpoints that were given to the storage, by step, in order; each may be on the disk.
+    /// The checkpoints that were given to the storage, by step, in order. Each may be on the disk.
     persisted: BTreeMap<Step, Vec<Generation>>,
-    /// Those of a life that its storage has not answered yet, in order.
+    /// The checkpoints of the last chief that its storage has not answered yet, in order.
     writing: VecDeque<(LifeId, Cut)>,
-    /// Steps of checkpoints that were said to be durable, or were read.
+    /// The steps of checkpoints that the storage reported as durable, or has read.
     durable: BTreeSet<Step>,
-    /// Where a run begins that has no checkpoint of its own yet.
+    /// The state with which the run began.
     base: Option<Arc<Snapshot>>,
     /// The state that the storage has read last, and for which life.
     given: Option<(LifeId, Arc<Snapshot>)>,
     /// The cut of that state, if it is known.
     last_read: Option<Cut>,
     is_damaged: bool,
-    /// Updates as they must be in the losses file.
+    /// The updates that must be in the losses file.
     losses: BTreeMap<Step, UpdateRecord>,
-    /// The first step that is not in it.
+    /// The first step that is not in the losses file.
     first_missing: Step,
 }
 
 impl Files {
-    /// A fault has damaged what was durable, or damages what is read, or a sync lied: from now on
-    /// an older checkpoint than the newest may be found, and losses may be missing.
+    /// Notes that a fault damages durable files or what is read from them, or that a sync lied.
     pub(crate) const fn damaged(&mut self) {
         self.is_damaged = true;
     }
 
-    /// Whether the newest checkpoint may be found damaged.
+    /// Returns whether the newest checkpoint may be damaged, and losses may be missing.
     pub(crate) const fn may_be_damaged(&self) -> bool {
         self.is_damaged
     }
 
-    /// The checkpoints of this step that were given to the storage, in order. Files of one step have
-    /// one name, and do not tell which of them they are.
+    /// Returns the checkpoints of a step that were given to the storage, in order. Their files have one
+    /// name, and do not name the generation.
     pub(crate) fn persisted(&self, step: Step) -> impl DoubleEndedIterator<Item = Cut> + '_ {
         let generations = self.persisted.get(&step).map_or(&[][..], Vec::as_slice);
         generations.iter().map(move |&generation| Cut { generation, step })
     }
 
-    /// Whether a checkpoint of this step was said to be durable, or was read.
+    /// Returns whether the storage reported a checkpoint of a step as durable, or has read it.
     pub(crate) fn is_durable(&self, step: Step) -> bool {
         self.durable.contains(&step)
     }
 
-    /// The newest checkpoint that was said to be durable, or was read.
+    /// Returns the newest checkpoint that the storage reported as durable, or has read.
     pub(crate) fn newest_durable(&self) -> Option<Step> {
         self.durable.last().copied()
     }
 
-    /// What the run began with, once it was read.
+    /// Returns the state with which the run began, once it was read.
     pub(crate) const fn base(&self) -> Option<&Arc<Snapshot>> {
         self.base.as_ref()
     }
@@ -69,17 +68,17 @@ impl Files {
         self.given.as_ref().filter(|(life, _)| *life == to).map(|(_, snapshot)| &**snapshot)
     }
 
-    /// The cut of the checkpoint that was read last.
+    /// Returns the cut of the checkpoint that was read last.
     pub(crate) const fn last_read(&self) -> Option<Cut> {
         self.last_read
     }
 
-    /// The first step whose losses are not in the file.
+    /// Returns the first step whose losses are not in the file.
     pub(crate) const fn first_missing(&self) -> Step {
         self.first_missing
     }
 
-    /// The updates that must be in the losses file.
+    /// Returns the updates that must be in the losses file.
     pub(crate) const fn losses(&self) -> &BTreeMap<Step, UpdateRecord> {
         &self.losses
     }
@@ -87,7 +86,7 @@ impl Files {
     pub(crate) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
         let cut = snapshot.cut;
         self.persisted.entry(cut.step).or_default().push(cut.generation);
-        // What a dead life asked for is answered to nobody.
+        // The storage does not answer a chief that has died.
         self.writing.retain(|(of, _)| *of == life);
         self.writing.push_back((life, cut));
     }
@@ -100,7 +99,7 @@ impl Files {
         }
     }
 
-    /// `cut` is that of the checkpoint that was read, if one was.
+    /// Notes an answer of the storage. `cut` is the cut of the checkpoint that was read, if it is known.
     pub(crate) fn note_event(&mut self, life: LifeId, event: &StorageEvent, cut: Option<Cut>) {
         match event {
             StorageEvent::Restored(Ok(restored)) => self.note_read(life, restored, cut),
@@ -123,7 +122,7 @@ impl Files {
     ) {
         if self.persisted.is_empty() && self.base.is_none() {
             self.base = Some(Arc::clone(snapshot));
-            // The rows below a checkpoint that was there before are there, too.
+            // The losses file of an earlier run has the rows before its checkpoint.
             self.first_missing = snapshot.cut.step;
         }
         self.given = Some((life, Arc::clone(snapshot)));

@@ -1,83 +1,58 @@
-//! All that was made in a run: states, gradients, updates. Whatever is made twice must be the same,
-//! to the bit.
+//! All states and gradients that were made in a run. What is made twice must have the same bits.
 //!
-//! Knows no rule but that one; the rules look things up here.
+//! The rules compare each turn with this history.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use unisono_core::protocol::{
-    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, ShardState, Snapshot,
-    StorageEvent,
+    ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Snapshot, StorageEvent,
 };
 use unisono_core::{Cut, Floats, Generation, Slot, Step};
 
 use crate::files::Files;
-use crate::kept::{Kept, KeptState};
 use crate::life_turn::LifeTurn;
 use crate::lives::Lives;
+use crate::made::{Kept, Key, Made};
 use crate::violation::Violation;
 
-/// Values that are kept whole, of 4 bytes: of what is older only checksums are left. The nodes
-/// themselves, and whoever remembers what was computed, share most of them.
+/// Values of 4 bytes that are kept whole; only checksums are left of older ones. Most of the values
+/// are shared with the nodes and with the cache of computed results.
 const MAX_KEPT_VALUES: usize = 64 << 20;
-/// The newest versions, which are kept whole in any case.
+/// The newest versions, which are always kept whole.
 const N_KEPT_VERSIONS: usize = 2;
 
-/// What was made so far.
+/// The history of a run.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// What each life was seen to be told and to do.
     pub(crate) lives: Lives,
-    /// What the chief's files must hold.
     pub(crate) files: Files,
-    /// Where each generation began.
+    /// The first version of each generation.
     pub(crate) generations: BTreeMap<Generation, Origin>,
     versions: BTreeMap<Cut, Version>,
-    /// R >= N: where each version was made first. There is one trajectory, so that every later
-    /// generation must make it again as it was.
+    /// R >= N: the cut at which each version was made first. A later generation makes the same
+    /// version again, because update k is a pure function of k.
     first: BTreeMap<Step, Cut>,
     n_kept_values: usize,
-    /// Up to here only checksums are left.
+    /// Only checksums are left of the versions up to this one.
     shrunk: Cut,
 }
 
-/// Where a generation began.
+/// The first version of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The version that was restored.
     pub(crate) step: Step,
-    /// The cut of the checkpoint that it was restored from, if it was seen to be read.
+    /// The cut of the checkpoint that was restored, if the checkpoint was seen to be read.
     pub(crate) parent: Option<Cut>,
 }
 
-/// One version of the cluster's state, and what was computed from it.
+/// A version, with what was computed from it.
 #[derive(Debug, Default)]
-pub(crate) struct Version {
-    /// The shards, as far as they came to it.
-    states: BTreeMap<u32, KeptState>,
-    /// The gradients that were computed from it.
-    gradients: BTreeMap<Slot, Gradient>,
+struct Version {
+    made: BTreeMap<Key, Made>,
     /// The slots of the update that was begun first.
-    pub(crate) update: Option<Vec<Slot>>,
-}
-
-/// A gradient that was computed.
-#[derive(Debug)]
-pub(crate) struct Gradient {
-    /// The loss of its batch.
-    pub(crate) loss: f32,
-    /// One buffer a shard.
-    pub(crate) shards: Vec<Kept>,
-}
-
-impl Gradient {
-    fn is_all(&self, loss: f32, shards: &[Floats]) -> bool {
-        self.loss.to_bits() == loss.to_bits()
-            && self.shards.len() == shards.len()
-            && self.shards.iter().zip(shards).all(|(kept, part)| kept.is(part))
-    }
+    update: Option<Vec<Slot>>,
 }
 
 impl History {
@@ -87,26 +62,27 @@ impl History {
     /// If a state or a gradient was made before, with other bits.
     pub(crate) fn note_input(&mut self, turn: &LifeTurn<'_>) -> Result<(), Violation> {
         self.lives.note_input(turn);
-        let LifeTurn { life, config, .. } = *turn;
+        let state = Key::State(turn.life.task.index);
         match turn.input {
             Input::Network(NetworkEvent::Received {
-                message: Message::Restore { cut, state },
+                message: Message::Restore { cut, state: restored },
                 ..
-            }) if life.task.job == unisono_core::Job::Ps => {
-                self.note_state(config, *cut, life.task.index, state)
+            }) if turn.life.task.job == unisono_core::Job::Ps => {
+                self.note_made(turn.config, *cut, state, restored.into())
             }
             Input::Computed(Done::Gradient { cut, slot, loss, gradient }) => {
-                self.note_gradient(config, (*cut, *slot), *loss, gradient)
+                let made = Made::gradient(*loss, gradient);
+                self.note_made(turn.config, *cut, Key::Gradient(*slot), made)
             }
-            Input::Computed(Done::Update { cut, state }) => {
-                self.note_state(config, cut.next(), life.task.index, state)
+            Input::Computed(Done::Update { cut, state: updated }) => {
+                self.note_made(turn.config, cut.next(), state, updated.into())
             }
             Input::Stored(event) => {
                 let cut = match event {
                     StorageEvent::Restored(Ok(restored)) => self.cut_of(&restored.snapshot),
                     _ => None,
                 };
-                self.files.note_event(life, event, cut);
+                self.files.note_event(turn.life, event, cut);
                 Ok(())
             }
             _ => Ok(()),
@@ -120,7 +96,7 @@ impl History {
             match effect {
                 Effect::Compute(Job::Update { cut, gradients, .. }) => {
                     let slots = || gradients.iter().map(|(slot, _)| *slot).collect();
-                    self.version_mut(*cut).update.get_or_insert_with(slots);
+                    self.versions.entry(*cut).or_default().update.get_or_insert_with(slots);
                 }
                 Effect::Persist(snapshot) => self.files.note_persist(turn.life, snapshot),
                 Effect::Record(update) => self.files.note_record(update),
@@ -133,134 +109,75 @@ impl History {
         }
     }
 
-    /// A version, if any shard came to it or anything was computed from it.
-    pub(crate) fn version(&self, cut: Cut) -> Option<&Version> {
-        self.versions.get(&cut)
+    /// Returns the slots of the first update of a version.
+    pub(crate) fn slots_of_update(&self, cut: Cut) -> Option<&Vec<Slot>> {
+        self.versions.get(&cut)?.update.as_ref()
     }
 
-    /// A shard's state at a cut, if it came to it.
-    pub(crate) fn state(&self, cut: Cut, ps: u32) -> Option<&KeptState> {
-        self.version(cut)?.states.get(&ps)
+    /// Returns what was made at a cut.
+    pub(crate) fn made(&self, cut: Cut, key: Key) -> Option<&Made> {
+        self.versions.get(&cut)?.made.get(&key)
     }
 
-    /// The cut that was last saved of all that have a checkpoint's step and its states: a file says
-    /// nothing of its generation.
+    /// Returns the last cut that was saved with the step and the states of a checkpoint, whose file
+    /// does not name the generation.
     pub(crate) fn cut_of(&self, saved: &Snapshot) -> Option<Cut> {
+        let shards: Vec<_> = saved.shards.iter().map(Made::from).collect();
         let is_whole = |cut: &Cut| {
-            (0..)
-                .zip(&saved.shards)
-                .all(|(ps, shard)| self.state(*cut, ps).is_some_and(|made| made.is(shard)))
+            let made = |ps| self.made(*cut, Key::State(ps));
+            (0..).zip(&shards).all(|(ps, shard)| made(ps).is_some_and(|made| made.is(shard)))
         };
         self.files.persisted(saved.cut.step).rev().find(is_whole)
     }
 
-    /// Compares parameters with those that a shard had at a cut.
-    pub(crate) fn check_parameters(
+    /// Compares a buffer with one that was made at a cut.
+    pub(crate) fn check(
         &self,
-        cut: Cut,
-        ps: u32,
+        (cut, key, buffer): (Cut, Key, u32),
         got: &Floats,
         violation: impl Fn(String) -> Violation,
     ) -> Result<(), Violation> {
-        match self.state(cut, ps) {
-            Some(made) if made.parameters.is(got) => Ok(()),
-            Some(made) => {
-                Err(violation(format!("the parameters of ps {ps} are not those of {cut}"))
-                    .with_first(&made.parameters, got))
-            }
-            None => Err(violation(format!("ps {ps} never reached {cut}"))),
-        }
-    }
-
-    /// Compares a part of a gradient, and its loss if one is given, with what was computed.
-    pub(crate) fn check_gradient(
-        &self,
-        (cut, slot): (Cut, Slot),
-        ps: u32,
-        (loss, part): (Option<f32>, &Floats),
-        violation: impl Fn(String) -> Violation,
-    ) -> Result<(), Violation> {
-        let Some(made) = self.version(cut).and_then(|version| version.gradients.get(&slot)) else {
-            return Err(violation(format!("slot {slot} was not computed at {cut}")));
+        let Some(made) = self.made(cut, key) else {
+            return Err(violation(format!("{key} was never made at {cut}")));
         };
-        let kept = made.shards.get(ps as usize);
-        let is_loss = loss.is_none_or(|loss| loss.to_bits() == made.loss.to_bits());
-        if is_loss && kept.is_some_and(|kept| kept.is(part)) {
+        let kept = made.buffers.get(buffer as usize);
+        if kept.is_some_and(|kept| kept.is(got)) {
             return Ok(());
         }
-        let what = format!("the part of ps {ps} is not that of slot {slot}, computed at {cut}");
-        Err(kept
-            .into_iter()
-            .fold(violation(what), |violation, kept| violation.with_first(kept, part)))
+        let what = format!("{key} is not as it was made at {cut}");
+        Err(violation(what).differing(kept.and_then(Kept::whole), got))
     }
 
-    fn version_mut(&mut self, cut: Cut) -> &mut Version {
-        self.versions.entry(cut).or_default()
-    }
-
-    /// The cuts at which a version must be as it is at `cut`, besides `cut` itself.
-    fn twin(&mut self, config: &ClusterConfig, cut: Cut) -> Option<Cut> {
-        if config.has_backup_workers() {
-            return None;
-        }
-        let first = *self.first.entry(cut.step).or_insert(cut);
-        (first != cut).then_some(first)
-    }
-
-    fn note_state(
+    fn note_made(
         &mut self,
         config: &ClusterConfig,
         cut: Cut,
-        ps: u32,
-        state: &ShardState,
+        key: Key,
+        made: Made,
     ) -> Result<(), Violation> {
-        let twin = self.twin(config, cut);
+        let twin = (!config.has_backup_workers())
+            .then(|| *self.first.entry(cut.step).or_insert(cut))
+            .filter(|first| *first != cut);
         for at in [Some(cut), twin].into_iter().flatten() {
-            let Some(made) = self.state(at, ps) else { continue };
-            if !made.is(state) {
-                let violation = differs(at, cut).of(format_args!("the state of ps {ps}"));
-                return Err(violation.with_first(&made.parameters, &state.parameters));
+            if let Some(first) = self.made(at, key).filter(|first| !first.is(&made)) {
+                let what = format!("made at {at} and again at {cut}, with other bits");
+                let violation =
+                    Violation::new(0, "re-execution-differs", what).at(cut.step).of(key);
+                let difference = first.first_difference(&made);
+                return Err(difference.into_iter().fold(violation, |violation, (kept, got)| {
+                    violation.differing(kept.whole(), got)
+                }));
             }
         }
-        if self.state(cut, ps).is_none() {
-            let kept = KeptState::from(state);
-            self.n_kept_values += kept.len();
-            self.version_mut(cut).states.insert(ps, kept);
+        if let Entry::Vacant(place) = self.versions.entry(cut).or_default().made.entry(key) {
+            self.n_kept_values += made.n_values();
+            place.insert(made);
             self.make_room();
         }
         Ok(())
     }
 
-    fn note_gradient(
-        &mut self,
-        config: &ClusterConfig,
-        (cut, slot): (Cut, Slot),
-        loss: f32,
-        shards: &[Floats],
-    ) -> Result<(), Violation> {
-        let twin = self.twin(config, cut);
-        for at in [Some(cut), twin].into_iter().flatten() {
-            let gradients = self.version(at).map(|version| &version.gradients);
-            let Some(made) = gradients.and_then(|made| made.get(&slot)) else { continue };
-            if !made.is_all(loss, shards) {
-                let what = format_args!("the gradient of slot {slot}, with loss {loss}");
-                let violation = differs(at, cut).of(what);
-                let mut pairs = made.shards.iter().zip(shards);
-                return Err(match pairs.find(|(kept, part)| !kept.is(part)) {
-                    Some((kept, part)) => violation.with_first(kept, part),
-                    None => violation,
-                });
-            }
-        }
-        if let Entry::Vacant(place) = self.version_mut(cut).gradients.entry(slot) {
-            place.insert(Gradient { loss, shards: shards.iter().map(Kept::from).collect() });
-            self.n_kept_values += shards.iter().map(|part| part.len()).sum::<usize>();
-            self.make_room();
-        }
-        Ok(())
-    }
-
-    /// Leaves only checksums of the oldest versions, if too much is kept.
+    /// Keeps only checksums of the oldest versions, if too many values are kept.
     fn make_room(&mut self) {
         while self.n_kept_values > MAX_KEPT_VALUES {
             let after = (Bound::Excluded(self.shrunk), Bound::Unbounded);
@@ -269,18 +186,12 @@ impl History {
             }
             let Some((cut, version)) = self.versions.range_mut(after).next() else { return };
             self.shrunk = *cut;
-            let states = version.states.values_mut().map(KeptState::shrink).sum::<usize>();
-            let gradients = version.gradients.values_mut();
-            let parts = gradients.flat_map(|gradient| &mut gradient.shards);
-            let freed = states + parts.map(Kept::shrink).sum::<usize>();
-            self.n_kept_values = self.n_kept_values.saturating_sub(freed);
+            for made in version.made.values_mut() {
+                self.n_kept_values = self.n_kept_values.saturating_sub(made.n_values());
+                made.buffers.iter_mut().for_each(Kept::shrink);
+            }
         }
     }
-}
-
-fn differs(first: Cut, again: Cut) -> Violation {
-    let what = format!("made at {first} and again at {again}, with other bits");
-    Violation::new(0, "re-execution-differs", what).at(again.step)
 }
 
 #[cfg(test)]

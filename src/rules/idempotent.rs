@@ -6,6 +6,7 @@ use unisono_core::protocol::{Effect, Message, Verdict};
 use unisono_core::{Cut, Slot};
 
 use crate::lives::{Fate, Pushed};
+use crate::made::{Key, Made};
 use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
@@ -23,10 +24,14 @@ impl Rule for Idempotent {
         at.turn.effects.iter().try_for_each(|effect| match effect {
             Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
                 let Some(ps) = life.peer(*link) else { return Ok(()) };
-                let pushed = (Some(*loss), gradient);
-                at.history.check_gradient((*cut, *slot), ps.index, pushed, |what| {
-                    at.violation(4, "push-of-another-identity", cut.step, what)
-                })
+                let key = Key::Gradient(*slot);
+                let broken = |what| at.violation(4, "push-of-another-identity", cut.step, what);
+                at.history.check((*cut, key, ps.index), gradient, broken)?;
+                let has_loss = |made: &Made| made.has_loss(*loss);
+                if at.history.made(*cut, key).is_some_and(has_loss) {
+                    return Ok(());
+                }
+                Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
             }
             Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
                 check_received(at, *cut, received)

@@ -22,10 +22,10 @@
 
 mod files;
 mod history;
-mod kept;
 mod life_id;
 mod life_turn;
 mod lives;
+mod made;
 mod rule;
 mod rules;
 pub mod slots;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use unisono_core::Moment;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
+use unisono_core::{Job, Moment};
 
 use crate::life_id::LifeId;
 use crate::lives::Session;
@@ -71,10 +71,12 @@ impl NobodyWaitsUnseen {
             Effect::Report(Report::Waiting { waited, .. }) => Some(*waited),
             _ => None,
         });
+        // A computing worker does not wait, but a ps reports an update that takes too long.
+        let is_working = life.n_jobs > 0 && at.turn.life.task.job == Job::Worker;
         let due = wait.doubled.max(wait.since + limits.report_after);
         if let Some(waited) = reported {
             wait.doubled = now + waited;
-        } else if life.n_jobs == 0 && now >= due && !is_over {
+        } else if !is_working && now >= due && !is_over {
             let waited = now - wait.since;
             suspect("wait-not-told", format!("a wait of {waited:?} is not reported"));
         }

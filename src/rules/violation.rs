@@ -1,82 +1,72 @@
-//! A rule that is broken, as a person needs to hear it.
+//! A violation of a rule.
 
 use std::fmt;
 
 use unisono_core::{Floats, Step};
 
-use crate::kept::Kept;
-
-/// How a rule is broken.
+/// A violation of a rule, or of another promise to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// The rule of `docs/protocol.md`; 0 for what is no rule of the protocol: the trajectory,
-    /// liveness, what a scenario expects.
+    /// The rule of `docs/protocol.md`; 0 for a promise that is no rule of the protocol, such as the
+    /// trajectory.
     pub rule: u8,
-    /// A short name of what was checked, in kebab-case: failures with the same name are taken for
-    /// the same failure.
+    /// A short name of the check, in kebab-case. Failures with the same name count as the same
+    /// failure.
     pub name: &'static str,
-    /// At which step, if it is about one.
+    /// The step, if the violation is about one.
     pub step: Option<Step>,
-    /// Which variable, shard or file, if it is about one.
+    /// The task, variable, shard or file, if the violation is about one.
     pub subject: Option<String>,
-    /// What should be, and what is.
+    /// What was expected, and what was found.
     pub what: String,
-    /// Where two tensors differ first, if it is about that.
+    /// The first difference, if the violation is about two tensors.
     pub difference: Option<Difference>,
 }
 
 /// The first place at which two tensors differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// Which element.
+    /// The index of the element.
     pub index: usize,
-    /// What it should be.
+    /// The expected value.
     pub want: f32,
-    /// What it is.
+    /// The value that was found.
     pub got: f32,
-    /// How many floats lie between the two, the second one counted; `None` if one is NaN.
+    /// The distance of the two values in units of the last place; `None` if one is NaN.
     pub ulps: Option<u32>,
 }
 
 impl Violation {
-    /// A violation with only a text.
+    /// Returns a violation with only a text.
     #[must_use]
     pub fn new(rule: u8, name: &'static str, what: impl Into<String>) -> Self {
         Self { rule, name, step: None, subject: None, what: what.into(), difference: None }
     }
 
-    /// At this step.
+    /// Adds the step.
     #[must_use]
     pub fn at(mut self, step: Step) -> Self {
         self.step = Some(step);
         self
     }
 
-    /// About this.
+    /// Adds the subject.
     #[must_use]
     pub fn of(mut self, subject: impl fmt::Display) -> Self {
         self.subject = Some(subject.to_string());
         self
     }
 
-    /// With the first difference of two tensors.
+    /// Adds the first difference of two tensors, if the wanted one is known.
     #[must_use]
-    pub fn differing(mut self, want: &Floats, got: &Floats) -> Self {
-        self.difference = Difference::first(want, got);
+    pub fn differing(mut self, want: Option<&Floats>, got: &Floats) -> Self {
+        self.difference = want.and_then(|want| Difference::first(want, got));
         self
-    }
-
-    /// With the first difference from what is kept of a tensor, if it is still there.
-    pub(crate) fn with_first(self, want: &Kept, got: &Floats) -> Self {
-        match want.whole() {
-            Some(want) => self.differing(want, got),
-            None => self,
-        }
     }
 }
 
 impl Difference {
-    /// The first difference; `None` if there is none within the length of the shorter one.
+    /// Returns the first difference within the length of the shorter tensor.
     #[must_use]
     pub fn first(want: &[f32], got: &[f32]) -> Option<Self> {
         let differs = |(want, got): (&f32, &f32)| want.to_bits() != got.to_bits();
@@ -86,9 +76,9 @@ impl Difference {
     }
 }
 
-/// How many steps from one float to the next lie between two of them.
+/// Returns the number of steps from one float to the next between two floats.
 fn ulps(a: f32, b: f32) -> Option<u32> {
-    // Floats of one sign are ordered as their bits are; the two zeros are one step apart here.
+    // Floats of one sign have the order of their bits. The two zeros are one step apart here.
     let place = |value: f32| {
         let bits = i64::from(value.to_bits() & 0x7fff_ffff);
         if value.is_sign_negative() { -1 - bits } else { bits }

@@ -4,6 +4,7 @@
 use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Floats};
 
+use crate::made::Key;
 use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
@@ -51,7 +52,7 @@ fn check_version(at: &At<'_>, cut: Cut, parameters: &Floats) -> Result<(), Viola
 }
 
 fn check_parameters(at: &At<'_>, cut: Cut, ps: u32, parameters: &Floats) -> Result<(), Violation> {
-    at.history.check_parameters(cut, ps, parameters, |what| {
+    at.history.check((cut, Key::State(ps), 0), parameters, |what| {
         at.violation(6, "half-a-version", cut.step, what)
     })
 }

@@ -166,7 +166,7 @@ fn compare_losses(
     }
     let (got, want): (Vec<_>, Vec<_>) = (losses.collect(), want.collect());
     let violation = Violation::new(0, "trajectory", "the losses differ");
-    Err(violation.at(step).of("losses.csv").differing(&want.into(), &got.into()))
+    Err(violation.at(step).of("losses.csv").differing(Some(&want.into()), &got.into()))
 }
 
 /// Compares two whole versions, and names the first variable in which they differ.
@@ -186,13 +186,13 @@ fn compare_states(
             );
             let violation = Violation::new(0, "trajectory", "the parameters differ");
             let violation = violation.at(step).of(subject);
-            return Err(violation.differing(&want.parameters, &got.parameters));
+            return Err(violation.differing(Some(&want.parameters), &got.parameters));
         }
         for (buffer, (got, want)) in got.auxiliary.iter().zip(&want.auxiliary).enumerate() {
             if got != want {
                 let violation = Violation::new(0, "trajectory", "the optimizer's state differs");
                 let subject = format!("buffer {buffer} of ps {ps}");
-                return Err(violation.at(step).of(subject).differing(want, got));
+                return Err(violation.at(step).of(subject).differing(Some(want), got));
             }
         }
     }

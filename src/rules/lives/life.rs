@@ -1,4 +1,4 @@
-//! What each life was told and did: its sessions, and what follows for its shard or its work.
+//! The sessions of each life, and its shard or its work.
 
 use crate::life_id::LifeId;
 use crate::life_turn::LifeTurn;
@@ -9,33 +9,33 @@ use std::collections::BTreeMap;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
 use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 
-/// All lives, but those that a later life of the same task has replaced.
+/// The newest life of each task.
 #[derive(Debug, Default)]
 pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
-/// One life.
+/// What was seen of one life.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// Its links, from when it learns of them until one of the ends closes them.
+    /// The open links of the life.
     pub(crate) sessions: BTreeMap<LinkId, Session>,
-    /// The newest life of each peer that it let in, or was let in by.
+    /// The incarnation of each peer with which the last session was opened.
     pub(crate) let_in: BTreeMap<TaskId, Incarnation>,
-    /// Jobs that are under way.
+    /// The number of jobs that are under way.
     pub(crate) n_jobs: usize,
-    /// Whether it was asked to end.
+    /// Whether the life was asked to stop.
     pub(crate) asked_to_stop: bool,
-    /// Of a ps.
+    /// The shard of a ps.
     pub(crate) shard: Shard,
-    /// Of a worker.
+    /// The work of a worker.
     pub(crate) work: Work,
 }
 
-/// One end's view of a link.
+/// A link, as one end sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
-    /// Who is at the other end; `None` until a caller has said so.
+    /// The peer at the other end; `None` for a caller that has not greeted.
     pub(crate) peer: Option<TaskId>,
-    /// Which life of it, once greetings were exchanged.
+    /// The incarnation of the peer, once greetings were exchanged.
     pub(crate) incarnation: Option<Incarnation>,
     /// The time of the last message, or of bytes of a message that is still arriving.
     pub(crate) heard: Moment,
@@ -57,14 +57,14 @@ impl Session {
         self.n_pushes.saturating_sub(self.n_acknowledged)
     }
 
-    /// The peer, once greetings were exchanged.
+    /// Returns the peer, once greetings were exchanged.
     pub(crate) fn peer_if_up(&self) -> Option<TaskId> {
         self.incarnation.and(self.peer)
     }
 }
 
 impl Lives {
-    /// A life that has begun.
+    /// Returns a life that has begun.
     pub(crate) fn of(&self, life: LifeId) -> Option<&Life> {
         self.0.get(&life)
     }
@@ -94,7 +94,7 @@ impl Lives {
 }
 
 impl Life {
-    /// The peer at the other end of a link, while a session with it is up.
+    /// Returns the peer behind a link, while there is a session.
     pub(crate) fn peer(&self, link: LinkId) -> Option<TaskId> {
         self.sessions.get(&link).and_then(Session::peer_if_up)
     }
@@ -172,7 +172,7 @@ impl Life {
 }
 
 impl Life {
-    /// The gradient that an input brings, on a session that is up.
+    /// Returns the gradient that an input brings, if there is a session.
     pub(crate) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
         let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
         let Message::Push { cut, slot, loss, gradient, .. } = message else {
@@ -196,7 +196,7 @@ impl Life {
     }
 }
 
-/// Whether a gradient was neither declined nor dropped, and its session not ended for it.
+/// Returns whether a gradient was taken: not declined, not dropped, and its link not closed.
 fn is_taken(pushed: &Pushed<'_>, effects: &[Effect]) -> bool {
     !effects.iter().any(|effect| match effect {
         Effect::Send { message: Message::PushReply { .. }, .. } | Effect::Halt(_) => true,

@@ -1,4 +1,4 @@
-//! Where a ps's shard stands, which gradients it must hold, and what must become of the next one.
+//! The cut of a shard, the gradients that it must hold, and the fate of the next gradient.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,70 +8,71 @@ use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 use crate::life_turn::LifeTurn;
 use crate::slots::Age;
 
-/// A shard, as its ps's inputs and effects tell.
+/// A shard, according to the inputs and effects of its ps.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    /// Where it stands; `None` until it was restored.
+    /// The cut; `None` until the shard was restored.
     pub(crate) cut: Option<Cut>,
-    /// Where it stood before its last update.
+    /// The cut before the last update.
     pub(crate) previous: Option<Cut>,
-    /// The gradients of this cut that came and were neither used nor dropped.
+    /// The gradients of this cut that arrived and were neither used nor dropped.
     pub(crate) held: BTreeMap<Slot, Held>,
-    /// R < N: the slots of the next update, once its ps knows them.
+    /// R < N: the slots of the next update, once the ps knows them.
     pub(crate) chosen: Option<Vec<Slot>>,
-    /// R < N, ps 0: what was chosen last, and where.
+    /// R < N, ps 0: the last choice, and its cut.
     pub(crate) choice: Option<(Cut, Vec<Slot>)>,
-    /// Updates of this cut that were begun.
+    /// The number of updates of this cut that were begun.
     pub(crate) n_begun: usize,
-    /// A gradient that was neither used nor dropped when its cut was left by an update.
+    /// A gradient of the previous cut that was held, and neither used nor dropped.
     pub(crate) lost: Option<(Cut, Slot)>,
-    /// R < N, ps 0: which shards hold a slot, and the slots that all hold, as it learned it.
+    /// R < N, ps 0: the shards that hold each slot, and the slots that all shards hold, in the order
+    /// in which ps 0 learns of them.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
     whole: Vec<Slot>,
 }
 
-/// A gradient that is held.
+/// A gradient that a shard holds.
 #[derive(Debug)]
 pub(crate) struct Held {
     /// The loss of its batch.
     pub(crate) loss: f32,
-    /// The shard's part of it.
+    /// The shard's part of the gradient.
     pub(crate) gradient: Floats,
 }
 
-/// A gradient that comes.
+/// A gradient that arrives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pushed<'a> {
-    /// The link that it comes on.
+    /// The link on which the gradient arrives.
     pub(crate) link: LinkId,
-    /// Who pushes.
+    /// The worker that pushes the gradient.
     pub(crate) worker: TaskId,
-    /// The version it was computed from.
+    /// The version from which the gradient was computed.
     pub(crate) cut: Cut,
-    /// Which unit of work it is.
+    /// The slot.
     pub(crate) slot: Slot,
     /// The loss of its batch.
     pub(crate) loss: f32,
-    /// The shard's part of it.
+    /// The shard's part of the gradient.
     pub(crate) gradient: &'a Floats,
 }
 
-/// What must become of a gradient.
+/// What must become of a gradient that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is new, and to be held.
+    /// The gradient is new, and the shard must hold it.
     Accepted,
-    /// Its identity is held already, with the same bits.
+    /// The shard holds a copy with the same bits.
     Duplicate,
-    /// Its identity is held already, with other bits.
+    /// The shard holds a gradient of the same identity with different bits.
     Diverged,
-    /// It is of an older version.
+    /// The gradient is of an older version.
     Stale,
-    /// It is of another generation, or the shard is of none.
+    /// The gradient is of another generation, or the shard is empty.
     Fenced,
-    /// R < N: the slots of the update are chosen, and it is not among them.
+    /// R < N: the slots of the update are chosen, and the slot of the gradient is not among them.
     Surplus,
-    /// No honest worker sends it.
+    /// No honest worker sends the gradient.
     Wrong,
 }
 
@@ -104,7 +105,7 @@ impl Pushed<'_> {
 }
 
 impl Shard {
-    /// What must become of a gradient (rules 4, 5 and 8).
+    /// Returns what must become of a gradient (rules 4, 5 and 8).
     pub(crate) fn fate(&self, config: &ClusterConfig, pushed: &Pushed<'_>) -> Fate {
         let age = Age::of(pushed.cut, self.cut);
         if self.cut.is_some() && pushed.slot.0 >= config.sync.slots_per_step() {
@@ -164,7 +165,7 @@ impl Shard {
         }
     }
 
-    /// Rule 2: ps 0 learns that a shard holds a slot.
+    /// Rule 2: notes that ps 0 learns that a shard holds a slot.
     fn note_whole(&mut self, config: &ClusterConfig, cut: Cut, ps: TaskId, slot: Slot) {
         let is_choosing = config.has_backup_workers() && self.chosen.is_none();
         if !is_choosing || self.cut != Some(cut) || slot.0 >= config.sync.slots_per_step() {

@@ -1,11 +1,11 @@
-//! Where a worker's work stands: which whole version it was given last.
+//! The last whole version that a worker has received.
 
 use unisono_core::{Cut, Incarnation, TaskId};
 
-/// What a worker was told of each shard.
+/// The versions that a worker has received.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// The life of each ps that it knows, and the version that came of it last.
+    /// The known incarnation of each ps, and the last version that the ps sent.
     shards: Vec<(Option<Incarnation>, Option<Cut>)>,
     whole: Option<Cut>,
 }
@@ -15,7 +15,7 @@ impl Work {
         Self { shards: vec![(None, None); n_ps as usize], whole: None }
     }
 
-    /// The version that it held of every shard at once, last.
+    /// Returns the last version that the worker held of every shard at once.
     pub(crate) const fn whole(&self) -> Option<Cut> {
         self.whole
     }
@@ -28,7 +28,7 @@ impl Work {
         }
     }
 
-    /// A new life of a ps knows nothing of what an earlier one sent.
+    /// Notes the incarnation of a ps. A new one does not know what an earlier one sent.
     pub(crate) fn note_life(&mut self, ps: TaskId, incarnation: Incarnation) {
         let Some(shard) = self.shards.get_mut(ps.index as usize) else { return };
         if shard.0 != Some(incarnation) {

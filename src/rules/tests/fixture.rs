@@ -1,5 +1,5 @@
-//! A run by hand, for the tests of the rules: two shards of one value each, and inputs and effects
-//! that no node had a part in.
+//! A run by hand, for the tests of the rules: two shards of one value each, with inputs and effects
+//! that are written in the tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::rule::{End, Rule};
 use crate::rules::Seen;
 use crate::violation::Violation;
 
-/// Updates to make.
+/// The number of updates of the run.
 pub(crate) const LAST: Step = Step(5);
-/// Worker 0's link to ps 0.
+/// The link of worker 0 to ps 0.
 pub(crate) const WORKER_LINK: u64 = 0;
-/// A ps's link to worker 0.
+/// The link of a ps to worker 0.
 pub(crate) const PS_LINK: u64 = 0;
-/// Ps 0's link to ps 1.
+/// The link of ps 0 to ps 1.
 const OTHER_PS_LINK: u64 = 100;
 const N_PS: u32 = 2;
 
-/// A run so far.
+/// A run.
 pub(crate) struct Fixture {
     pub(crate) seen: Seen,
     pub(crate) moment: Moment,
@@ -37,7 +37,7 @@ pub(crate) struct Fixture {
 
 type Answer = Result<(), Violation>;
 
-/// Watches nothing.
+/// A rule that checks nothing.
 #[derive(Debug)]
 struct Nothing;
 
@@ -76,7 +76,7 @@ impl Fixture {
         self.seen.turn(turn, |at, suspicions| rule.turn(at, suspicions))
     }
 
-    /// It does something about nothing in particular.
+    /// A life has effects at a wake.
     pub(crate) fn does(
         &mut self,
         rule: &mut dyn Rule,
