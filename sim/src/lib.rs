@@ -52,7 +52,6 @@ pub mod cli;
 mod durations;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-pub mod invariants;
 mod lock;
 pub mod many;
 pub mod record;
@@ -69,6 +68,7 @@ pub use record::orders::EventOrder;
 pub use run::Audit;
 pub use run::compute_cache::ComputeCaches;
 pub use scenario::Scenario;
+pub use unisono_rules as rules;
+pub use unisono_rules::LifeId;
 pub use world::active_faults::FaultEffects;
-pub use world::life::LifeId;
 pub use world::universe::Universe;

@@ -7,9 +7,11 @@ use super::shard::{Made, Restored, Rollback, ShardHistory};
 use super::violation::{any_of, full, listed};
 use super::{FilePlace, Rule, Violation};
 use crate::found::Audit;
-use unisono_core::ids::{Generation, Incarnation, Slot, Step};
+use unisono_core::ids::{Cut, Generation, Incarnation, Slot, Step};
+use unisono_core::protocol::Verdict;
 use unisono_observe::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
 use unisono_observe::ledger::{DropReason, Header, Line, StateHash};
+use unisono_rules::slots::{Age, WrongSlots, wrong_slots};
 
 /// Checks the ledger of a shard whose history is still empty.
 pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {
@@ -41,6 +43,13 @@ struct IncarnationState<'a> {
     /// Surplus gradients, which the next update may not use: slot and worker, and the line that
     /// reports them.
     surplus: BTreeMap<(Slot, u32), usize>,
+}
+
+impl IncarnationState<'_> {
+    fn cut(&self) -> Option<Cut> {
+        let (step, _) = self.at?;
+        Some(Cut { generation: self.generation?, step })
+    }
 }
 
 struct Pass<'a, 'b> {
@@ -227,37 +236,33 @@ impl<'a> Pass<'a, '_> {
             let wanted = format!("a reply to worker {worker} that its slot {slot} is {why}");
             return self.violate(Rule::StaleIsTold, step, wanted, "no reply");
         }
-        let (here, at) = (life.generation, life.at.map(|(step, _)| step));
-        let is_here = here == Some(generation);
-        let header = life.header;
-        let stands = || at.map_or_else(|| "none".to_owned(), |at| at.to_string());
-        let (rule, is_so, wanted) = match why {
+        let sync = life.header.sync();
+        if why == DropReason::Surplus && sync.is_determined() {
+            let (r, n) = (sync.replicas_to_aggregate, sync.total_num_replicas);
+            let wanted = format!("all slots used, with R = {r} and N = {n}");
+            let found = format!("{gradient}, dropped as {why}");
+            return self.violate(Rule::WhichR, step, wanted, found);
+        }
+        let stands = life.cut();
+        let version = || stands.map_or_else(|| "none".to_owned(), |cut| cut.step.to_string());
+        let current = || format!("the shard's version, {}", version());
+        let (rule, verdict, wanted) = match why {
             DropReason::Stale => {
-                let wanted = format!("a version before the shard's, {}", stands());
-                (Rule::StaleIsTold, is_here && Some(step) < at, wanted)
+                let wanted = format!("a version before the shard's, {}", version());
+                (Rule::StaleIsTold, Some(Verdict::Stale), wanted)
             }
             DropReason::Fenced => {
-                let here = here.map_or_else(|| "none".to_owned(), full);
-                (Rule::Fencing, !is_here, format!("a generation other than the shard's, {here}"))
+                let here = stands.map_or_else(|| "none".to_owned(), |cut| full(cut.generation));
+                let wanted = format!("a generation other than the shard's, {here}");
+                (Rule::Fencing, Some(Verdict::Fenced), wanted)
             }
-            DropReason::Duplicate => {
-                let wanted = format!("the shard's version, {}", stands());
-                (Rule::Idempotent, is_here && Some(step) == at, wanted)
-            }
-            DropReason::Surplus if header.replicas_to_aggregate >= header.total_num_replicas => {
-                let wanted = format!(
-                    "all slots used, with R = {} and N = {}",
-                    header.replicas_to_aggregate, header.total_num_replicas
-                );
-                (Rule::WhichR, false, wanted)
-            }
+            DropReason::Duplicate => (Rule::Idempotent, Some(Verdict::Duplicate), current()),
             DropReason::Surplus | DropReason::Uncounted => {
                 life.surplus.insert((slot, worker), self.line);
-                let wanted = format!("the shard's version, {}", stands());
-                (Rule::WhichR, is_here && Some(step) == at, wanted)
+                (Rule::WhichR, None, current())
             }
         };
-        if !is_so {
+        if Age::of(Cut { generation, step }, stands) != Age::when_dropped(verdict) {
             self.violate(rule, step, wanted, format!("{gradient}, dropped as {why}"));
         }
     }
@@ -324,27 +329,25 @@ pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
 
 /// Checks that an update used R distinct slots of the step in ascending order (rules 1, 2 and 3).
 fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
-    let header = made.header;
+    let sync = made.header.sync();
     let slots: Vec<Slot> = made.update.slot_numbers().collect();
-    let mut ascending = slots.clone();
-    ascending.sort_unstable();
-    let mut distinct = ascending.clone();
-    distinct.dedup();
-    let wanted = header.replicas_to_aggregate as usize;
-    let n_slots = header.replicas_to_aggregate.max(header.total_num_replicas);
-    let violation = if slots.len() != wanted {
-        let found = format!("{}: {}", slots.len(), listed(&slots));
-        made.violation(Rule::ExactlyR, format!("the gradients of {wanted} slots"), found)
-    } else if distinct.len() != slots.len() {
-        made.violation(Rule::ExactlyR, "distinct slots", listed(&slots))
-    } else if ascending.last().is_some_and(|last| last.0 >= n_slots) {
-        made.violation(Rule::WhichR, format!("slots below {n_slots}"), listed(&slots))
-    } else if slots != ascending {
-        made.violation(Rule::FixedOrder, format!("slots {}", listed(&ascending)), listed(&slots))
-    } else {
-        return;
+    let (rule, wanted, found) = match wrong_slots(sync, &slots) {
+        None => return,
+        Some(WrongSlots::NotR) => {
+            let wanted = format!("the gradients of {} slots", sync.replicas_to_aggregate);
+            (Rule::ExactlyR, wanted, format!("{}: {}", slots.len(), listed(&slots)))
+        }
+        Some(WrongSlots::Twice) => (Rule::ExactlyR, "distinct slots".to_owned(), listed(&slots)),
+        Some(WrongSlots::OfNoStep) => {
+            (Rule::WhichR, format!("slots below {}", sync.slots_per_step()), listed(&slots))
+        }
+        Some(WrongSlots::NotAscending) => {
+            let mut ascending = slots.clone();
+            ascending.sort_unstable();
+            (Rule::FixedOrder, format!("slots {}", listed(&ascending)), listed(&slots))
+        }
     };
-    violations.push(violation);
+    violations.push(made.violation(rule, wanted, found));
 }
 
 /// Checks that each gradient was computed from the updated version (rule 1), and that no older

@@ -351,11 +351,10 @@ fn divergence(made: &Made<'_>, of: Compared, wanted: String, found: String) -> R
 /// Returns the configuration of the run in the header of an update.
 fn config_of(made: &Made<'_>) -> Result<RunConfig, ReplayError> {
     let wrong = |why| ReplayError::Header { place: made.place(), why };
-    let Header { n_ps, replicas_to_aggregate, total_num_replicas, settings, .. } = made.header;
-    let config = RunConfig::from_settings(settings).map_err(|error| wrong(error.to_string()))?;
-    let sync = config.sync;
-    let said = (config.n_ps, sync.replicas_to_aggregate, sync.total_num_replicas);
-    if said != (*n_ps, *replicas_to_aggregate, *total_num_replicas) {
+    let header = made.header;
+    let config = RunConfig::from_settings(&header.settings);
+    let config = config.map_err(|error| wrong(error.to_string()))?;
+    if (config.n_ps, config.sync) != (header.n_ps, header.sync()) {
         return Err(wrong(
             "the header's cluster size differs from that in its settings".to_owned(),
         ));

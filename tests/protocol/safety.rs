@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::world::{Fault, Gradients, Shape, World};
+use crate::world::{Fault, Shape, World};
 
 /// The faults of a run and their frequency.
 #[derive(Clone, Copy, Debug)]
@@ -69,18 +69,10 @@ fn run_without_faults_makes_each_update_once() {
         };
         let world = run(shape, &[]);
         assert_eq!(world.n_updates, 25 * u64::from(n_ps), "{shape:?}");
-        assert_eq!(world.n_generations.len(), 1);
+        assert_eq!(world.n_generations(), 1);
         if replicas_to_aggregate >= n_workers {
             assert_eq!((world.n_stale, world.n_duplicates), (0, 0), "{shape:?}");
         }
-    }
-}
-
-/// Asserts that no gradient is dropped silently: each received gradient is used or counted as
-/// dropped.
-pub(crate) fn check_gradients(world: &World) {
-    for (ps, Gradients { came, used, dropped }) in world.gradients() {
-        assert_eq!(came, used + dropped, "ps {ps}: {used} used, {dropped} dropped");
     }
 }
 
@@ -124,7 +116,6 @@ proptest! {
         let choices: Vec<_> = choices.into_iter().map(|choice| (choice, None)).collect();
         let world = run(shape, &choices);
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
-        check_gradients(&world);
     }
 
     #[test]
@@ -133,7 +124,6 @@ proptest! {
         choices in choices(LINKS),
     ) {
         let world = run(shape, &choices);
-        check_gradients(&world);
         // Only links are lost. No shard is lost, so no update is made twice.
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
     }
@@ -161,6 +151,5 @@ proptest! {
     ) {
         let world = run(shape, &choices);
         prop_assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps));
-        check_gradients(&world);
     }
 }

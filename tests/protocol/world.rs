@@ -1,8 +1,8 @@
 //! A world of nodes and links. A list of choices selects its events, and the rules are asserted
 //! after every event.
 
+mod checks;
 mod faults;
-mod rules;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Failure, Input, Job, Limits, Message, NetworkEvent, Node, Outcome,
-    PUSH_WINDOW, Ps, Raises, Report, Restored, Settings, ShardState, Snapshot, StorageEvent,
-    Worker,
+    Ps, Raises, Restored, Settings, Snapshot, StorageEvent, Worker,
 };
 use unisono_core::train_config::Sync;
 use unisono_core::{Cut, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
+use unisono_rules::{LifeId, LifeTurn, Rules};
 
 use crate::arithmetic;
 
@@ -94,24 +94,11 @@ impl AnyNode {
 /// One incarnation of a task.
 struct Life {
     node: AnyNode,
-    /// The number of this incarnation among those of its task, from 1.
-    number: u64,
+    id: LifeId,
     /// The raises of its process after refusals as older.
     raises: Raises,
     /// Pending inputs from its network, its compute thread and its disk, each in order.
     owed: [VecDeque<Input>; 3],
-    waits: Waits,
-}
-
-/// Rule 9: the waiting of a task, as an observer sees it.
-struct Waits {
-    /// Jobs of a worker under way; a computing worker does not wait.
-    n_jobs: usize,
-    cut: Option<Cut>,
-    /// The last progress of the task.
-    since: Moment,
-    /// The last report of the wait.
-    said: Option<Moment>,
 }
 
 /// An item in flight to one end of a link. Items are delivered in order.
@@ -122,44 +109,16 @@ enum Flight {
     Close,
 }
 
-impl Life {
-    /// Updates the wait after an event, from the progress of the task and its reports.
-    fn watch(&mut self, now: Moment, gets_on: bool, is_done: bool, out: &[Effect]) {
-        let waits = &mut self.waits;
-        let n_new = out.iter().filter(|effect| matches!(effect, Effect::Compute(_))).count();
-        // Only jobs of workers count. A computing worker does not wait, but a ps that computes for
-        // too long reports that as a wait.
-        if matches!(self.node, AnyNode::Worker(_)) {
-            waits.n_jobs = waits.n_jobs - usize::from(is_done) + n_new;
-        }
-        if gets_on || is_done || waits.cut != self.node.cut() {
-            *waits = Waits { n_jobs: waits.n_jobs, cut: self.node.cut(), since: now, said: None };
-        }
-        if out.iter().any(|effect| matches!(effect, Effect::Report(Report::Waiting { .. }))) {
-            waits.said = Some(now);
-        }
-    }
-}
-
 /// One end's view of a link.
 struct End {
     task: TaskId,
     number: u64,
-    incarnation: Incarnation,
     /// Whether this end still sends and receives.
     open: bool,
     /// Whether its own node closed it. Messages that were in flight then may still be delivered.
     closed_here: bool,
     /// Items in flight to this end.
     inbox: VecDeque<Flight>,
-}
-
-/// Counts of the gradients that a ps received, used and dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gradients {
-    pub(crate) came: u64,
-    pub(crate) used: u64,
-    pub(crate) dropped: u64,
 }
 
 /// The cluster, its network and its disk.
@@ -180,27 +139,17 @@ pub(crate) struct World {
     checkpoints: BTreeMap<Step, Arc<Snapshot>>,
     /// The losses on the chief's disk; they survive crashes.
     losses: BTreeMap<Step, Vec<(Slot, f32)>>,
-    /// Every state that was ever computed or restored, by cut and ps.
-    history: BTreeMap<(Cut, u32), ShardState>,
-    /// The slots of every update, by cut. All shards must use the same slots.
-    used: BTreeMap<Cut, Vec<Slot>>,
-    /// Rule 8: the incarnation of a caller that a task last accepted, by task and caller.
-    let_in: BTreeMap<(TaskId, TaskId), Incarnation>,
+    rules: Rules,
     /// Paused tasks, with the number of the event at which each continues.
     paused: BTreeMap<TaskId, u64>,
     last_crashed: Option<TaskId>,
     asked_to_stop: bool,
-    /// Whether the chief has requested the newest checkpoint and has not adopted a state since.
-    is_restoring: bool,
     disk_is_full: bool,
     n_disk_full: u32,
-    /// The counts of gradients, by the index of the ps.
-    gradients: BTreeMap<u32, Gradients>,
     n_events: u64,
     pub(crate) n_updates: u64,
     pub(crate) n_stale: u64,
     pub(crate) n_duplicates: u64,
-    pub(crate) n_generations: BTreeSet<Generation>,
 }
 
 impl World {
@@ -230,21 +179,16 @@ impl World {
             next_link: 0,
             checkpoints: BTreeMap::new(),
             losses: BTreeMap::new(),
-            history: BTreeMap::new(),
-            used: BTreeMap::new(),
-            let_in: BTreeMap::new(),
+            rules: Rules::default(),
             paused: BTreeMap::new(),
             last_crashed: None,
             asked_to_stop: false,
-            is_restoring: false,
             disk_is_full: false,
             n_disk_full: 0,
-            gradients: BTreeMap::new(),
             n_events: 0,
             n_updates: 0,
             n_stale: 0,
             n_duplicates: 0,
-            n_generations: BTreeSet::new(),
         };
         for task in shape.tasks() {
             world.start(task);
@@ -270,11 +214,6 @@ impl World {
         }
         let number = self.newest.get(&task).map_or(0, |(number, _)| *number) + 1;
         self.newest.insert(task, (number, incarnation));
-        if self.shape.clocks_go_back {
-            // A new node does not know the callers that its predecessor accepted, so it may accept
-            // an older incarnation of a caller.
-            self.let_in.retain(|(of, _), _| *of != task);
-        }
         let config = self.config.clone();
         let node = match task.job {
             unisono_core::Job::Ps => {
@@ -285,9 +224,9 @@ impl World {
             }
         };
         let owed = [VecDeque::from([Input::Start]), VecDeque::new(), VecDeque::new()];
-        let waits = Waits { n_jobs: 0, cut: None, since: self.now, said: None };
         self.paused.remove(&task);
-        self.lives.insert(task, Life { node, number, raises, owed, waits });
+        let id = LifeId { task, number, incarnation };
+        self.lives.insert(task, Life { node, id, raises, owed });
     }
 
     fn is_paused(&self, task: TaskId) -> bool {
@@ -365,88 +304,62 @@ impl World {
         if let Some(deadline) = self.deadline(task) {
             assert!(deadline > now, "{task} was woken at {now:?} and its deadline is not later");
         }
-        self.check_waits(task);
     }
 
     fn deliver(&mut self, link: LinkId, end: usize) {
         let ends = self.links.get_mut(&link).expect("the inbox is not empty");
         let flight = ends[end].inbox.pop_front().expect("the inbox is not empty");
         let End { task, number, open, closed_here, .. } = ends[end];
-        let from = (ends[1 - end].task, ends[1 - end].incarnation);
+        let to = ends[1 - end].task;
         if matches!(flight, Flight::Close) {
             ends[end].open = false;
         }
         let is_late = closed_here && matches!(flight, Flight::Message(_));
-        if !(open || is_late) || self.lives.get(&task).is_none_or(|life| life.number != number) {
+        if !(open || is_late) || self.lives.get(&task).is_none_or(|life| life.id.number != number) {
             return;
         }
-        let fence = match &flight {
-            Flight::Message(message) => {
-                self.note_arrival(task, from, open, message);
-                self.fence(task, from, open, message)
-            }
-            Flight::Up | Flight::Close => false,
-        };
         let event = match flight {
-            Flight::Up if end == 0 => NetworkEvent::Connected { link, to: from.0 },
+            Flight::Up if end == 0 => NetworkEvent::Connected { link, to },
             Flight::Up => NetworkEvent::Accepted { link },
             Flight::Message(message) => NetworkEvent::Received { link, message },
             Flight::Close => NetworkEvent::Closed { link, why: "closed".into() },
         };
-        let before = self.lives[&task].node.cut();
-        let out = self.feed(task, Input::Network(event));
-        if fence {
-            let harmless = |effect: &Effect| match effect {
-                Effect::Send { message, .. } => !matches!(
-                    message,
-                    Message::Welcome { .. } | Message::Chosen { .. } | Message::Captured { .. }
-                ),
-                effect => matches!(effect, Effect::Close { .. } | Effect::Report(_)),
-            };
-            assert!(
-                out.iter().all(harmless),
-                "rule 8: {task} accepted an older incarnation: {out:?}"
-            );
-            let after = self.lives.get(&task).map(|life| life.node.cut());
-            assert_eq!(after, Some(before), "rule 8: an older incarnation changed {task}");
-        }
+        self.feed(task, Input::Network(event));
     }
 
     /// Feeds an input. If the deadline of the task has also passed, every second event wakes the
     /// task, too.
-    fn feed(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
-        let out = self.handle(task, input);
+    fn feed(&mut self, task: TaskId, input: Input) {
+        self.handle(task, input);
         if self.n_events.is_multiple_of(2) && self.deadline(task).is_some_and(|at| at <= self.now) {
             self.wake(task);
         }
-        out
     }
 
-    fn handle(&mut self, task: TaskId, input: Input) -> Vec<Effect> {
+    fn handle(&mut self, task: TaskId, input: Input) {
         self.n_events += 1;
-        self.check_input(&input);
-        let mut out = Vec::new();
-        let now = self.now;
-        let Some(life) = self.lives.get_mut(&task) else { return out };
-        let is_done = matches!(input, Input::Computed(_));
-        let gets_on = input == Input::Start || acknowledges(&input);
-        life.node.as_node().handle(now, &input, &mut out);
-        life.watch(now, gets_on, is_done, &out);
-        self.check_answers(task, &out);
-        for effect in &out {
-            self.check_effect(task, effect);
-            self.carry_out(task, effect.clone());
+        self.count_verdict(&input);
+        let mut effects = Vec::new();
+        let Self { now, config, .. } = self;
+        let Some(life) = self.lives.get_mut(&task) else { return };
+        life.node.as_node().handle(*now, &input, &mut effects);
+        let turn = LifeTurn { life: life.id, now: *now, config, input: &input, effects: &effects };
+        if let Err(violation) = self.rules.turn(turn) {
+            panic!("{violation}: {effects:?}");
+        }
+        for effect in effects {
+            self.check_effect(task, &effect);
+            let is_over = matches!(effect, Effect::Halt(_));
+            self.carry_out(task, effect);
             // A host carries out no effect after a halt.
-            if matches!(effect, Effect::Halt(_)) {
+            if is_over {
                 break;
             }
         }
-        self.check_ps(task);
         // The check formats sentences, which takes longer than the rest of an event.
         if self.n_events.is_multiple_of(4) {
             self.check_standing(task);
         }
-        out
     }
 
     /// Appends an input to those that are pending for a task.
@@ -530,7 +443,6 @@ impl World {
         let end = |task: TaskId| End {
             task,
             number: self.newest[&task].0,
-            incarnation: self.newest[&task].1,
             open: true,
             closed_here: false,
             inbox: VecDeque::from([Flight::Up]),
@@ -543,12 +455,7 @@ impl World {
         let Some(ends) = self.links.get_mut(&link) else { return };
         let me = usize::from(ends[0].task != from);
         if ends[me].open && ends[1 - me].open {
-            let inbox = &mut ends[1 - me].inbox;
-            inbox.push_back(flight);
-            let is_push =
-                |flight: &&Flight| matches!(flight, Flight::Message(Message::Push { .. }));
-            let n_pushes = inbox.iter().filter(is_push).count();
-            assert!(n_pushes <= PUSH_WINDOW, "rule 11: {from} has {n_pushes} pushes in flight");
+            ends[1 - me].inbox.push_back(flight);
         }
     }
 
@@ -579,14 +486,6 @@ enum Next {
     Owed(TaskId, usize),
     /// The next item in flight to one end of a link.
     Deliver(LinkId, usize),
-}
-
-/// Whether an input acknowledges pushes, which is progress although the version is unchanged.
-const fn acknowledges(input: &Input) -> bool {
-    matches!(
-        input,
-        Input::Network(NetworkEvent::Received { message: Message::Acknowledged { .. }, .. })
-    )
 }
 
 fn compute(job: Job) -> Done {

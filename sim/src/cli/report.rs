@@ -77,7 +77,7 @@ fn document(path: &str, traced: &Traced) -> Document {
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };
-    let unmet = played.unmet.iter().cloned().map(crate::run::failure::Failure::Violation);
+    let unmet = played.unmet.iter().cloned().map(crate::run::failure::Failure::Unmet);
     let mut all: Vec<crate::run::failure::Failure> = unmet.collect();
     if !all.contains(first) {
         all.insert(0, first.clone());

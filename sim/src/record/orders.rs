@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use unisono_observe::trace::NamedEvent;
 
-use crate::world::life::LifeId;
 use crate::world::network::task_number;
+use unisono_rules::LifeId;
 
 /// Hashes that a counter keeps. Up to this number the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;

@@ -12,8 +12,8 @@ use unisono_observe::trace::{
     Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife, tracer,
 };
 
-use crate::world::life::LifeId;
 use crate::world::universe::Universe;
+use unisono_rules::LifeId;
 
 /// The trace of a whole run.
 #[derive(Clone, Debug, Default)]

@@ -10,14 +10,13 @@ use unisono_core::{Step, TaskId};
 use unisono_observe::counted::{counted, counted_as};
 use unisono_observe::trace::EventKind;
 
-use crate::invariants::Violation;
-use crate::invariants::unmet::{Breaker, Unmet};
 use crate::run::live_record::LiveRecord;
 use crate::run::played::Played;
+use crate::run::unmet::{Breaker, Unmet};
 use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Place, Places, Range, Scenario};
 
 /// Compares how the tasks ended with the expected outcome.
-pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Violation> {
+pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     let expect = &scenario.expect;
     let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
         Outcome::Failed(failure) => Some((*task, failure.to_string())),
@@ -52,7 +51,7 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Violation>
 
 /// Checks the counts, the virtual time and the steps of `[expect]`, in the order of the
 /// documentation.
-pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord) -> Vec<Violation> {
+pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord) -> Vec<Unmet> {
     let expect = &scenario.expect;
     let is_outcome_met = outcome(scenario, played).is_none();
     let n_rollbacks = played.n_generations.saturating_sub(1);
@@ -82,7 +81,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     .collect()
 }
 
-/// Returns a violation if a count is outside its range. `breaker` returns the event with which the
+/// Returns an unmet expectation if a count is outside its range. `breaker` returns the event with which the
 /// count exceeded the range.
 fn within(
     expect: &Expect,
@@ -90,7 +89,7 @@ fn within(
     range: Option<Range<u64>>,
     (n, what): (u64, &str),
     breaker: impl FnOnce(u64) -> Option<Breaker>,
-) -> Option<Violation> {
+) -> Option<Unmet> {
     let range = range.filter(|range| !range.contains(&n))?;
     let n_text = counted_as(n, what, &format!("{what}s"));
     let what = format!("{n_text}; expected {}", times_text(range));
@@ -99,7 +98,7 @@ fn within(
     Some(unmet(expect, name, what, broken_by))
 }
 
-fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
+fn virtual_time(expect: &Expect, played: &Played) -> Option<Unmet> {
     let took = played.took;
     let range = expect.virtual_time.filter(|range| !range.contains(&took))?;
     let bounds = range_text(range, (Duration::ZERO, Duration::MAX), |time| format!("{time:?}"));
@@ -108,7 +107,7 @@ fn virtual_time(expect: &Expect, played: &Played) -> Option<Violation> {
     Some(unmet(expect, "virtual-time", what, broken_by))
 }
 
-fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
+fn final_step(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     let expect = &scenario.expect;
     let finished = expect.outcome == ExpectedOutcome::Finished;
     let default = finished.then_some(Step(scenario.run.train.training_steps));
@@ -125,22 +124,17 @@ fn final_step(scenario: &Scenario, played: &Played) -> Option<Violation> {
     Some(unmet(expect, "final-step", what, None))
 }
 
-fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Violation> {
+fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Unmet> {
     let want = expect.gradients_per_update?;
     let (step, of) = by_step(&played.losses).find(|(_, of)| of.len() != want as usize)?;
     let what =
         format!("{} in update {step}; expected {want}", counted(of.len() as u64, "gradient"));
-    let violation = unmet(expect, "gradients-per-update", what, None);
-    Some(Violation { rule: 1, step: Some(step), ..violation })
+    let unmet = unmet(expect, "gradients-per-update", what, None);
+    Some(Unmet { rule: 1, step: Some(step), ..unmet })
 }
 
 /// Returns an expectation that is not met, with the line of the key of that name.
-fn unmet(
-    expect: &Expect,
-    name: &'static str,
-    what: String,
-    broken_by: Option<Breaker>,
-) -> Violation {
+fn unmet(expect: &Expect, name: &'static str, what: String, broken_by: Option<Breaker>) -> Unmet {
     unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
 }
 
@@ -150,13 +144,13 @@ fn unmet_at(
     (name, key): (&'static str, &str),
     what: String,
     broken_by: Option<Breaker>,
-) -> Violation {
+) -> Unmet {
     let place = expect.places.of(key).cloned();
-    Violation::of_expectation(name, what, Unmet { place, broken_by })
+    Unmet { name, rule: 0, step: None, what, place, broken_by }
 }
 
 /// Checks each `[[expect.event]]`.
-pub(super) fn events(scenario: &Scenario, record: &LiveRecord) -> Vec<Violation> {
+pub(super) fn events(scenario: &Scenario, record: &LiveRecord) -> Vec<Unmet> {
     let places = &scenario.expect.places;
     let numbered = (0..).zip(&record.expected);
     numbered
@@ -166,7 +160,7 @@ pub(super) fn events(scenario: &Scenario, record: &LiveRecord) -> Vec<Violation>
         .collect()
 }
 
-fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<Violation> {
+fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<Unmet> {
     let ExpectedEvent { event, node, step, times } = *expected;
     if times.contains(&n) {
         return None;
@@ -177,8 +171,8 @@ fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<V
     let what = format!("{event}{at}{of}: {n_times}; expected {range}");
     let nth = times.max.saturating_add(1);
     let broken_by = (n > times.max).then_some(Breaker::Event { event, node, step, nth });
-    let unmet = Unmet { place: place.cloned(), broken_by };
-    Some(Violation::of_expectation("must-happen", what, unmet))
+    let place = place.cloned();
+    Some(Unmet { name: "must-happen", rule: 0, step: None, what, place, broken_by })
 }
 
 fn times_text(range: Range<u64>) -> String {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::invariants::Violation;
+use unisono_rules::Violation;
+
+use crate::run::unmet::Unmet;
 
 /// In the text of a panic, the words before the input that the node was handling.
 pub(crate) const WHILE_HANDLING: &str = ", while handling ";
@@ -10,8 +12,10 @@ pub(crate) const WHILE_HANDLING: &str = ", while handling ";
 /// The failure of a run. `verdict.rs` decides which one is reported if a run has several.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
-    /// A rule is broken, the result is wrong, or an expectation of the scenario is not met.
+    /// A rule is broken, or the result is wrong.
     Violation(Violation),
+    /// An expectation of the scenario is not met.
+    Unmet(Unmet),
     /// The run did not end: no event was pending, or a limit of events or of time was reached.
     Hang(String),
     /// A node panicked.
@@ -34,7 +38,11 @@ impl Failure {
     pub fn signature(&self) -> String {
         match self {
             Self::Violation(Violation { rule: 0, name, .. }) => (*name).to_owned(),
-            Self::Violation(Violation { rule, name, .. }) => format!("rule-{rule}/{name}"),
+            Self::Unmet(Unmet { rule: 0, name, .. }) => (*name).to_owned(),
+            Self::Violation(Violation { rule, name, .. })
+            | Self::Unmet(Unmet { rule, name, .. }) => {
+                format!("rule-{rule}/{name}")
+            }
             Self::Hang(_) => "hang".to_owned(),
             Self::Panic(what) => {
                 // Without digits and the input: a panic at another step, line or input is the same panic.
@@ -52,7 +60,7 @@ impl Failure {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Violation(_) => 1,
+            Self::Violation(_) | Self::Unmet(_) => 1,
             Self::Hang(_) | Self::Stuck(_) => 3,
             Self::Panic(_) => 4,
             Self::FaultWithoutEffect { .. } => 5,
@@ -64,6 +72,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Violation(violation) => violation.fmt(f),
+            Self::Unmet(unmet) => unmet.fmt(f),
             Self::Hang(why) => write!(f, "the run does not end: {why}"),
             Self::Panic(what) => write!(f, "a node panicked: {what}"),
             Self::FaultWithoutEffect { fault, why } => write!(

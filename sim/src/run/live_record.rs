@@ -6,19 +6,17 @@ use std::time::Duration;
 use unisono_observe::ledger::Line;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
-use crate::invariants::all::Invariants;
-use crate::invariants::{History, Violation};
 use crate::record::orders::EventOrder;
 use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::scenario::ExpectedEvent;
-use crate::world::life::LifeId;
+use unisono_rules::LifeId;
+use unisono_rules::{Rules, Violation};
 
 /// The record of a run that is going on, shared by all watchers.
 #[derive(Debug)]
 pub(crate) struct LiveRecord {
-    pub(crate) history: History,
-    pub(crate) invariants: Invariants,
+    pub(crate) rules: Rules,
     /// The first violation of a rule.
     pub(crate) violation: Option<Violation>,
     /// The first panic of a node: its text and its place in the code.
@@ -56,8 +54,7 @@ impl Counts {
 impl LiveRecord {
     pub(crate) fn new(expected: &[ExpectedEvent], is_traced: bool) -> Self {
         Self {
-            history: History::default(),
-            invariants: Invariants::all(),
+            rules: Rules::default(),
             violation: None,
             panic: None,
             handled: None,

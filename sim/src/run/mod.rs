@@ -12,6 +12,7 @@ pub mod panics;
 pub mod play;
 pub mod played;
 mod process;
+pub mod unmet;
 mod verdict;
 mod watch;
 

@@ -16,10 +16,10 @@ use unisono_files::losses::error::LOSSES_FILE;
 use unisono_learn::training::reference::Reference;
 use unisono_observe::ledger::StateHash;
 
-use crate::invariants::Violation;
 use crate::run::compute_cache::ComputeCache;
 use crate::run::played::Played;
 use crate::scenario::{Oracle, Scenario};
+use unisono_rules::Violation;
 
 /// Audits the ledgers, the losses and the newest checkpoint, as `unisono audit` does.
 pub(super) fn audit(played: &Played) -> Audit<'_> {
@@ -166,7 +166,7 @@ fn compare_losses(
     }
     let (got, want): (Vec<_>, Vec<_>) = (losses.collect(), want.collect());
     let violation = Violation::new(0, "trajectory", "the losses differ");
-    Err(violation.at(step).of("losses.csv").differing(&want.into(), &got.into()))
+    Err(violation.at(step).of("losses.csv").differing(Some(&want.into()), &got.into()))
 }
 
 /// Compares two whole versions, and names the first variable in which they differ.
@@ -178,7 +178,7 @@ fn compare_states(
 ) -> Result<(), Violation> {
     for (ps, (got, want)) in got.iter().zip(want).enumerate() {
         if got.parameters != want.parameters {
-            let first = crate::invariants::Difference::first(&want.parameters, &got.parameters);
+            let first = unisono_rules::Difference::first(&want.parameters, &got.parameters);
             let place = first.map_or(0, |difference| difference.index);
             let subject = cache.plan().layout.variable_at(ps, place).map_or_else(
                 || format!("ps {ps}"),
@@ -186,13 +186,13 @@ fn compare_states(
             );
             let violation = Violation::new(0, "trajectory", "the parameters differ");
             let violation = violation.at(step).of(subject);
-            return Err(violation.differing(&want.parameters, &got.parameters));
+            return Err(violation.differing(Some(&want.parameters), &got.parameters));
         }
         for (buffer, (got, want)) in got.auxiliary.iter().zip(&want.auxiliary).enumerate() {
             if got != want {
                 let violation = Violation::new(0, "trajectory", "the optimizer's state differs");
                 let subject = format!("buffer {buffer} of ps {ps}");
-                return Err(violation.at(step).of(subject).differing(want, got));
+                return Err(violation.at(step).of(subject).differing(Some(want), got));
             }
         }
     }

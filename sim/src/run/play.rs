@@ -180,7 +180,7 @@ impl<'a> SimRun<'a> {
         for order in orders {
             match order {
                 ExecutorOrder::Kill(life) => {
-                    lock(&self.context.record).invariants.killed(life);
+                    lock(&self.context.record).rules.killed(life);
                     if let Some(node) = self.nodes.get(&life.task) {
                         Handle::current().kill(node.id());
                     }
@@ -219,7 +219,7 @@ impl<'a> SimRun<'a> {
             order: record.order,
             faults: state.faults.effects(),
             counts: record.counts.iter().filter(|(_, n)| *n > 0).collect(),
-            n_generations: record.history.generations.len() as u64,
+            n_generations: record.rules.n_generations() as u64,
             losses,
             checkpoint,
             ledgers: std::mem::take(&mut record.ledgers)

@@ -9,11 +9,11 @@ use unisono_core::{Slot, Step, TaskId};
 use unisono_observe::ledger::Ledger;
 use unisono_observe::trace::EventKind;
 
-use crate::invariants::Violation;
 use crate::record::orders::EventOrder;
 use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::run::failure::Failure;
+use crate::run::unmet::Unmet;
 use crate::world::active_faults::FaultEffects;
 
 /// A function that replaces the node of a task, usually by a wrapper around the node.
@@ -56,7 +56,7 @@ pub struct Played {
     pub failure: Option<Failure>,
     /// Every expectation of the scenario that the run did not meet. Empty if a rule is broken or
     /// the run did not end, because expectations are not checked then.
-    pub unmet: Vec<Violation>,
+    pub unmet: Vec<Unmet>,
     /// The outcome of each task that ended for good.
     pub outcomes: BTreeMap<TaskId, Outcome>,
     /// Tasks that were still waiting at the end of the run, and had an excuse: they started after

@@ -30,8 +30,8 @@ use crate::scenario::{Scenario, WrongSetting};
 use crate::world::disk::SimDisk;
 use crate::world::files::ChiefFiles;
 use crate::world::host::{LifeHost, SimCompute};
-use crate::world::life::LifeId;
 use crate::world::universe::Universe;
+use unisono_rules::LifeId;
 
 /// The state that all processes of a run share.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
-//! 1. [`check_event`] runs at every input and at its effects, while the run goes on.
+//! 1. [`check_turn`] runs at every input with its effects, while the run goes on.
 //! 2. `play` names the failure of a run that returned nothing. No other check can run then.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
@@ -16,21 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use unisono_audit::found::Audit;
-use unisono_core::Moment;
-use unisono_core::protocol::{ClusterConfig, Node};
+use unisono_core::protocol::ClusterConfig;
+use unisono_rules::{End, LifeTurn, Violation};
 
-use crate::invariants::all::Invariants;
-use crate::invariants::invariant::{At, End};
-use crate::invariants::stamp::Stamp;
-use crate::invariants::{History, Violation};
 use crate::run::compute_cache::ComputeCache;
 use crate::run::failure::Failure;
 use crate::run::live_record::LiveRecord;
 use crate::run::played::Played;
+use crate::run::unmet::Unmet;
 use crate::run::{expectations, oracles};
 use crate::scenario::Scenario;
 use crate::world::active_faults::FaultEffects;
-use crate::world::life::LifeId;
 use crate::world::universe::Universe;
 
 /// A check of a run that has ended.
@@ -40,7 +36,7 @@ enum Check {
     Required(fn(&mut Evidence<'_>) -> Option<Failure>),
     /// Runs in any case, and all unmet expectations are reported: a person wants to correct them
     /// together.
-    Expectations(fn(&Evidence<'_>) -> Vec<Violation>),
+    Expectations(fn(&Evidence<'_>) -> Vec<Unmet>),
     /// Runs only if no earlier check has failed.
     Result(fn(&Evidence<'_>) -> Option<Failure>),
 }
@@ -99,7 +95,7 @@ pub(crate) struct Evidence<'a> {
 pub(crate) struct Verdict {
     pub(crate) failure: Option<Failure>,
     /// The unmet expectations, in the order of the documentation.
-    pub(crate) unmet: Vec<Violation>,
+    pub(crate) unmet: Vec<Unmet>,
 }
 
 /// Judges a run that has ended.
@@ -114,7 +110,7 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
             }
             Check::Expectations(check) => {
                 let unmet = check(&run);
-                let first = || unmet.first().cloned().map(Failure::Violation);
+                let first = || unmet.first().cloned().map(Failure::Unmet);
                 verdict.failure = verdict.failure.or_else(first);
                 verdict.unmet.extend(unmet);
             }
@@ -142,12 +138,11 @@ fn invalid_checkpoint(run: &mut Evidence<'_>) -> Option<Failure> {
 fn rule_broken_at_the_end(run: &mut Evidence<'_>) -> Option<Failure> {
     let end = End {
         config: run.config,
-        history: &run.record.history,
         outcomes: &run.played.outcomes,
         losses: &run.played.losses,
         checkpoint: run.played.checkpoint.as_deref(),
     };
-    run.record.invariants.end(&end).err().map(Failure::Violation)
+    run.record.rules.end(&end).err().map(Failure::Violation)
 }
 
 fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
@@ -161,38 +156,14 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why: why.to_owned() })
 }
 
-/// An input that a node is about to take, or has taken.
-pub(crate) struct Checked<'a> {
-    pub(crate) now: Duration,
-    /// The time that the node's clock shows.
-    pub(crate) moment: Moment,
-    pub(crate) life: LifeId,
-    /// `None` before the node takes the input.
-    pub(crate) node: Option<&'a dyn Node>,
-    pub(crate) config: &'a ClusterConfig,
-    pub(crate) universe: &'a Universe,
-}
-
-/// Checks one input, or its effects. The first violation stops the run.
-///
-/// `note` adds to the history, which compares everything that is made twice. Then `ask` asks the
-/// rules, in the order of [`Invariants::all`]. The history comes first, because the rules look into
-/// it.
-pub(crate) fn check_event(
-    record: &mut LiveRecord,
-    event: &Checked<'_>,
-    note: impl FnOnce(&mut History, Stamp<'_>) -> Result<(), Violation>,
-    ask: impl FnOnce(&mut Invariants, &At<'_>) -> Result<(), Violation>,
-) {
+/// Checks one turn of a life. The first violation stops the run.
+pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
     // Nodes that are polled in the same turn still take inputs after a violation. What they do then
     // must not replace it.
     if record.violation.is_some() {
         return;
     }
-    let Checked { now, moment, life, node, config, universe } = *event;
-    let noted = note(&mut record.history, Stamp { life, moment, config });
-    let at = At { now, moment, life, node, config, history: &record.history, universe };
-    if let Err(violation) = noted.and_then(|()| ask(&mut record.invariants, &at)) {
+    if let Err(violation) = record.rules.turn(turn) {
         record.violation = Some(violation);
         universe.state().is_stopped = true;
     }

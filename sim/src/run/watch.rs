@@ -5,22 +5,21 @@
 //! that sees every input before the node takes it. Which checks exist is decided in `verdict.rs`.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use unisono_core::Incarnation;
 use unisono_core::host::{Observer, Turn};
-use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent, Node};
+use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent};
 use unisono_observe::ledger::Recorder;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
 use crate::run::live_record::LiveRecord;
-use crate::run::verdict::{self, Checked};
+use crate::run::verdict;
 use crate::scenario::nanos;
-use crate::world::life::LifeId;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
+use unisono_rules::{LifeId, LifeTurn};
 
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -35,7 +34,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Counts, records and checks an input. Returns `false` if a fault killed the node on it.
+    /// Counts and records an input. Returns `false` if a fault killed the node on it.
     fn note_input(&mut self, turn: &Turn<'_>, what: NamedEvent) -> bool {
         let input = turn.input;
         let mut record = lock(&self.record);
@@ -48,7 +47,7 @@ impl Watcher {
         let now = taken.now;
         record.n_inputs += 1;
         if taken.disk_is_damaged {
-            record.history.files.damaged();
+            record.rules.files_are_damaged();
         }
         record.audit.add(nanos(now));
         record.audit.add(task_number(self.life.task) << 16 | self.life.number);
@@ -63,18 +62,12 @@ impl Watcher {
         if let Some(trace) = &mut record.trace {
             trace.begin(now, self.life, turn, taken.cause, &self.universe);
         }
-        verdict::check_event(
-            record,
-            &self.checked(now, turn, None),
-            |history, stamp| history.note_input(stamp, input),
-            |invariants, at| invariants.before(at, input),
-        );
         true
     }
 
     /// Counts, records and checks the effects that will be carried out.
-    fn note_effects(&mut self, now: Duration, turn: &Turn<'_>) {
-        let Turn { input, effects, .. } = *turn;
+    fn note_effects(&mut self, turn: &Turn<'_>) {
+        let Turn { now, input, effects, .. } = *turn;
         let mut record = lock(&self.record);
         let record = &mut *record;
         if let Some(recorder) = &mut self.recorder {
@@ -86,22 +79,8 @@ impl Watcher {
         if let Some(trace) = &mut record.trace {
             trace.end(self.life, turn, &self.universe);
         }
-        verdict::check_event(
-            record,
-            &self.checked(now, turn, Some(turn.node)),
-            |history, stamp| history.note_effects(stamp, input, effects),
-            |invariants, at| invariants.after(at, input, effects),
-        );
-    }
-
-    fn checked<'a>(
-        &'a self,
-        now: Duration,
-        turn: &Turn<'_>,
-        node: Option<&'a dyn Node>,
-    ) -> Checked<'a> {
-        let Self { life, config, universe, .. } = self;
-        Checked { now, moment: turn.now, life: *life, node, config, universe }
+        let (life, config) = (self.life, &*self.config);
+        verdict::check_turn(record, LifeTurn { life, now, config, input, effects }, &self.universe);
     }
 
     /// Returns the life that an input comes from. A failed call reached no life of its task, so the
@@ -131,8 +110,8 @@ impl Observer for Watcher {
         }
         // Fewer effects than the node's if it dies between two of them: ledger, trace and rules must
         // see only the effects that are carried out.
-        if let Some((now, effects)) = self.universe.take_effects(self.life, what, turn.effects) {
-            self.note_effects(now, &Turn { effects, ..*turn });
+        if let Some(effects) = self.universe.take_effects(self.life, what, turn.effects) {
+            self.note_effects(&Turn { effects, ..*turn });
         }
     }
 }

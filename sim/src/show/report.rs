@@ -10,16 +10,17 @@ use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
 
 use crate::ComputeCaches;
-use crate::invariants::Violation;
 use crate::many::case::Case;
 use crate::record::trace::{Trace, TracedEvent};
 use crate::run::failure::Failure;
 use crate::run::played::{PlayOptions, Played};
+use crate::run::unmet::Unmet;
 use crate::scenario::{Family, Place, nanos};
 use crate::world::active_faults::FaultEffects;
-use crate::world::life::LifeId;
 use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
+use unisono_rules::LifeId;
+use unisono_rules::Violation;
 
 /// Number of events of the chain that are shown, counted from its end.
 const LONGEST_CHAIN: usize = 15;
@@ -216,6 +217,11 @@ impl Report {
     /// Returns the report of a failure. It has no chain of events if `played` has no trace.
     #[must_use]
     pub fn new(name: &str, failure: &Failure, played: &Played) -> Self {
+        let (rule, step) = match failure {
+            Failure::Violation(Violation { rule, step, .. })
+            | Failure::Unmet(Unmet { rule, step, .. }) => (*rule, *step),
+            _ => (0, None),
+        };
         let violation = match failure {
             Failure::Violation(violation) => Some(violation),
             _ => None,
@@ -233,10 +239,10 @@ impl Report {
             scenario: name.to_owned(),
             seed: played.seed,
             signature: failure.signature(),
-            rule: violation.map_or(0, |violation| violation.rule),
+            rule,
             text: failure.to_string(),
-            expectations: played.unmet.iter().map(ExpectationNote::from_violation).collect(),
-            step: violation.and_then(|violation| violation.step).map(|step| step.0),
+            expectations: played.unmet.iter().map(ExpectationNote::from_unmet).collect(),
+            step: step.map(|step| step.0),
             subject: violation.and_then(|violation| violation.subject.clone()),
             difference: violation.and_then(DifferenceNote::from_violation),
             exit_code: failure.exit_code(),
@@ -292,9 +298,7 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     };
     let found = match failure {
         Failure::FaultWithoutEffect { .. } => return None,
-        Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
-            unmet.broken_by.as_ref().and_then(|breaker| breaker.find(trace))
-        }
+        Failure::Unmet(unmet) => unmet.broken_by.as_ref().and_then(|breaker| breaker.find(trace)),
         Failure::Violation(Violation { rule: 0, step: Some(step), .. }) => {
             trace.events.iter().rposition(of_step(*step))
         }
@@ -306,8 +310,12 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
 impl ChainEnd {
     fn for_failure(failure: &Failure) -> Self {
         match failure {
-            Failure::Violation(Violation { unmet: Some(unmet), .. }) => {
-                if unmet.broken_by.is_some() { Self::BrokenExpectation } else { Self::EndOfRun }
+            Failure::Unmet(unmet) => {
+                if unmet.broken_by.is_some() {
+                    Self::BrokenExpectation
+                } else {
+                    Self::EndOfRun
+                }
             }
             _ => Self::Failure,
         }
@@ -323,9 +331,8 @@ impl ChainEnd {
 }
 
 impl ExpectationNote {
-    fn from_violation(violation: &Violation) -> Self {
-        let place = violation.unmet.as_ref().and_then(|unmet| unmet.place.clone());
-        Self { name: violation.name.to_owned(), text: violation.what.clone(), place }
+    fn from_unmet(unmet: &Unmet) -> Self {
+        Self { name: unmet.name, text: unmet.what.clone(), place: unmet.place.clone() }
     }
 }
 

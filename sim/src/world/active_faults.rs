@@ -15,9 +15,9 @@ use crate::scenario::{
     PartitionMode, TaskSet, Trigger, When,
 };
 use crate::streams::Purpose;
-use crate::world::life::LifeId;
 use crate::world::network::pair_number;
 use unisono_observe::trace::NamedEvent;
+use unisono_rules::LifeId;
 
 /// The factor by which a partition in `slow` mode multiplies latencies.
 const SLOW_PARTITION: u32 = 100;

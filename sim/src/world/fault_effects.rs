@@ -9,9 +9,9 @@ use super::state::{ExecutorOrder, State, WorldEvent};
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
 use crate::world::disk::FaultId;
 use crate::world::flight::Parcel;
-use crate::world::life::LifeId;
 use crate::world::network::Direction;
 use unisono_observe::trace::{EventKind, NamedEvent};
+use unisono_rules::LifeId;
 
 /// The life whose event triggers a fault, and how many of its effects come before the event.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,8 @@ use unisono_files::run_files::{RunFiles, RunFilesError};
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
-use crate::world::life::{Cause, LifeId};
+use crate::world::life::Cause;
+use unisono_rules::LifeId;
 
 /// The path of the chief's logdir on the simulated disk.
 const LOGDIR: &str = "/logdir";

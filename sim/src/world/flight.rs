@@ -5,7 +5,8 @@ use std::time::Duration;
 use unisono_core::protocol::Message;
 use unisono_core::{LinkId, TaskId};
 
-use crate::world::life::{Cause, LifeId};
+use crate::world::life::Cause;
+use unisono_rules::LifeId;
 
 /// A unit that a link carries.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use unisono_core::{Job, LinkId, TaskId};
 
 use crate::scenario::{Distribution, NetworkModel, TaskSet, nanos};
 use crate::streams::Purpose;
-use crate::world::life::LifeId;
+use unisono_rules::LifeId;
 
 /// A link: its two ends, and the network between them.
 #[derive(Debug)]

@@ -16,8 +16,9 @@ use crate::world::active_faults::Faults;
 use crate::world::agenda::Agenda;
 use crate::world::clock::SkewedClock;
 use crate::world::flight::{Call, Flight};
-use crate::world::life::{Cause, Life, LifeId};
+use crate::world::life::{Cause, Life};
 use crate::world::network::{Links, Network, task_number};
+use unisono_rules::LifeId;
 
 /// The wall clocks at the start of a run, counted from 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);

@@ -12,8 +12,8 @@ use super::flight::{Call, Flight, Parcel};
 use super::state::{State, WorldEvent};
 use crate::scenario::{PartitionMode, Wire};
 use crate::streams::Purpose;
-use crate::world::life::LifeId;
 use crate::world::network::{Slowness, pair_number};
+use unisono_rules::LifeId;
 
 /// An unanswered call is repeated after this time, and then after twice as long each time, as TCP
 /// repeats its SYN.

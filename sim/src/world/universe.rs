@@ -15,9 +15,10 @@ use unisono_core::protocol::{Done, Effect, Job, NetworkEvent};
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
 use crate::world::fault_effects::is_act;
-use crate::world::life::{Cause, Life, LifeId};
+use crate::world::life::{Cause, Life};
 use crate::world::state::State;
 use unisono_observe::trace::NamedEvent;
+use unisono_rules::LifeId;
 
 /// The world of one run: virtual time, the network, the clocks, the disk and the faults. Clones
 /// share one world.
@@ -84,14 +85,13 @@ impl Universe {
         id: LifeId,
         input: NamedEvent,
         effects: &'a [Effect],
-    ) -> Option<(Duration, &'a [Effect])> {
+    ) -> Option<&'a [Effect]> {
         let mut state = self.state();
         state.life(id)?;
-        let done = match state.notice_effects(id, input, effects) {
+        Some(match state.notice_effects(id, input, effects) {
             Some(n_left) => first_acts(effects, n_left),
             None => effects,
-        };
-        Some((state.now, done))
+        })
     }
 
     /// Takes the first input of a queue of a life, or waits for one.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use unisono_core::floats::Floats;
 use unisono_core::ids::{Cut, Generation, Incarnation, Slot, Step};
 use unisono_core::protocol::{Difference, Settings, ShardState};
-use unisono_core::train_config::ClusterSize;
+use unisono_core::train_config::{ClusterSize, Sync};
 use unisono_files::losses::format_loss;
 
 /// Version of the format, recorded in every header.
@@ -56,6 +56,13 @@ pub struct Header {
 }
 
 impl Header {
+    /// Returns R and N.
+    #[must_use]
+    pub const fn sync(&self) -> Sync {
+        let Self { replicas_to_aggregate, total_num_replicas, .. } = *self;
+        Sync { replicas_to_aggregate, total_num_replicas }
+    }
+
     /// Returns a description of an invalid field, for the user.
     pub(super) fn mistake(&self) -> Option<String> {
         let largest = ClusterSize::LARGEST;

@@ -67,7 +67,9 @@ impl World {
     /// Kills the current incarnation of a task and starts the next one.
     fn crash(&mut self, task: TaskId) {
         self.last_crashed = Some(task);
-        self.lives.remove(&task);
+        if let Some(life) = self.lives.remove(&task) {
+            self.rules.killed(life.id);
+        }
         self.close_all_of(task);
         self.start(task);
     }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use unisono_core::planted::{Bug, plant};
 
-use crate::safety::{CRASHES, LINKS, STOPS, STORM, FaultMix, check_gradients, run};
+use crate::safety::{CRASHES, LINKS, STOPS, STORM, FaultMix, run};
 use crate::world::{Fault, Shape};
 
 /// Most show within a hundred runs. One takes 4,405: a shard has to be lost while a capture that is
@@ -49,9 +49,8 @@ fn play(seed: u64) {
         })
         .collect();
     let world = run(shape, &choices);
-    // As long as no ps has crashed, nothing is made twice, and nothing goes uncounted.
+    // No update is made twice as long as no ps has crashed.
     if !fault_mix.faults.contains(&Fault::Crash) {
-        check_gradients(&world);
         assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps), "made twice");
     }
 }

@@ -1,0 +1,93 @@
+//! An expectation that a run did not meet, and the event that broke it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use unisono_core::{Step, TaskId};
+use unisono_observe::trace::{EventKind, NamedEvent};
+
+use crate::record::trace::Trace;
+use crate::scenario::Place;
+
+/// An expectation that a run did not meet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unmet {
+    /// A short name of the expectation, in kebab-case.
+    pub name: &'static str,
+    /// The rule of `docs/protocol.md` that the expectation repeats; 0 if it repeats none.
+    pub rule: u8,
+    /// The step, if the expectation is about one.
+    pub step: Option<Step>,
+    /// What was counted, and what was expected.
+    pub what: String,
+    /// The line of the scenario file; `None` for a default.
+    pub place: Option<Place>,
+    /// The event that broke the expectation; `None` if something that never happened was expected.
+    pub broken_by: Option<Breaker>,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.place.as_ref().map_or(Ok(()), |place| write!(f, " ({place})"))
+    }
+}
+
+/// An event after which an expectation cannot be met any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// The `nth` event that fits, counted from 1.
+    Event {
+        /// The kind of the event.
+        event: EventKind,
+        /// The task; `None` is any.
+        node: Option<TaskId>,
+        /// The step; `None` is any.
+        step: Option<Step>,
+        /// The place among all that fit.
+        nth: u64,
+    },
+    /// The chief opened its `nth` generation, counted from 1.
+    Generation {
+        /// The place among all generations.
+        nth: u64,
+    },
+    /// The first event after this time.
+    After(Duration),
+}
+
+impl Breaker {
+    /// The number of the event in a trace of the run.
+    #[must_use]
+    pub fn find(&self, trace: &Trace) -> Option<usize> {
+        match self {
+            Self::Event { event, node, step, nth } => {
+                let fits = |what: &NamedEvent| {
+                    what.kind == *event && step.is_none_or(|step| what.step == Some(step))
+                };
+                let mut left = *nth;
+                trace.events.iter().position(|traced| {
+                    if node.is_some_and(|node| node != traced.life.task) {
+                        return false;
+                    }
+                    let done = traced.effects.iter().map(|effect| effect.what);
+                    let n = std::iter::once(traced.what).chain(done).filter(fits).count() as u64;
+                    left = left.saturating_sub(n);
+                    left == 0
+                })
+            }
+            Self::Generation { nth } => {
+                // A chief that was restarted may count from a number that an earlier life used.
+                let mut opened = BTreeSet::new();
+                trace.events.iter().position(|traced| {
+                    let is_sent = |kind| kind == EventKind::SendsRestore;
+                    let sent = traced.effects.iter().filter(|done| is_sent(done.what.kind));
+                    opened.extend(sent.map(|done| (traced.life, done.details.generation)));
+                    opened.len() as u64 >= *nth
+                })
+            }
+            Self::After(time) => trace.events.iter().position(|traced| traced.at > *time),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Rule 1: an update uses exactly R gradients, of R distinct slots, each computed from the version
+//! that it updates. All shards use the same slots.
+
+use unisono_core::protocol::{Effect, Job, ShardState};
+use unisono_core::{Cut, Floats, Slot};
+
+use crate::made::Key;
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
+
+/// Checks every update that is begun.
+#[derive(Debug)]
+pub(crate) struct ExactlyR;
+
+impl Rule for ExactlyR {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        at.turn.effects.iter().try_for_each(|effect| match effect {
+            Effect::Compute(Job::Update { cut, state, gradients }) => {
+                check_slots(at, *cut, gradients)?;
+                check_state(at, *cut, state)?;
+                gradients.iter().try_for_each(|(slot, part)| check_gradient(at, *cut, *slot, part))
+            }
+            _ => Ok(()),
+        })
+    }
+}
+
+fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<(), Violation> {
+    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+    let broken = |name, what| Err(at.violation(1, name, cut.step, what));
+    match wrong_slots(at.turn.config.sync, &slots) {
+        Some(WrongSlots::NotR) => {
+            let wanted = at.turn.config.sync.replicas_to_aggregate;
+            let what = format!("an update of {} gradients, and R is {wanted}", slots.len());
+            return broken("not-exactly-r", what);
+        }
+        Some(WrongSlots::Twice) => {
+            return broken("slot-twice", format!("an update of slots {slots:?}"));
+        }
+        // Rules 2 and 3.
+        Some(WrongSlots::OfNoStep | WrongSlots::NotAscending) | None => {}
+    }
+    match at.history.slots_of_update(cut) {
+        // Only the set counts here: the order is rule 3's.
+        Some(first) if *first != slots && slots.iter().any(|slot| !first.contains(slot)) => broken(
+            "shards-disagree",
+            format!("the update uses {slots:?}, and that of another shard {first:?}"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that an update is made from the version of its shard, once.
+fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
+    if let Some(shard) = at.seen().map(|life| &life.shard) {
+        if shard.cut != Some(cut) {
+            let what = format!("an update of {cut}, and the shard is at {:?}", shard.cut);
+            return Err(at.violation(1, "update-of-another-version", cut.step, what));
+        }
+        if shard.n_begun > 1 {
+            let what = format!("{cut} is updated again");
+            return Err(at.violation(1, "update-twice", cut.step, what));
+        }
+    }
+    at.history.check((cut, Key::State(at.turn.life.task.index), 0), &state.parameters, |what| {
+        at.violation(1, "update-of-another-version", cut.step, what)
+    })
+}
+
+/// Checks that a gradient was pushed to this shard, and is the one that was computed at its cut.
+fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, part: &Floats) -> Result<(), Violation> {
+    at.history.check((cut, Key::Gradient(slot), at.turn.life.task.index), part, |what| {
+        at.violation(1, "gradient-of-another-version", cut.step, what)
+    })?;
+    if at.seen().is_none_or(|life| life.shard.held.contains_key(&slot)) {
+        return Ok(());
+    }
+    let what = format!("slot {slot} was never pushed to this shard at {cut}");
+    Err(at.violation(1, "gradient-never-came", cut.step, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, later, ps, update};
+
+    fn broken(fixture: &mut Fixture, job: Effect) -> &'static str {
+        fixture.does(&mut ExactlyR, ps(0), vec![job]).unwrap_err().name
+    }
+
+    fn ready() -> Fixture {
+        let mut run = Fixture::new(2, 2);
+        run.ready(2).unwrap();
+        run
+    }
+
+    #[test]
+    fn update_with_pushed_gradients_passes() {
+        let mut run = ready();
+        for of in [0, 1] {
+            let job = update(cut(0), 1.0, gradients(of, &[0, 1]));
+            run.does(&mut ExactlyR, ps(of), vec![job]).unwrap();
+        }
+    }
+
+    #[test]
+    fn update_with_too_few_too_many_or_repeated_slots_is_a_violation() {
+        let job = |slots: &[u32]| update(cut(0), 1.0, gradients(0, slots));
+        assert_eq!(broken(&mut ready(), job(&[0])), "not-exactly-r");
+        assert_eq!(broken(&mut ready(), job(&[0, 1, 1])), "not-exactly-r");
+        assert_eq!(broken(&mut ready(), job(&[1, 1])), "slot-twice");
+    }
+
+    #[test]
+    fn updates_with_different_slots_on_two_shards_are_a_violation() {
+        let mut run = Fixture::new(2, 3);
+        run.ready(3).unwrap();
+        run.does(&mut ExactlyR, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))]).unwrap();
+        let job = update(cut(0), 1.0, gradients(1, &[0, 2]));
+        let violation = run.does(&mut ExactlyR, ps(1), vec![job]).unwrap_err();
+        assert_eq!(violation.name, "shards-disagree");
+    }
+
+    #[test]
+    fn update_of_another_version_or_state_is_a_violation() {
+        let job = update(later(0), 1.0, gradients(0, &[0, 1]));
+        assert_eq!(broken(&mut ready(), job), "update-of-another-version");
+        let job = update(cut(0), 1.5, gradients(0, &[0, 1]));
+        assert_eq!(broken(&mut ready(), job), "update-of-another-version");
+        let mut run = ready();
+        let job = || update(cut(0), 1.0, gradients(0, &[0, 1]));
+        run.does(&mut ExactlyR, ps(0), vec![job()]).unwrap();
+        assert_eq!(broken(&mut run, job()), "update-twice");
+    }
+
+    #[test]
+    fn update_with_a_gradient_that_was_not_computed_or_received_is_a_violation() {
+        let mut run = ready();
+        let mut others = gradients(0, &[0, 1]);
+        others[1].1 = vec![-7.0].into();
+        assert_eq!(broken(&mut run, update(cut(0), 1.0, others)), "gradient-of-another-version");
+        let mut run = Fixture::new(2, 2);
+        run.restored(ps(0), cut(0), 1.0).unwrap();
+        let job = || update(cut(0), 1.0, gradients(0, &[0, 1]));
+        assert_eq!(broken(&mut run, job()), "gradient-of-another-version");
+        let mut run = Fixture::new(2, 2);
+        run.restored(ps(0), cut(0), 1.0).unwrap();
+        run.all_computed(2).unwrap();
+        assert_eq!(broken(&mut run, job()), "gradient-never-came");
+    }
+}

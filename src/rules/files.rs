@@ -1,0 +1,134 @@
+//! The content that the chief's files must have, from what its storage was asked and answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use unisono_core::protocol::{Restored, Snapshot, StorageEvent, UpdateRecord};
+use unisono_core::{Cut, Generation, Step};
+
+use crate::life_id::LifeId;
+
+/// The checkpoints and the losses of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    /// The checkpoints that were given to the storage, by step, in order. Each may be on the disk.
+    persisted: BTreeMap<Step, Vec<Generation>>,
+    /// The checkpoints of the last chief that its storage has not answered yet, in order.
+    writing: VecDeque<(LifeId, Cut)>,
+    /// The steps of checkpoints that the storage reported as durable, or has read.
+    durable: BTreeSet<Step>,
+    /// The state with which the run began.
+    base: Option<Arc<Snapshot>>,
+    /// The state that the storage has read last, and for which life.
+    given: Option<(LifeId, Arc<Snapshot>)>,
+    /// The cut of that state, if it is known.
+    last_read: Option<Cut>,
+    is_damaged: bool,
+    /// The updates that must be in the losses file.
+    losses: BTreeMap<Step, UpdateRecord>,
+    /// The first step that is not in the losses file.
+    first_missing: Step,
+}
+
+impl Files {
+    /// Notes that a fault damages durable files or what is read from them, or that a sync lied.
+    pub(crate) const fn damaged(&mut self) {
+        self.is_damaged = true;
+    }
+
+    /// Returns whether the newest checkpoint may be damaged, and losses may be missing.
+    pub(crate) const fn may_be_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    /// Returns the checkpoints of a step that were given to the storage, in order. Their files have one
+    /// name, and do not name the generation.
+    pub(crate) fn persisted(&self, step: Step) -> impl DoubleEndedIterator<Item = Cut> + '_ {
+        let generations = self.persisted.get(&step).map_or(&[][..], Vec::as_slice);
+        generations.iter().map(move |&generation| Cut { generation, step })
+    }
+
+    /// Returns whether the storage reported a checkpoint of a step as durable, or has read it.
+    pub(crate) fn is_durable(&self, step: Step) -> bool {
+        self.durable.contains(&step)
+    }
+
+    /// Returns the newest checkpoint that the storage reported as durable, or has read.
+    pub(crate) fn newest_durable(&self) -> Option<Step> {
+        self.durable.last().copied()
+    }
+
+    /// Returns the state with which the run began, once it was read.
+    pub(crate) const fn base(&self) -> Option<&Arc<Snapshot>> {
+        self.base.as_ref()
+    }
+
+    /// Returns the state that the storage has read last, if it was for this life.
+    pub(crate) fn given(&self, to: LifeId) -> Option<&Snapshot> {
+        self.given.as_ref().filter(|(life, _)| *life == to).map(|(_, snapshot)| &**snapshot)
+    }
+
+    /// Returns the cut of the checkpoint that was read last.
+    pub(crate) const fn last_read(&self) -> Option<Cut> {
+        self.last_read
+    }
+
+    /// Returns the first step whose losses are not in the file.
+    pub(crate) const fn first_missing(&self) -> Step {
+        self.first_missing
+    }
+
+    /// Returns the updates that must be in the losses file.
+    pub(crate) const fn losses(&self) -> &BTreeMap<Step, UpdateRecord> {
+        &self.losses
+    }
+
+    pub(crate) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
+        let cut = snapshot.cut;
+        self.persisted.entry(cut.step).or_default().push(cut.generation);
+        // The storage does not answer a chief that has died.
+        self.writing.retain(|(of, _)| *of == life);
+        self.writing.push_back((life, cut));
+    }
+
+    pub(crate) fn note_record(&mut self, update: &UpdateRecord) {
+        self.losses.split_off(&update.cut.step);
+        self.losses.insert(update.cut.step, update.clone());
+        if update.cut.step <= self.first_missing {
+            self.first_missing = update.cut.step.next();
+        }
+    }
+
+    /// Notes an answer of the storage. `cut` is the cut of the checkpoint that was read, if it is known.
+    pub(crate) fn note_event(&mut self, life: LifeId, event: &StorageEvent, cut: Option<Cut>) {
+        match event {
+            StorageEvent::Restored(Ok(restored)) => self.note_read(life, restored, cut),
+            StorageEvent::Restored(Err(_)) | StorageEvent::NotRepeated(_) => {}
+            StorageEvent::Persisted { result, .. } => {
+                let asked = self.writing.iter().position(|(of, _)| *of == life);
+                let written = asked.and_then(|asked| self.writing.remove(asked));
+                if let (Some((_, cut)), Ok(_)) = (written, result) {
+                    self.durable.insert(cut.step);
+                }
+            }
+        }
+    }
+
+    fn note_read(
+        &mut self,
+        life: LifeId,
+        Restored { snapshot, from }: &Restored,
+        cut: Option<Cut>,
+    ) {
+        if self.persisted.is_empty() && self.base.is_none() {
+            self.base = Some(Arc::clone(snapshot));
+            // The losses file of an earlier run has the rows before its checkpoint.
+            self.first_missing = snapshot.cut.step;
+        }
+        self.given = Some((life, Arc::clone(snapshot)));
+        self.last_read = cut;
+        if from.is_some() {
+            self.durable.insert(snapshot.cut.step);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Rule 3: an update sums its gradients in ascending order of slots, whatever the order of arrival.
+
+use unisono_core::protocol::{Effect, Job};
+
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
+
+/// Checks every update that is begun.
+#[derive(Debug)]
+pub(crate) struct FixedOrder;
+
+impl Rule for FixedOrder {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        for effect in at.turn.effects {
+            let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
+            let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+            if wrong_slots(at.turn.config.sync, &slots) == Some(WrongSlots::NotAscending) {
+                let what = format!("an update of slots {slots:?}, in this order");
+                return Err(at.violation(3, "not-in-order", cut.step, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, ps, update};
+
+    #[test]
+    fn update_whose_slots_do_not_ascend_is_a_violation() {
+        let mut run = Fixture::new(2, 2);
+        run.ready(2).unwrap();
+        let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];
+        run.does(&mut FixedOrder, ps(0), job(&[0, 1])).unwrap();
+        let violation = run.does(&mut FixedOrder, ps(0), job(&[1, 0])).unwrap_err();
+        assert_eq!((violation.rule, violation.name), (3, "not-in-order"));
+    }
+}

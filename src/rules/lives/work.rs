@@ -1,0 +1,38 @@
+//! The last whole version that a worker has received.
+
+use unisono_core::{Cut, Incarnation, TaskId};
+
+/// The versions that a worker has received.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// The known incarnation of each ps, and the last version that the ps sent.
+    shards: Vec<(Option<Incarnation>, Option<Cut>)>,
+    whole: Option<Cut>,
+}
+
+impl Work {
+    pub(crate) fn new(n_ps: u32) -> Self {
+        Self { shards: vec![(None, None); n_ps as usize], whole: None }
+    }
+
+    /// Returns the last version that the worker held of every shard at once.
+    pub(crate) const fn whole(&self) -> Option<Cut> {
+        self.whole
+    }
+
+    pub(crate) fn note_version(&mut self, ps: TaskId, cut: Cut) {
+        let Some((_, last)) = self.shards.get_mut(ps.index as usize) else { return };
+        *last = Some(cut);
+        if self.shards.iter().all(|(_, last)| *last == Some(cut)) {
+            self.whole = Some(cut);
+        }
+    }
+
+    /// Notes the incarnation of a ps. A new one does not know what an earlier one sent.
+    pub(crate) fn note_life(&mut self, ps: TaskId, incarnation: Incarnation) {
+        let Some(shard) = self.shards.get_mut(ps.index as usize) else { return };
+        if shard.0 != Some(incarnation) {
+            *shard = (Some(incarnation), None);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! All rules, and their order.
+
+use crate::bounded::Bounded;
+use crate::checkpoints_are_cuts::CheckpointsAreCuts;
+use crate::clean_end::CleanEnd;
+use crate::exactly_r::ExactlyR;
+use crate::fencing::Fencing;
+use crate::fixed_order::FixedOrder;
+use crate::history::History;
+use crate::idempotent::Idempotent;
+use crate::life_id::LifeId;
+use crate::life_turn::LifeTurn;
+use crate::nobody_waits_unseen::NobodyWaitsUnseen;
+use crate::rule::{At, Before, End, Rule};
+use crate::stale_is_told::StaleIsTold;
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
+use crate::which_r::WhichR;
+use crate::whole_versions::WholeVersions;
+
+/// The rules of the protocol, which watch a run.
+#[derive(Debug)]
+pub struct Rules {
+    seen: Seen,
+    rules: Vec<Box<dyn Rule>>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            seen: Seen::default(),
+            rules: vec![
+                Box::new(ExactlyR),
+                Box::new(WhichR),
+                Box::new(FixedOrder),
+                Box::new(Idempotent),
+                Box::new(StaleIsTold),
+                Box::new(WholeVersions),
+                Box::<CheckpointsAreCuts>::default(),
+                Box::<Fencing>::default(),
+                Box::<NobodyWaitsUnseen>::default(),
+                Box::new(CleanEnd),
+                Box::new(Bounded),
+            ],
+        }
+    }
+}
+
+impl Rules {
+    /// Checks the next turn of a run.
+    ///
+    /// # Errors
+    /// If the turn breaks a rule.
+    pub fn turn(&mut self, turn: LifeTurn<'_>) -> Result<(), Violation> {
+        let Self { seen, rules } = self;
+        seen.turn(turn, |at, suspicions| {
+            rules.iter_mut().try_for_each(|rule| rule.turn(at, suspicions))
+        })
+    }
+
+    /// Notes that a life was killed. What the life still owed is forgiven.
+    pub fn killed(&mut self, life: LifeId) {
+        self.seen.suspicions.acquit(life);
+    }
+
+    /// Notes that a fault has damaged durable files, or that a sync lied. From now on, an older
+    /// checkpoint than the newest may be found, and losses may be missing.
+    pub const fn files_are_damaged(&mut self) {
+        self.seen.history.files.damaged();
+    }
+
+    /// Returns the number of generations that were opened.
+    #[must_use]
+    pub fn n_generations(&self) -> usize {
+        self.seen.history.generations.len()
+    }
+
+    /// Checks a run that has ended.
+    ///
+    /// # Errors
+    /// If the run breaks a rule.
+    pub fn end(&mut self, end: &End<'_>) -> Result<(), Violation> {
+        let Self { seen, rules } = self;
+        seen.suspicions.confirm_all()?;
+        rules.iter_mut().try_for_each(|rule| rule.end(end, &seen.history))
+    }
+}
+
+/// What was seen of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) history: History,
+    pub(crate) suspicions: Suspicions,
+}
+
+impl Seen {
+    /// Adds a turn to the history, and lets `check` compare the turn with the history.
+    pub(crate) fn turn(
+        &mut self,
+        turn: LifeTurn<'_>,
+        check: impl FnOnce(&At<'_>, &mut Suspicions) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let Self { history, suspicions } = self;
+        suspicions.confirm(turn.life)?;
+        let durable = history.files.newest_durable();
+        history.note_input(&turn)?;
+        let before = history.lives.of(turn.life).map_or_else(Before::default, |life| Before {
+            stood: life.shard.cut,
+            fate: life.pushed(turn.input).map(|pushed| life.shard.fate(turn.config, &pushed)),
+            old: life.old(turn.input),
+            durable,
+        });
+        history.note_effects(&turn);
+        check(&At { turn, history, before }, suspicions)
+    }
+}

@@ -1,0 +1,101 @@
+//! What rules 1 to 5 and 8 state of slots and cuts, as functions of plain values. The checks of
+//! turns and the audit of ledgers share them.
+
+use std::cmp::Ordering;
+
+use unisono_core::protocol::Verdict;
+use unisono_core::train_config::Sync;
+use unisono_core::{Cut, Slot};
+
+/// How the slots of an update break a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongSlots {
+    /// Rule 1: not exactly R slots.
+    NotR,
+    /// Rule 1: a slot is used twice.
+    Twice,
+    /// Rule 2: the step has no such slot.
+    OfNoStep,
+    /// Rule 3: the slots do not ascend.
+    NotAscending,
+}
+
+/// Returns how the slots of an update break rule 1, 2 or 3: the first rule that is broken.
+#[must_use]
+pub fn wrong_slots(sync: Sync, slots: &[Slot]) -> Option<WrongSlots> {
+    let is_of_step = |slot: &Slot| slot.0 < sync.slots_per_step();
+    let ascends = slots.is_sorted_by(|a, b| a < b);
+    let is_twice = || {
+        let mut sorted = slots.to_vec();
+        sorted.sort_unstable();
+        sorted.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    if slots.len() != sync.replicas_to_aggregate as usize {
+        Some(WrongSlots::NotR)
+    } else if !ascends && is_twice() {
+        Some(WrongSlots::Twice)
+    } else if !slots.iter().all(is_of_step) {
+        Some(WrongSlots::OfNoStep)
+    } else {
+        (!ascends).then_some(WrongSlots::NotAscending)
+    }
+}
+
+/// The cut of a gradient, compared with that of the shard that receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Of another generation, or the shard is empty: rule 8 fences the gradient.
+    OtherGeneration,
+    /// Of an earlier step: the gradient is stale (rule 5).
+    Older,
+    /// Of the shard's cut.
+    Current,
+    /// Of a later step, which no honest worker can compute.
+    Newer,
+}
+
+impl Age {
+    /// Compares the cut of a gradient with the cut of a shard; `None` is an empty shard.
+    #[must_use]
+    pub fn of(gradient: Cut, shard: Option<Cut>) -> Self {
+        match shard {
+            Some(shard) if shard.generation == gradient.generation => {
+                match gradient.step.cmp(&shard.step) {
+                    Ordering::Less => Self::Older,
+                    Ordering::Equal => Self::Current,
+                    Ordering::Greater => Self::Newer,
+                }
+            }
+            _ => Self::OtherGeneration,
+        }
+    }
+
+    /// Returns the only age at which a gradient may be dropped with a verdict; `None` is a gradient
+    /// beside the chosen ones.
+    #[must_use]
+    pub const fn when_dropped(verdict: Option<Verdict>) -> Self {
+        match verdict {
+            Some(Verdict::Fenced) => Self::OtherGeneration,
+            Some(Verdict::Stale) => Self::Older,
+            Some(Verdict::Duplicate) | None => Self::Current,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_broken_rule_of_the_slots_is_named() {
+        let sync = Sync { replicas_to_aggregate: 2, total_num_replicas: 3 };
+        let wrong =
+            |slots: &[u32]| wrong_slots(sync, &slots.iter().copied().map(Slot).collect::<Vec<_>>());
+        assert_eq!(wrong(&[0, 2]), None);
+        assert_eq!(wrong(&[0]), Some(WrongSlots::NotR));
+        assert_eq!(wrong(&[0, 1, 2]), Some(WrongSlots::NotR));
+        assert_eq!(wrong(&[9, 9]), Some(WrongSlots::Twice));
+        assert_eq!(wrong(&[3, 0]), Some(WrongSlots::OfNoStep));
+        assert_eq!(wrong(&[2, 0]), Some(WrongSlots::NotAscending));
+    }
+}

@@ -1,0 +1,3 @@
+//! What the tests of several rules share.
+
+pub(crate) mod fixture;

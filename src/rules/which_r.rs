@@ -1,0 +1,149 @@
+//! Rule 2: an update uses all slots of its step or, with R < N, the first R slots that every shard
+//! holds whole, in the order in which ps 0 learns of them. Ps 0 alone chooses.
+
+use unisono_core::protocol::{Effect, Job, Message};
+use unisono_core::{Cut, Slot, TaskId};
+
+use crate::lives::Shard;
+use crate::rule::{At, Rule};
+use crate::slots::{WrongSlots, wrong_slots};
+use crate::suspicions::Suspicions;
+use crate::violation::Violation;
+
+/// Checks the slots that a ps says it holds, the choices of ps 0, and every update.
+#[derive(Debug)]
+pub(crate) struct WhichR;
+
+impl Rule for WhichR {
+    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+        let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
+        for effect in at.turn.effects {
+            let (cut, broken) = match effect {
+                Effect::Compute(Job::Update { cut, gradients, .. }) => {
+                    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+                    (cut, check_used(at, shard, &slots))
+                }
+                Effect::Send { message: Message::Chosen { cut, slots }, .. } => {
+                    (cut, check_chosen(at, shard, *cut, slots))
+                }
+                Effect::Send { message: Message::Received { cut, slots }, .. } => {
+                    (cut, check_received(shard, *cut, slots))
+                }
+                _ => continue,
+            };
+            if let Some((name, what)) = broken {
+                return Err(at.violation(2, name, cut.step, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a violation, and its text.
+type Broken = (&'static str, String);
+
+fn check_used(at: &At<'_>, shard: &Shard, slots: &[Slot]) -> Option<Broken> {
+    let config = at.turn.config;
+    if wrong_slots(config.sync, slots) == Some(WrongSlots::OfNoStep) {
+        let n_slots = config.sync.slots_per_step();
+        return Some(("slot-of-no-step", format!("slots {slots:?}, of {n_slots} a step")));
+    }
+    match &shard.chosen {
+        _ if !config.has_backup_workers() => None,
+        None => {
+            Some(("used-before-chosen", format!("{slots:?} are used, and no slots are chosen")))
+        }
+        Some(chosen) => slots
+            .iter()
+            .any(|slot| !chosen.contains(slot))
+            .then(|| ("not-the-chosen", format!("{slots:?} are used, and {chosen:?} are chosen"))),
+    }
+}
+
+fn check_chosen(at: &At<'_>, shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
+    if at.turn.life.task != TaskId::PS_ZERO {
+        return Some(("another-chooses", format!("another ps than ps 0 chooses {slots:?}")));
+    }
+    match &shard.choice {
+        Some((decided, first)) if *decided == cut => (first != slots).then(|| {
+            let what = format!("{slots:?} are chosen; every shard held {first:?} first");
+            ("not-the-first-r", what)
+        }),
+        _ => Some(("chosen-too-early", format!("not every shard holds {slots:?}"))),
+    }
+}
+
+/// Checks that a shard holds what it says. Otherwise an update could wait for ever for a chosen
+/// slot.
+fn check_received(shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
+    let is_held = |slot: &&Slot| shard.cut == Some(cut) && shard.held.contains_key(slot);
+    let slot = slots.iter().find(|slot| !is_held(slot))?;
+    Some(("not-received", format!("ps 0 is told of slot {slot} of {cut}, which never came")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{Fixture, cut, gradients, ps, push, received, send, update};
+
+    /// R = 2, N = 3: every shard holds slots 2 and 0, then 1, as ps 0 learns it.
+    fn decided() -> Fixture {
+        let mut run = Fixture::new(2, 3);
+        run.ready(0).unwrap();
+        run.all_computed(3).unwrap();
+        for slot in [2, 0] {
+            run.told(ps(0), slot, push(cut(0), slot, 0), vec![]).unwrap();
+        }
+        let slots = vec![Slot(0), Slot(1), Slot(2)];
+        run.told_by_ps(received(cut(0), slots), vec![]).unwrap();
+        run
+    }
+
+    fn chosen(slots: &[u32]) -> Effect {
+        let slots = slots.iter().copied().map(Slot).collect();
+        send(9, Message::Chosen { cut: cut(0), slots })
+    }
+
+    #[test]
+    fn first_r_slots_that_every_shard_holds_pass() {
+        let mut run = decided();
+        run.does(&mut WhichR, ps(0), vec![chosen(&[0, 2])]).unwrap();
+        let job = update(cut(0), 1.0, gradients(0, &[0, 2]));
+        run.does(&mut WhichR, ps(0), vec![job]).unwrap();
+    }
+
+    #[test]
+    fn wrong_slots_an_early_choice_or_a_wrong_chooser_is_a_violation() {
+        let mut run = decided();
+        let name = |run: &mut Fixture, of, effect| {
+            run.does(&mut WhichR, ps(of), vec![effect]).unwrap_err().name
+        };
+        assert_eq!(name(&mut run, 0, chosen(&[0, 1])), "not-the-first-r");
+        assert_eq!(name(&mut run, 1, chosen(&[0, 2])), "another-chooses");
+        let job = |slots: &[u32]| update(cut(0), 1.0, gradients(0, slots));
+        assert_eq!(name(&mut run, 0, job(&[1, 2])), "not-the-chosen");
+        assert_eq!(name(&mut run, 1, job(&[0, 2])), "used-before-chosen");
+        let mut run = Fixture::new(2, 3);
+        run.ready(3).unwrap();
+        assert_eq!(name(&mut run, 0, chosen(&[0, 2])), "chosen-too-early");
+    }
+
+    #[test]
+    fn reporting_a_slot_that_was_not_received_is_a_violation() {
+        let mut run = Fixture::new(2, 3);
+        run.ready(2).unwrap();
+        let told = |slot| vec![send(9, received(cut(0), vec![Slot(slot)]))];
+        run.does(&mut WhichR, ps(1), told(1)).unwrap();
+        let violation = run.does(&mut WhichR, ps(1), told(2)).unwrap_err();
+        assert_eq!(violation.name, "not-received");
+    }
+
+    #[test]
+    fn without_backup_workers_only_slots_of_the_step_may_be_used() {
+        let mut run = Fixture::new(2, 2);
+        run.ready(2).unwrap();
+        let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];
+        run.does(&mut WhichR, ps(0), job(&[0, 1])).unwrap();
+        assert_eq!(run.does(&mut WhichR, ps(0), job(&[0, 2])).unwrap_err().name, "slot-of-no-step");
+    }
+}
