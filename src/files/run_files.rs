@@ -460,10 +460,10 @@ mod tests {
         let files = open(&disk).unwrap();
         files.restore().unwrap();
         let error = files.losses().record(&other(1)).unwrap_err();
-        let said = "update 1 was made a second time, and the loss of slot 1 is 0.125, where it was \
+        let said = "update 1 was computed a second time, and the loss of slot 1 is 0.125 instead of \
                     0.25: faulty hardware, another build, or other data on one of the tasks; or the \
-                    first was left by a run with other settings that was killed before it saved, \
-                    and then the same command goes on";
+                    first loss is of a run with other settings that was killed before it saved, and \
+                    then the same command continues";
         assert_eq!(error.to_string(), said);
 
         // With R < N, a recomputed update may differ.

@@ -358,7 +358,7 @@ async fn peer_that_places_a_tensor_without_shared_memory_is_disconnected() {
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
     assert_eq!(
         why_closed(&mut called, link).await,
-        "it speaks of shared memory, and there is none"
+        "the frame uses shared memory, but the link has none"
     );
 }
 

@@ -258,7 +258,7 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE
         let mut reason =
             vec![0; stream.read_u8().await.map_err(|error| handshake_io_error(&error))?.into()];
         stream.read_exact(&mut reason).await.map_err(|error| handshake_io_error(&error))?;
-        return Err(format!("it turned this task away: {}", printable(&reason)));
+        return Err(format!("it refused this task: {}", printable(&reason)));
     }
     if kind != NOISE {
         return Err("it does not answer like a task with a --secret-file".to_owned());
