@@ -1,8 +1,8 @@
-//! The progress line of the original script, reproduced to the character.
+//! The progress line of the original script. Every character is the same.
 
 use std::fmt;
 
-/// The line `After %d training steps (%d global step), loss on training batch is %g. (%.3f
+/// The progress line `After %d training steps (%d global step), loss on training batch is %g. (%.3f
 /// sec/batch)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLine {
@@ -12,12 +12,12 @@ pub struct TrainingLine {
     pub global_step: u64,
     /// The loss of the worker's last batch.
     pub loss: f32,
-    /// The seconds since the start, divided by the global steps since then.
+    /// The seconds since the start, divided by the number of global steps since the start.
     pub sec_per_batch: f64,
 }
 
 impl TrainingLine {
-    /// The number of steps between two lines, as in the original.
+    /// The number of steps between two lines, as in the original script.
     pub const INTERVAL: u64 = 100;
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for TrainingLine {
     }
 }
 
-/// A number that is formatted as by `%g` in C and Python, or with another precision, as by `%.9g`.
+/// A number that is formatted like `%g` in C and Python, or like `%.9g` with another precision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PercentG {
     value: f64,
@@ -66,11 +66,12 @@ impl fmt::Display for PercentG {
         if value.is_infinite() {
             return f.write_str(if value > 0.0 { "inf" } else { "-inf" });
         }
-        // Rounded first, because rounding may change the exponent, which selects the form below.
+        // The value is rounded first, because rounding may change the exponent, and the exponent
+        // decides between the two forms below.
         let scientific = format!("{value:.*e}", precision - 1);
         let (mantissa, exponent) = scientific.split_once('e').expect("{:e} prints an e");
         let exponent: i32 = exponent.parse().expect("an exponent is a number");
-        // C uses the scientific form for exponents below -4 and from the precision on.
+        // C uses the scientific form if the exponent is below -4, or at least the precision.
         let last_digit = precision as i32 - 1;
         if exponent < -4 || exponent > last_digit {
             let sign = if exponent < 0 { '-' } else { '+' };
@@ -103,7 +104,8 @@ mod tests {
 
     #[test]
     fn percent_g_prints_what_python_prints() {
-        // python3 -c 'for x in [...]: print((x, "%g" % x, "%.9g" % x))'
+        // The expected texts come from: python3 -c 'for x in [...]: print((x, "%g" % x, "%.9g" %
+        // x))'
         for (value, g, g9) in include!("percent_g.in") {
             assert_eq!(PercentG::new(value).to_string(), g);
             assert_eq!(PercentG::new(value).with_precision(9).to_string(), g9);
@@ -112,7 +114,8 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_as_in_python() {
-        // python3: ["%.3f" % x for x in (0.0005, 0.0015, 2.5e-3, 1e3)]
+        // The expected texts come from: python3: ["%.3f" % x for x in (0.0005, 0.0015, 2.5e-3,
+        // 1e3)]
         let printed = [0.0005, 0.0015, 2.5e-3, 1e3].map(|secs: f64| format!("{secs:.3}"));
         assert_eq!(printed, ["0.001", "0.002", "0.003", "1000.000"]);
     }
