@@ -312,10 +312,9 @@ pub enum ProgressMode {
     /// The lines `After N training steps …`, and a bar if standard error is a terminal.
     #[default]
     Auto,
-    /// The lines `After N training steps …`, and always a bar.
+    /// The lines, and always a bar.
     Bar,
-    /// The lines `After N training steps …`, and at most ten JSON objects per second on standard
-    /// output, one per line.
+    /// The lines, and at most ten JSON objects per second on standard output, one per line.
     Json,
     /// Neither lines nor a bar.
     None,
