@@ -85,13 +85,13 @@ pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     match (address.is_unicast_link_local(), zone) {
         (true, Some(zone)) => Zone::parse(zone)
             .map(|zone| Host::LinkLocal(address, zone))
-            .ok_or("after % comes an interface of this machine, like [fe80::1%eth0]:20000"),
+            .ok_or("write an interface of this machine after %, like [fe80::1%eth0]:20000"),
         // The system refuses to connect or listen without the interface.
         (true, None) => Err("a link-local address needs the interface that leads to it, like \
                              [fe80::1%eth0]:20000; `ip -6 address` lists the interfaces"),
         (false, Some(_)) => {
-            Err("an interface goes with link-local addresses (fe80::…) alone: leave \
-                                 % and what follows it out")
+            Err("only link-local addresses (fe80::…) have an interface: leave out % \
+                                 and the text after it")
         }
         (false, None) => Ok(Host::V6(address)),
     }
@@ -126,8 +126,8 @@ pub(super) fn parse_host(text: &str) -> Result<Host, &'static str> {
     }
     if read_as_ipv4(text).is_some() {
         return Err(
-            "the system takes this number for an IPv4 address and looks no name up: give the \
-                    full name, like 1001.example.org, or the address of the host",
+            "the system takes this number for an IPv4 address and does not look up a name: give \
+                    the full name, like 1001.example.org, or the address of the host",
         );
     }
     Ok(Host::Name(text.to_ascii_lowercase()))

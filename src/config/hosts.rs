@@ -82,7 +82,7 @@ impl FromStr for HostPort {
                 let port = match port.strip_prefix(':') {
                     Some(port) => port,
                     None if port.is_empty() => "",
-                    None => return Err(wrong("after ] comes : and the port")),
+                    None => return Err(wrong("write : and the port after ]")),
                 };
                 (host, port)
             }
@@ -312,12 +312,12 @@ mod tests {
         "::1": an IPv6 address goes in brackets, like [::1]:20000
         "[::1]": the port is missing; write host:port, like localhost:20000
         "[::1": the bracket is not closed; write it like [::1]:20000
-        "[::1]20000": after ] comes : and the port
+        "[::1]20000": write : and the port after ]
         "[x]:1": there is no IPv6 address between the brackets
         "[fe80::1]:1": a link-local address needs the interface that leads to it, like [fe80::1%eth0]:20000; `ip -6 address` lists the interfaces
-        "[fe80::1%]:1": after % comes an interface of this machine, like [fe80::1%eth0]:20000
-        "[fd00::1%eth0]:1": an interface goes with link-local addresses (fe80::…) alone: leave % and what follows it out
-        "1001:4": the system takes this number for an IPv4 address and looks no name up: give the full name, like 1001.example.org, or the address of the host
+        "[fe80::1%]:1": write an interface of this machine after %, like [fe80::1%eth0]:20000
+        "[fd00::1%eth0]:1": only link-local addresses (fe80::…) have an interface: leave out % and the text after it
+        "1001:4": the system takes this number for an IPv4 address and does not look up a name: give the full name, like 1001.example.org, or the address of the host
         "1.2.3:4": this is not an IPv4 address
         "300.1.1.1:4": this is not an IPv4 address
         "a b:1": a host name is made of letters, digits, dots and dashes

@@ -128,8 +128,8 @@ impl ClusterSpec {
         )?;
         let agree = |key, count: Option<u32>, hosts_key, hosts: usize| match count {
             Some(count) if count as usize != hosts => Err(ConfigError::Contradiction(format!(
-                "{key} = {count}, but {hosts_key} has {hosts} of them: make them agree, or leave \
-                     {key} out"
+                "{key} = {count}, but the number of addresses in {hosts_key} is {hosts}: make the \
+                     two agree, or leave {key} out"
             ))),
             _ => Ok(()),
         };
@@ -371,6 +371,6 @@ mod tests {
         assert_eq!(size(&SizeKeys::default()), (1, 2));
         assert_eq!(size(&given), (3, 2));
         let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"ps = 3, but ps_hosts has 1 of them: make them agree, or leave ps out");
+        insta::assert_snapshot!(error, @"ps = 3, but the number of addresses in ps_hosts is 1: make the two agree, or leave ps out");
     }
 }

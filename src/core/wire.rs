@@ -25,10 +25,10 @@ const PLACED_MAGIC: [u8; 4] = *b"UNP2";
 /// The first bytes of a frame with a [`Note`].
 const NOTE_MAGIC: [u8; 4] = *b"UNN2";
 
-/// The maximum length of a note, in bytes.
+/// The maximum length of a [`Note`], in bytes.
 const MAX_NOTE_BYTES: usize = 64;
 
-/// The maximum number of buffers in one note.
+/// The maximum number of buffers in one [`Note`].
 pub const MAX_NOTED: usize = 8;
 
 /// The length of the fixed header, in bytes.
@@ -148,7 +148,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// Returns the whole frame of the note.
+    /// Returns the whole frame of this note.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut frame = vec![0; HEADER_BYTES];

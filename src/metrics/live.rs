@@ -127,7 +127,7 @@ impl Live {
             None => Err("the task's loop has not started".to_owned()),
             Some(last_turn) if now - last_turn > self.longest_turn => {
                 let secs = (now - last_turn).as_secs_f64();
-                Err(format!("the task's loop has not turned for {secs:.1} s"))
+                Err(format!("the task's loop has handled no input for {secs:.1} s"))
             }
             Some(_) => Ok(()),
         }

@@ -234,7 +234,7 @@ fn ps_is_ready_once_it_has_a_state_and_healthy_while_its_loop_turns() {
     assert_eq!(metrics.health(at(10_000)), Ok(()));
     assert_eq!(
         metrics.health(at(10_001)),
-        Err("the task's loop has not turned for 10.0 s".to_owned())
+        Err("the task's loop has handled no input for 10.0 s".to_owned())
     );
     see(&mut observer, at(20_000), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!((metrics.health(at(20_001)), metrics.readiness()), (Ok(()), Ok(())));

@@ -311,7 +311,7 @@ fn ps_disconnects_and_refuses_a_chief_older_than_a_known_generation() {
     let mut ps = Script::restored_ps(cluster(1, 2, 2), 0);
     let generation = Generation { opener: Incarnation(7), number: 1 };
     let out = ps.receives(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
-    let (peer, why) = (TaskId::CHIEF, "worker 0 is known with incarnation 7, and has 1");
+    let (peer, why) = (TaskId::CHIEF, "worker 0 has incarnation 1, but incarnation 7 is known");
     let parted = [
         Effect::Close { link: link(0) },
         Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),

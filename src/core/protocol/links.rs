@@ -292,7 +292,7 @@ impl Links {
         let mut events = Vec::new();
         for link in silent {
             out.push(Effect::Close { link });
-            let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
+            let why = format!("no message for {} s", limits.heartbeat_timeout.as_secs_f32());
             events.extend(self.remove_session(now, link, why, out));
         }
         // Checking every session costs time, so it happens at intervals and not at each event. With

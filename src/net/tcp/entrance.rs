@@ -159,7 +159,7 @@ impl Entrance {
         };
         if let Some((address, task)) = evicted.and_then(|evicted| self.callers.remove(&evicted)) {
             task.abort();
-            self.log_refusal(address, "it did not identify itself before many others had called");
+            self.log_refusal(address, "it did not identify itself before many others connected");
         }
         let (security, admission) = (Arc::clone(&self.security), self.admission.clone());
         let task = self.greeting.spawn(async move {

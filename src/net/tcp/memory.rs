@@ -96,10 +96,10 @@ struct BufferStates {
     taken: Vec<u32>,
     /// The tensors of this task that the peer has not reported as read, each with its buffer.
     lent: Vec<(u32, Floats)>,
-    /// The buffers of the peer that this task has opened, and for which it must still send the note
-    /// `taken`.
+    /// The buffers of the peer that this task has opened, and for which it must still send a
+    /// `Note::Taken`.
     opened: Vec<u32>,
-    /// The buffers of the peer for which this task must still send the note `read`. A buffer is
+    /// The buffers of the peer for which this task must still send a `Note::Read`. A buffer is
     /// listed once for each tensor.
     read: Vec<u32>,
     /// Number of tensors that this task has received in shared memory and has not reported as read.
@@ -201,7 +201,7 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        // The link is closed, so no note `read` will come. The peer may still be reading these
+        // The link is closed, so no `Note::Read` will come. The peer may still be reading these
         // buffers, so they must never be written again.
         lock(&self.common).lent.drain(..).for_each(|(_, floats)| floats.retire());
     }
@@ -266,7 +266,7 @@ impl Inbox {
                 self.views.insert(number, Arc::new(view));
                 lock(&self.common).opened.push(number);
             }
-            // This is not an error: without the note `taken`, the peer sends its tensors through
+            // This is not an error: without a `Note::Taken`, the peer sends its tensors through
             // the socket. For example, two containers that share a network cannot open each other's
             // memory.
             Err(why) => tracing::debug!(%why, "cannot open the peer's shared memory"),

@@ -125,7 +125,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for the next frame. Returns `None` if the frame is a note.
+    /// Waits for the next frame. Returns `None` if the frame has a note for [`Inbox`].
     async fn frame(
         &mut self,
         room: &Room,
@@ -150,7 +150,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
-            // Without shared memory, notes are ignored. The peer then gets no note `taken`, and
+            // Without shared memory, notes are ignored. The peer then gets no `Note::Taken`, and
             // sends its tensors through the socket.
             if let Some(memory) = &mut self.memory {
                 memory.on_note(note, &limits);

@@ -158,7 +158,7 @@ impl Storage for FileStorage {
             (Some(event), _) => event,
             // The thread has panicked. Each pending request fails, so that the node does not wait
             // forever for an answer.
-            (None, Some(request)) => request.failed("the storage thread ended; its panic is above"),
+            (None, Some(request)) => request.failed("the storage thread panicked, as logged above"),
             (None, None) => future::pending().await,
         }
     }
@@ -322,7 +322,7 @@ mod tests {
             let mut storage = FileStorage::open(config).unwrap();
             storage.persist(Arc::new(snapshot(1)));
             storage.restore();
-            let died = "the storage thread ended; its panic is above";
+            let died = "the storage thread panicked, as logged above";
             assert_eq!(storage.next().await, Request::Persist(Step(1)).failed(died));
             assert_eq!(storage.next().await, Request::Restore.failed(died));
         });

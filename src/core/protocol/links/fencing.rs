@@ -76,7 +76,7 @@ impl Links {
             return None;
         }
         self.incarnations.insert(task, incarnation);
-        let why = format!("{task} is known with incarnation {incarnation}, and has {known}");
+        let why = format!("{task} has incarnation {known}, but incarnation {incarnation} is known");
         self.drop_peer(now, task, why, out)
     }
 
