@@ -38,7 +38,8 @@ pub enum Part {
     Whole,
 }
 
-/// A network with one hidden layer, a batch, and buffers for its gradient, on one shard.
+/// A network with one hidden layer, a batch, and buffers for a gradient. All variables are in one
+/// shard.
 #[derive(Debug)]
 pub struct Bench<'a> {
     workspace: Workspace,
@@ -52,9 +53,9 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Returns a benchmark with these parameters, in a layout for one ps.
+    /// Creates a benchmark with these parameters, in a layout for one ps.
     ///
-    /// Computes a whole gradient once, so that every part has its inputs.
+    /// The function computes a whole gradient once, so that every part has its inputs.
     #[must_use]
     pub fn new(
         sizes: [usize; 3],
@@ -71,10 +72,11 @@ impl<'a> Bench<'a> {
         bench
     }
 
-    /// Returns the floating-point operations of a part: two for each fused multiply-add that the
-    /// result needs.
+    /// Returns the number of floating-point operations of a part: two for each fused multiply-add
+    /// that the result needs.
     ///
-    /// Operations between the products are not counted, and neither are operations on padding.
+    /// Operations between the products are not counted. Operations on padding are not counted
+    /// either.
     #[must_use]
     pub fn flops(&self, part: Part) -> usize {
         let [n_features, n_hidden, n_classes] = self.sizes;
@@ -149,15 +151,16 @@ impl Kernel for Run<'_> {
     }
 }
 
-/// Independent chains of fused multiply-adds in registers, which measure the peak of a CPU core.
+/// Independent chains of fused multiply-adds in registers. They measure the peak speed of a CPU
+/// core.
 #[derive(Clone, Copy, Debug)]
 pub struct Peak {
     /// Number of fused multiply-adds per chain.
     pub rounds: usize,
 }
 
-/// Number of independent chains: more than the latency of an operation in cycles times the number
-/// of operations that start per cycle, so that all units stay busy.
+/// Number of independent chains. To keep all units of the CPU busy, it must exceed the latency of
+/// an operation (in cycles) times the number of operations that start per cycle.
 const CHAINS: usize = 12;
 
 impl Peak {

@@ -1,6 +1,6 @@
-//! Makes a CA and certificates of tasks, for trying out mutual TLS.
+//! Makes a CA and certificates of tasks, so that users can try out mutual TLS.
 //!
-//! An existing CA can be used instead; `docs/security.md` lists the requirements on its
+//! An existing CA can be used instead. `docs/security.md` lists the requirements on its
 //! certificates.
 
 use std::time::SystemTime;
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Pair {
     }
 }
 
-/// Why a certificate cannot be made.
+/// The reason for which a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
     /// The library cannot make the certificate.
@@ -50,12 +50,12 @@ pub enum CertsError {
     /// The files of an existing CA do not contain a CA.
     #[error("the files are not a CA and its private key: {0}")]
     NoAuthority(rcgen::Error),
-    /// The two files of an existing CA do not belong together.
+    /// The private key does not belong to the CA's certificate.
     #[error("the private key is not that of the CA's certificate")]
     OtherKey,
 }
 
-/// A CA that signs for the tasks of one cluster.
+/// A CA that signs the certificates of one cluster's tasks.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pair: Pair,
@@ -75,11 +75,13 @@ impl Authority {
     pub fn new(validity: Validity) -> Result<Self, CertsError> {
         let key = KeyPair::generate()?;
         let mut params = params(Vec::new(), validity)?;
-        // Each CA has a different name, so that a verifier can tell which CA signed a certificate.
+        // Each CA has a different name, so that a verifier can tell which CA has signed a
+        // certificate.
         let hash = Sha256::digest(key.public_key_raw());
         let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
         params.distinguished_name.push(DnType::CommonName, format!("unisono CA {name}"));
-        // A path length of 0: the CA may sign certificates of tasks, and no intermediate CAs.
+        // With a path length of 0, the CA may sign certificates of tasks, but not of intermediate
+        // CAs.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pair = Pair { cert: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
@@ -89,14 +91,14 @@ impl Authority {
     /// Reads an existing CA.
     ///
     /// # Errors
-    /// If the texts are not a CA's certificate and the private key of that certificate.
+    /// If the texts are not a CA's certificate and its private key.
     pub fn from_pair(pair: Pair) -> Result<Self, CertsError> {
         let key = KeyPair::from_pem(&pair.key).map_err(CertsError::NoAuthority)?;
         let public = key.public_key_raw().to_vec();
         let der = CertificateDer::from_pem_slice(pair.cert.as_bytes());
         let issuer = Issuer::from_ca_cert_pem(&pair.cert, key).map_err(CertsError::NoAuthority)?;
-        // The library does not compare certificate and key. With a wrong key, every certificate
-        // would be made without an error, and every peer would refuse it.
+        // The library does not compare certificate and key. With a wrong key, it would make every
+        // certificate without an error, and every peer would refuse that certificate.
         let has_key = |der: &[u8]| der.windows(public.len()).any(|bytes| bytes == public);
         if !der.is_ok_and(|der| has_key(&der)) {
             return Err(CertsError::OtherKey);
@@ -122,7 +124,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        // With R < N, a ps calls ps 0, so a ps is both a server and a client.
+        // With R < N, a ps calls ps 0. So a ps is both a server and a client.
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer)?;
@@ -134,7 +136,7 @@ fn params(names: Vec<String>, validity: Validity) -> Result<CertificateParams, C
     let mut params = CertificateParams::new(names)?;
     params.not_before = validity.from.into();
     params.not_after = validity.until.into();
-    // The library's default contains its own name.
+    // The default of the library contains the library's name.
     params.distinguished_name = rcgen::DistinguishedName::new();
     Ok(params)
 }

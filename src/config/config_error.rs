@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::hosts_error::HostsError;
 
-/// Settings, each valid by itself, contradict each other.
+/// Settings contradict each other, although each of them is valid by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The hosts do not make a cluster.
     #[error(transparent)]
     Hosts(#[from] HostsError),
-    /// A parameter belongs to another optimizer.
+    /// A parameter was given that belongs to another optimizer than the chosen one.
     #[error(
         "{parameter} is a parameter of the {theirs} optimizer, but the optimizer is {ours}: give \
          --optimizer {theirs}, or leave {parameter} out"
@@ -18,12 +18,12 @@ pub enum ConfigError {
     ForeignParameter {
         /// The flag of the parameter.
         parameter: &'static str,
-        /// The optimizer that has the parameter.
+        /// The name of the optimizer that has the parameter.
         theirs: String,
-        /// The chosen optimizer.
+        /// The name of the chosen optimizer.
         ours: String,
     },
-    /// Settings exclude each other, or one of them is empty; holds the reason and a remedy.
+    /// Settings exclude each other, or one of them is empty. The text has the reason and a remedy.
     #[error("{0}")]
     Contradiction(String),
 }

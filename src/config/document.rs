@@ -1,7 +1,8 @@
-//! The configuration of one task as a TOML document, which `unisono local` hands to its children.
+//! The configuration of one task as a TOML document. `unisono local` passes it to its child
+//! processes.
 //!
-//! The document has every value of a [`RunConfig`], so a child depends on no default. Users write
-//! another file, which [`mod@crate::file`] reads.
+//! The document has every value of a [`RunConfig`], so a child process depends on no default. It is
+//! not the file that users write; [`mod@crate::file`] reads that file.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{ClusterSpec, RunConfig};
 pub struct RunDocument {
     /// The addresses of all tasks.
     pub cluster: ClusterSpec,
-    /// The configuration of the run; its sizes are those of the cluster.
+    /// The configuration of the run. Its numbers of tasks must be those of the cluster.
     pub run: RunConfig,
 }
 
@@ -27,11 +28,11 @@ impl RunDocument {
         toml::to_string(self).expect("every value has a form in TOML")
     }
 
-    /// Reads a document that [`Self::to_toml`] wrote.
+    /// Reads a document that [`Self::to_toml`] has written.
     ///
     /// # Errors
-    /// If a key is missing or unknown, or a value is of another type, as in a document of another
-    /// version of the program.
+    /// If a key is missing or unknown, or a value has the wrong type. A document of another version
+    /// of the program may have such errors.
     pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
@@ -61,7 +62,7 @@ mod tests {
         ]
     }
 
-    /// Paths of text, and paths of arbitrary bytes.
+    /// Returns paths: some are text, and some consist of arbitrary bytes.
     fn paths() -> impl Strategy<Value = PathBuf> {
         let bytes = proptest::collection::vec(1..=u8::MAX, 1..9);
         prop_oneof![

@@ -1,5 +1,5 @@
-//! Paths in a document, for `#[serde(with)]` on a `PathBuf`, and with `default` on an
-//! `Option<PathBuf>`.
+//! The form of a path in a document. Use it with `#[serde(with)]` on a `PathBuf`, and additionally
+//! with `default` on an `Option<PathBuf>`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A path in a document. A string of TOML is UTF-8, and a path need not be.
+/// A path in a document, as text or as bytes. A TOML string must be UTF-8, but a path need not be.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum PathText {

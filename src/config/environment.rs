@@ -1,18 +1,21 @@
-//! The environment variables by which an engine places a task. No other variable is a setting.
+//! The environment variables with which a cluster engine, such as Kubeflow or Slurm, tells a
+//! process which task it is. No other environment variable is a setting.
 
 use std::collections::BTreeMap;
 
-/// `TF_CONFIG` and the variables of a Slurm step.
+/// The variable `TF_CONFIG` and the variables that Slurm sets for its processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Set by Kubeflow, Vertex and other engines that start TensorFlow clusters.
+    /// The variable that Kubeflow, Vertex AI and other engines set when they start TensorFlow
+    /// clusters.
     pub const TF_CONFIG: &str = "TF_CONFIG";
-    /// The prefixes of Slurm's variables; its daemon on the node sets those with the second one.
+    /// The prefixes of Slurm's variables. Slurm's daemon on the node sets the variables with the
+    /// second prefix.
     const SLURM: [&str; 2] = ["SLURM_", "SLURMD_"];
 
-    /// Reads the environment of this process. Bytes that are no UTF-8 are replaced.
+    /// Reads the environment of this process. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn of_process() -> Self {
         let all = std::env::vars_os();

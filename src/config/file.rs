@@ -1,4 +1,4 @@
-//! The configuration file: TOML whose keys are the flags' names with underscores.
+//! The configuration file. It is TOML, and its keys are the names of the flags with underscores.
 //!
 //! Every error names file, line and key. [`super::run`] checks whether the values fit together.
 
@@ -26,11 +26,11 @@ pub struct FileKeys {
     pub hosts: HostKeys,
     /// `[cluster]`: the number of tasks.
     pub size: SizeKeys,
-    /// `[local]`
+    /// `[local]`: the restarts of tasks.
     pub local: LocalKeys,
 }
 
-/// A file cannot be used.
+/// The error for a configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file cannot be read.
@@ -110,14 +110,14 @@ pub struct KnownSection {
     pub(super) flags: Command,
 }
 
-/// A key as the documentation shows it.
+/// The texts of a key for the documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyText {
     /// The name of the key.
     pub name: String,
     /// The meaning of the key, and its possible values.
     pub what: String,
-    /// The default, or how it is found.
+    /// The default value, or how the program finds it.
     pub default: String,
 }
 
@@ -142,14 +142,14 @@ pub(super) fn sections() -> [KnownSection; 9] {
 }
 
 impl KnownSection {
-    /// Returns `[train]`, which scenarios of the simulator have, too.
+    /// Returns the section `[train]`. Scenarios of the simulator also have this section.
     #[must_use]
     pub fn train() -> Self {
         let [train, ..] = sections();
         train
     }
 
-    /// Reads a table as this section.
+    /// Reads a TOML table as the content of this section.
     ///
     /// # Errors
     /// If the table has an unknown key or a value out of range.
@@ -258,8 +258,8 @@ fn check_key(
         .map_err(|what| Wrong { at: value.span().start, what })
 }
 
-/// Checks the value of a key that has only a few values. Serde's error would not suggest the nearest
-/// one.
+/// Checks the value of a key that has only a few possible values. Serde's own error would not
+/// suggest the most similar value.
 fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Result<(), String> {
     let names = || choices.iter().map(PossibleValue::get_name);
     let all = || names().collect::<Vec<_>>().join(", ");
@@ -279,7 +279,8 @@ fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Re
     }
 }
 
-/// Returns the known name that is most similar to `given`, if one is similar enough to suggest.
+/// Returns the known name that is most similar to `given`. Returns `None` if no name is similar
+/// enough to be suggested.
 pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR: f64 = 0.8;
     let with_underscores = |name: &str| name.replace('-', "_");
@@ -291,7 +292,7 @@ pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<
     Some(name)
 }
 
-/// An error at a byte of the file.
+/// An error, and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// The offset of the byte.
@@ -301,7 +302,8 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    /// Converts an error of the TOML parser; places it at `otherwise` if the error has no place.
+    /// Converts an error of the TOML parser. If the error has no position, uses the position
+    /// `otherwise`.
     #[must_use]
     pub fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
         let at = error.span().map_or(otherwise, |span| span.start);
@@ -309,7 +311,7 @@ impl Wrong {
     }
 }
 
-/// Returns the line, from 1, of a byte.
+/// Returns the number of the line that contains the byte `at`, counted from 1.
 #[must_use]
 pub fn line_of(text: &str, at: usize) -> usize {
     let before = &text.as_bytes()[..at.min(text.len())];

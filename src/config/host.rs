@@ -1,4 +1,5 @@
-//! A host of a cluster: a name, or an address of either family. Nothing here resolves a name.
+//! A host of a cluster: a name, an IPv4 address or an IPv6 address. This module does not resolve
+//! names.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,20 +10,20 @@ use crate::hosts_error::HostsError;
 /// The part of a [`HostPort`](super::hosts::HostPort) before the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
-    /// A name, in lower case; resolved at each connection attempt.
+    /// A name, in lower case. It is resolved at each connection attempt.
     Name(String),
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// An IPv6 address; written in brackets before a port.
+    /// An IPv6 address. Before a port, it is written in brackets.
     V6(Ipv6Addr),
-    /// A link-local IPv6 address and the interface of this machine that leads to it, such as
-    /// `fe80::1%eth0`. Each machine has its own name for the interface, so the lists of two tasks
-    /// may differ in it.
+    /// A link-local IPv6 address, and the interface of this machine that leads to it, such as
+    /// `fe80::1%eth0`. Each machine has its own names for interfaces, so the host lists of two
+    /// tasks may have different interfaces here.
     LinkLocal(Ipv6Addr, Zone),
 }
 
 impl Host {
-    /// Returns whether the text alone shows that no other machine can reach the host.
+    /// Returns whether the text alone shows that other machines cannot reach the host.
     #[must_use]
     pub fn is_loopback_by_name(&self) -> bool {
         match self {
@@ -36,7 +37,7 @@ impl Host {
 }
 
 impl fmt::Display for Host {
-    /// Writes the host without brackets, as resolvers take it.
+    /// Writes the host without brackets, as resolvers expect it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -73,7 +74,7 @@ impl FromStr for Host {
     }
 }
 
-/// Reads an IPv6 address as it stands between brackets.
+/// Reads the part of an IPv6 address between the brackets.
 pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -84,21 +85,21 @@ pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     match (address.is_unicast_link_local(), zone) {
         (true, Some(zone)) => Zone::parse(zone)
             .map(|zone| Host::LinkLocal(address, zone))
-            .ok_or("after % comes an interface of this machine, like [fe80::1%eth0]:20000"),
+            .ok_or("write an interface of this machine after %, like [fe80::1%eth0]:20000"),
         // The system refuses to connect or listen without the interface.
         (true, None) => Err("a link-local address needs the interface that leads to it, like \
                              [fe80::1%eth0]:20000; `ip -6 address` lists the interfaces"),
         (false, Some(_)) => {
-            Err("an interface goes with link-local addresses (fe80::…) alone: leave \
-                                 % and what follows it out")
+            Err("only link-local addresses (fe80::…) have an interface: leave out % \
+                                 and the text after it")
         }
         (false, None) => Ok(Host::V6(address)),
     }
 }
 
-/// Returns the IPv4 address as which the system's resolver reads a name without a dot. `inet_aton`
-/// reads a single number as all 32 bits, in decimal, octal or hexadecimal, before the resolver looks
-/// up any name.
+/// Returns the IPv4 address that the system's resolver takes a name without a dot for. Before the
+/// resolver looks up any name, `inet_aton` reads a single number (decimal, octal or hexadecimal) as
+/// all 32 bits of an address.
 fn read_as_ipv4(name: &str) -> Option<Ipv4Addr> {
     let hexadecimal = name.strip_prefix("0x").or_else(|| name.strip_prefix("0X"));
     let octal = name.strip_prefix('0').filter(|digits| !digits.is_empty());
@@ -125,8 +126,8 @@ pub(super) fn parse_host(text: &str) -> Result<Host, &'static str> {
     }
     if read_as_ipv4(text).is_some() {
         return Err(
-            "the system takes this number for an IPv4 address and looks no name up: give the \
-                    full name, like 1001.example.org, or the address of the host",
+            "the system takes this number for an IPv4 address and does not look up a name: give \
+                    the full name, like 1001.example.org, or the address of the host",
         );
     }
     Ok(Host::Name(text.to_ascii_lowercase()))
@@ -139,9 +140,9 @@ mod tests {
 
     #[test]
     fn number_is_a_host_name_unless_the_resolver_reads_it_as_an_address() {
-        // Measured with glibc's getaddrinfo and each of these names in /etc/hosts: it found the
-        // first names, and answered the other ones with 0.0.3.233, 0.0.0.15, 0.0.0.17 and
-        // 255.255.255.255.
+        // This was measured with glibc's getaddrinfo and each of these names in /etc/hosts.
+        // getaddrinfo found the names of this loop. It answered the names of the next loop with
+        // 0.0.3.233, 0.0.0.15, 0.0.0.17 and 255.255.255.255.
         for name in ["123456789012", "4294967296", "0018", "0x1g"] {
             let host: HostPort = format!("{name}:2222").parse().expect(name);
             assert_eq!(host.host(), &Host::Name(name.to_owned()));

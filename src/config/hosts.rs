@@ -1,6 +1,7 @@
-//! The addresses of the tasks of a cluster: `host:port`, and the two lists of them.
+//! The addresses of the tasks of a cluster: `host:port`, and the lists of the ps and of the
+//! workers.
 //!
-//! Nothing here resolves a name.
+//! This module does not resolve names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,10 +24,10 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// Makes the address of `port` on `host`.
+    /// Creates the address of `port` on `host`.
     ///
     /// # Panics
-    /// If the port is 0, at which no task can listen.
+    /// If the port is 0, because no task can listen there.
     #[must_use]
     pub fn new(host: Host, port: u16) -> Self {
         assert!(port > 0, "port 0 of {host:?} cannot be connected to");
@@ -39,13 +40,13 @@ impl HostPort {
         &self.host
     }
 
-    /// Returns the port, never 0.
+    /// Returns the port. It is never 0.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Returns the host without brackets, and the port, as resolvers take them.
+    /// Returns the host without brackets, as resolvers expect it, and the port.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
         (self.host.to_string(), self.port)
@@ -81,7 +82,7 @@ impl FromStr for HostPort {
                 let port = match port.strip_prefix(':') {
                     Some(port) => port,
                     None if port.is_empty() => "",
-                    None => return Err(wrong("after ] comes : and the port")),
+                    None => return Err(wrong("write : and the port after ]")),
                 };
                 (host, port)
             }
@@ -103,12 +104,12 @@ impl FromStr for HostPort {
     }
 }
 
-/// The addresses of one job, by task id; at least one.
+/// The addresses of the tasks of one job, in the order of their numbers. At least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostList(Vec<HostPort>);
 
 impl HostList {
-    /// Makes the list of a job's addresses.
+    /// Creates the list of a job's addresses.
     ///
     /// # Errors
     /// If the list is empty.
@@ -116,7 +117,7 @@ impl HostList {
         if hosts.is_empty() { Err(HostsError::NoHosts) } else { Ok(Self(hosts)) }
     }
 
-    /// Returns the addresses, by task id.
+    /// Returns the addresses, in the order of the tasks' numbers.
     #[must_use]
     pub fn as_slice(&self) -> &[HostPort] {
         &self.0
@@ -179,7 +180,7 @@ pub struct ClusterSpec {
 }
 
 impl ClusterSpec {
-    /// Makes the cluster of these hosts.
+    /// Creates the cluster of these hosts.
     ///
     /// # Errors
     /// If two tasks have the same address.
@@ -194,19 +195,19 @@ impl ClusterSpec {
         Ok(spec)
     }
 
-    /// Returns the addresses of the parameter servers, by task id.
+    /// Returns the addresses of the parameter servers, in the order of their numbers.
     #[must_use]
     pub fn ps(&self) -> &[HostPort] {
         &self.ps.0
     }
 
-    /// Returns the addresses of the workers, by task id.
+    /// Returns the addresses of the workers, in the order of their numbers.
     #[must_use]
     pub fn workers(&self) -> &[HostPort] {
         &self.workers.0
     }
 
-    /// Returns the addresses of a job, by task id.
+    /// Returns the addresses of a job's tasks, in the order of their numbers.
     #[must_use]
     pub fn job(&self, job: Job) -> &[HostPort] {
         match job {
@@ -229,7 +230,7 @@ impl ClusterSpec {
 }
 
 impl Default for ClusterSpec {
-    /// The original script's hosts.
+    /// Returns the hosts of the original script.
     fn default() -> Self {
         let local = |port| HostPort::new(Host::Name("localhost".to_owned()), port);
         Self {
@@ -311,12 +312,12 @@ mod tests {
         "::1": an IPv6 address goes in brackets, like [::1]:20000
         "[::1]": the port is missing; write host:port, like localhost:20000
         "[::1": the bracket is not closed; write it like [::1]:20000
-        "[::1]20000": after ] comes : and the port
+        "[::1]20000": write : and the port after ]
         "[x]:1": there is no IPv6 address between the brackets
         "[fe80::1]:1": a link-local address needs the interface that leads to it, like [fe80::1%eth0]:20000; `ip -6 address` lists the interfaces
-        "[fe80::1%]:1": after % comes an interface of this machine, like [fe80::1%eth0]:20000
-        "[fd00::1%eth0]:1": an interface goes with link-local addresses (fe80::…) alone: leave % and what follows it out
-        "1001:4": the system takes this number for an IPv4 address and looks no name up: give the full name, like 1001.example.org, or the address of the host
+        "[fe80::1%]:1": write an interface of this machine after %, like [fe80::1%eth0]:20000
+        "[fd00::1%eth0]:1": only link-local addresses (fe80::…) have an interface: leave out % and the text after it
+        "1001:4": the system takes this number for an IPv4 address and does not look up a name: give the full name, like 1001.example.org, or the address of the host
         "1.2.3:4": this is not an IPv4 address
         "300.1.1.1:4": this is not an IPv4 address
         "a b:1": a host name is made of letters, digits, dots and dashes

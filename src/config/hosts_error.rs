@@ -2,7 +2,7 @@
 
 use unisono_core::ids::TaskId;
 
-/// A text is no address, or hosts do not make a cluster.
+/// The error for a text that is not an address, or for hosts that do not form a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostsError {
     /// The list is empty.
@@ -11,12 +11,12 @@ pub enum HostsError {
     /// An element of the list is empty.
     #[error("a host in the list is empty; write host:port,host:port with a single comma between")]
     Empty,
-    /// An address is malformed.
+    /// An element of the list is not a valid address.
     #[error("\"{value}\": {why}")]
     Malformed {
-        /// The text.
+        /// The element's text.
         value: String,
-        /// The error, and a remedy.
+        /// The reason and a remedy.
         why: String,
     },
     /// Two tasks have the same address.

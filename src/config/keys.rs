@@ -1,8 +1,8 @@
-//! Every flag and file key, declared once with its `--help` text.
+//! The declarations of all flags and file keys, each with its `--help` text.
 //!
-//! A field is a flag (with dashes) and a key of the struct's section in the file (with underscores).
-//! A field has a value only if the user gave it. `[default: …]` is text, and a test compares it with
-//! the real default.
+//! Each field declares a flag, whose name has dashes, and a file key in the section of its struct,
+//! whose name has underscores. A field has a value only if the user gave one. `[default: …]` is
+//! only text, and a test compares it with the real default.
 
 use std::path::PathBuf;
 
@@ -18,8 +18,8 @@ use super::values::{
 };
 use unisono_core::train_config::{Order, Placement};
 
-/// Declares a section and its method `or`, which takes absent fields from a weaker source. The text
-/// after a field's type is the name of the value in `--help`.
+/// Declares a section and its method `or`, which takes missing fields from a weaker source. The
+/// text after a field's type is the name of the value in `--help`.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -39,7 +39,7 @@ macro_rules! section {
         }
 
         impl $name {
-            /// Returns the fields given here and, where a field is absent, the one of `weaker`.
+            /// Returns the fields of `self`. Fields that are missing there are taken from `weaker`.
             #[must_use]
             pub fn or(self, weaker: Self) -> Self {
                 Self { $( $field: self.$field.or(weaker.$field), )* }
@@ -283,11 +283,13 @@ pub struct RunKeys {
 }
 
 impl RunKeys {
-    /// Returns these flags and, where a flag is absent, the key of the file.
+    /// Returns the settings of the flags, which are `self`. Settings that have no flag are taken
+    /// from the file.
     #[must_use]
     pub fn or(self, mut file: Self) -> Self {
         if let Some(optimizer) = self.train.optimizer {
-            // The file's parameters are those of the file's optimizer, which the flag replaced.
+            // The parameters in the file belong to the optimizer of the file, which a flag has
+            // replaced.
             file.train.keep_parameters_of(optimizer);
         }
         file.security.drop_contradictions(&self.security);

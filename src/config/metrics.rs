@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::hosts::{Host, HostPort};
 use crate::hosts_error::HostsError;
 
-/// `host:port`; with port 0 the system chooses.
+/// An address `host:port`. If the port is 0, the system chooses one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsAddress {
     host: Host,
@@ -17,14 +17,14 @@ pub struct MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// Returns the host without brackets, and the port, as resolvers take them.
+    /// Returns the host without brackets, as resolvers expect it, and the port.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
         (self.host.to_string(), self.port)
     }
 
-    /// Returns the address of the `n`th task after the one of this address, for tasks on one machine;
-    /// `None` if there is no such port.
+    /// Returns the address with a port that is larger by `n`, for another task on the same machine.
+    /// Returns `None` if there is no such port.
     #[must_use]
     pub fn behind(&self, n: u16) -> Option<Self> {
         let port = match self.port {
@@ -36,8 +36,8 @@ impl MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// Returns the addresses of `n` tasks from this one on, as `unisono top` takes them; `None` if
-    /// the system chooses their ports.
+    /// Returns `n` consecutive addresses, beginning with this one, as text for `unisono top`.
+    /// Returns `None` if the system chooses the ports.
     #[must_use]
     pub fn row(&self, n: u16) -> Option<String> {
         let last = self.behind(n.saturating_sub(1)).filter(|_| self.port > 0)?;
@@ -47,7 +47,8 @@ impl MetricsAddress {
 
 impl fmt::Display for MetricsAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A `HostPort` knows which hosts need brackets, but it cannot have port 0.
+        // A `HostPort` can tell whether the host needs brackets, but cannot have port 0. So the
+        // host is written with port 1, which is replaced.
         let address = HostPort::new(self.host.clone(), 1).to_string();
         let (host, _) = address.rsplit_once(':').expect("a port follows");
         write!(f, "{host}:{}", self.port)
@@ -62,7 +63,7 @@ impl FromStr for MetricsAddress {
         if !text.contains(':') {
             return Err(malformed("write host:port, like 127.0.0.1:9100".to_owned()));
         }
-        // Port 0 is no port of a `HostPort`, so the host is parsed with another one.
+        // A `HostPort` cannot have port 0, so the host is parsed with port 1 instead.
         let any_port = text.strip_suffix(":0").map(|host| format!("{host}:1"));
         let address: Result<HostPort, _> = any_port.as_deref().unwrap_or(text).parse();
         let address = address.map_err(|error| match error {

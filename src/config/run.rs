@@ -1,4 +1,5 @@
-//! The configuration of a whole run: each value is that of the flag, else the file, else the default.
+//! The configuration of a whole run. Each value is that of the flag; without the flag, that of the
+//! file; without both, the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,25 +18,25 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
 use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainConfig};
 
-/// The configuration that all tasks of a run share. It has neither the task's own job and number nor
-/// the addresses of the cluster.
+/// The configuration that all tasks of a run share. It contains neither a task's own job and number
+/// nor the addresses of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// The settings of which the loss trajectory is a function.
+    /// The settings that determine the losses of the run.
     pub train: TrainConfig,
-    /// The gradients in each update, and the number of workers.
+    /// The number of gradients per update, and the number of workers.
     pub sync: Sync,
     /// The number of parameter servers, at least 1.
     pub n_ps: u32,
     /// How variables are spread over the parameter servers.
     pub placement: Placement,
-    /// Whether tensors between tasks of one machine travel through shared memory.
+    /// Whether tensors between tasks of one machine are passed through shared memory.
     pub shared_memory: bool,
     /// The folder of the IDX files; `None` for the built-in examples.
     #[serde(with = "path", default)]
     pub data_dir: Option<PathBuf>,
-    /// The number of training images for validation; `None` for the data's own split.
+    /// The number of training images for validation; `None` for the default of the data set.
     pub validation_size: Option<usize>,
     /// The folder of the checkpoints, losses and events.
     #[serde(with = "path")]
@@ -46,20 +47,21 @@ pub struct RunConfig {
     pub ledger: bool,
     /// Whether each task writes a trace to the logdir.
     pub trace: bool,
-    /// Whether a run may resume from a checkpoint whose settings or data differ.
+    /// Whether a run may resume from a checkpoint that was written with different settings or data.
     pub allow_changed_settings: bool,
-    /// Whether the old run in the logdir is moved aside first. Only the flag of one start sets it: no
-    /// file has it, and a launcher does not hand it to its tasks, which may restart.
+    /// Whether the old run in the logdir is moved aside first. Only a flag sets this value, for a
+    /// single start. It cannot be set in a file, and a launcher does not pass it to its tasks,
+    /// because a task may be restarted.
     #[serde(skip)]
     pub fresh: bool,
     /// Whether a run may resume from a checkpoint although losses before it are missing.
     pub allow_missing_losses: bool,
-    /// The file of the variables' initial values; `None` for random ones.
+    /// The file with the initial values of the variables; `None` for random values.
     #[serde(with = "path", default)]
     pub init_from: Option<PathBuf>,
-    /// How the tasks authenticate each other.
+    /// The method by which tasks authenticate each other.
     pub security: SecurityConfig,
-    /// How long tasks wait for each other, and the time between checkpoints.
+    /// The time limits for waits between tasks, and the time between checkpoints.
     pub limits: Limits,
     /// How progress is shown.
     pub progress: ProgressMode,
@@ -70,10 +72,11 @@ pub struct RunConfig {
 }
 
 impl LocalKeys {
-    /// Returns the limit of restarts of one task within ten minutes; `None` if tasks are not restarted.
+    /// Returns the maximum number of restarts of one task within ten minutes; `None` if tasks are
+    /// not restarted.
     ///
     /// # Errors
-    /// If a limit is given although tasks are not restarted.
+    /// If a maximum is given although tasks are not restarted.
     pub fn max_restarts(&self) -> Result<Option<u32>, ConfigError> {
         const DEFAULT: u32 = 10; // with the pauses in between, two and a half minutes
         let given = self.max_restarts.map(|n| n.get());
@@ -89,8 +92,8 @@ impl LocalKeys {
 }
 
 impl SizeKeys {
-    /// Returns the size of a cluster on this machine: the numbers of tasks if given, else the lengths
-    /// of the lists of hosts, else 2 and 2.
+    /// Returns the size of a cluster on this machine. The numbers of tasks are used if they are
+    /// given. Otherwise the lengths of the lists of hosts are used, or else 2 ps and 2 workers.
     #[must_use]
     pub fn resolve(&self, hosts: &HostKeys) -> ClusterSize {
         const DEFAULT: u32 = 2; // as many as the hosts of the original script
@@ -112,7 +115,8 @@ impl ClusterSpec {
         ClusterSize { n_ps: count(self.ps()), n_workers: count(self.workers()) }
     }
 
-    /// Returns the cluster of the given hosts, else of the hosts of the original script.
+    /// Returns the cluster of the given hosts, or of the hosts of the original script if none are
+    /// given.
     ///
     /// # Errors
     /// If an address appears twice, or a given number of tasks differs from the number of hosts.
@@ -124,8 +128,8 @@ impl ClusterSpec {
         )?;
         let agree = |key, count: Option<u32>, hosts_key, hosts: usize| match count {
             Some(count) if count as usize != hosts => Err(ConfigError::Contradiction(format!(
-                "{key} = {count}, but {hosts_key} has {hosts} of them: make them agree, or leave \
-                     {key} out"
+                "{key} = {count}, but the number of addresses in {hosts_key} is {hosts}: make the \
+                     two agree, or leave {key} out"
             ))),
             _ => Ok(()),
         };
@@ -136,7 +140,7 @@ impl ClusterSpec {
 }
 
 impl Default for RunConfig {
-    /// Returns the run of `unisono local` without any flag.
+    /// Returns the configuration of `unisono local` without any flag.
     fn default() -> Self {
         let size = SizeKeys::default().resolve(&HostKeys::default());
         Self::resolve(RunKeys::default(), size).expect("the defaults do not contradict each other")
@@ -144,13 +148,13 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Returns the run of these keys, with defaults for the absent ones.
+    /// Returns the configuration that these keys describe. Missing keys have their defaults.
     ///
     /// # Errors
     /// If settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
-        // TensorFlow's Supervisor has 120 s. Here many runs are shorter than that, and a summary hardly
-        // delays the steps.
+        // TensorFlow's Supervisor has an interval of 120 s. Many runs of this program are shorter
+        // than that, and a summary hardly delays the steps.
         let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());
@@ -186,8 +190,8 @@ impl RunConfig {
         })
     }
 
-    /// Returns the metrics address of a task of a cluster on this machine; `None` if metrics are not
-    /// served. The tasks have consecutive ports, the ps first.
+    /// Returns the metrics address of a task of a cluster on this machine; `None` if metrics are
+    /// not served. The tasks have consecutive ports, and the ps come first.
     ///
     /// # Errors
     /// If the port of the task would be above 65535.
@@ -367,6 +371,6 @@ mod tests {
         assert_eq!(size(&SizeKeys::default()), (1, 2));
         assert_eq!(size(&given), (3, 2));
         let error = ClusterSpec::resolve(hosts, &given).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @"ps = 3, but ps_hosts has 1 of them: make them agree, or leave ps out");
+        insta::assert_snapshot!(error, @"ps = 3, but the number of addresses in ps_hosts is 1: make the two agree, or leave ps out");
     }
 }

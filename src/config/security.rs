@@ -1,6 +1,6 @@
-//! How tasks authenticate each other: with certificates, with a shared secret, or not at all.
+//! The method by which tasks authenticate each other: certificates, a shared secret, or none.
 //!
-//! This file knows the paths only; the `net` crate reads the files.
+//! This module knows only the paths of the files. The `net` crate reads the files.
 
 use std::path::PathBuf;
 
@@ -10,22 +10,22 @@ use super::document_path as path;
 use super::keys::SecurityKeys;
 use crate::config_error::{ConfigError, check_path};
 
-/// How the links of a task are secured.
+/// The method that protects the links of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SecurityConfig {
-    /// Links are open: a process that reaches the port can claim to be any task.
+    /// Links are not protected: every process that reaches the port can claim to be any task.
     #[default]
     Open,
     /// Links use mutual TLS.
     Tls(TlsFiles),
-    /// Links use a secret that all tasks share, in this file.
+    /// Links use a secret that all tasks share. The secret is in this file.
     Secret(#[serde(with = "path")] PathBuf),
 }
 
-/// The files of mutual TLS, as PEM.
+/// The files of mutual TLS, in PEM format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsFiles {
-    /// The certificate of this task, and any intermediate certificates.
+    /// The certificate of this task, followed by any intermediate certificates.
     #[serde(with = "path")]
     pub cert: PathBuf,
     /// The private key of the certificate.
@@ -37,7 +37,7 @@ pub struct TlsFiles {
 }
 
 impl SecurityConfig {
-    /// Returns the configuration of these keys.
+    /// Returns the configuration that these keys describe.
     ///
     /// # Errors
     /// If only one or two of the three files of TLS are given, or both TLS and a secret.
@@ -75,7 +75,7 @@ impl SecurityConfig {
 }
 
 impl SecurityKeys {
-    /// Drops the keys that contradict those of `stronger`: the secret if `stronger` has TLS, and TLS if
+    /// Drops the keys that `stronger` contradicts: the secret if `stronger` has TLS, and TLS if
     /// `stronger` has a secret.
     pub(super) fn drop_contradictions(&mut self, stronger: &Self) {
         if stronger.secret_file.is_some() {

@@ -1,6 +1,8 @@
-//! The settings of a run as text, which greetings compare and checkpoints and ledgers carry.
+//! The settings of a run as text. Tasks compare them when they connect. Checkpoints and ledgers
+//! record them.
 //!
-//! [`each_setting`] declares every setting once: the same line writes its text and reads it back.
+//! [`each_setting`] declares every setting once. The same declaration writes the setting's text and
+//! reads it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,37 +18,39 @@ use super::values::{
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::Optimizer;
 
-/// Why settings are not those of a run of this version.
+/// The reason for which settings do not describe a run of this version of the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The run that the other settings describe has no such setting.
+    /// The settings have a key that a run with the other settings does not have.
     #[error("the settings are not of this version: {0} is unknown")]
     Unknown(String),
-    /// A setting that every such run has is missing.
+    /// A setting is missing that every such run has.
     #[error("the settings are not of this version: {0} is missing")]
     Missing(&'static str),
-    /// A setting has two values.
+    /// A key occurs twice.
     #[error("the settings contradict each other: {0} appears twice")]
     Repeated(String),
-    /// A setting has a text that is out of range or not canonical; with what it must be.
+    /// The text of a setting is out of range or not in its canonical form. The fields are the key,
+    /// the text, and the rule that the text breaks.
     #[error("the settings are not of this version: {0} is {1:?} and {2}")]
     Wrong(&'static str, String, String),
 }
 
 impl RunConfig {
-    /// Returns the text of every setting that affects a number, in a fixed order: two tasks may
-    /// train together if these texts are equal. The paths of files and the addresses of tasks are
-    /// not among them.
+    /// Returns the text of every setting that influences the computed numbers, in a fixed order.
+    /// Two tasks may train together if these texts are equal. Paths of files and addresses of tasks
+    /// are not included.
     #[must_use]
     pub fn settings(&self) -> Settings {
         let mut pass = Pass { unread: None, written: Settings::default() };
-        // A copy, because the same declarations also read, and so take `&mut`.
+        // A copy is needed, because the same declarations are also used for reading and take
+        // `&mut`.
         each_setting(&mut self.clone(), &mut pass).expect("only reading fails");
         pass.written
     }
 
-    /// Returns the run that has these settings. All else, such as the paths of files, has its
-    /// default.
+    /// Returns the configuration of a run with these settings. Everything else, such as the paths
+    /// of files, has its default.
     ///
     /// # Errors
     /// If a setting is missing, unknown, repeated or out of range.
@@ -67,8 +71,9 @@ impl RunConfig {
     }
 }
 
-/// Every setting in the order of the texts: its key, its value, how a text that is in range becomes
-/// the value, and how the value becomes its text.
+/// Passes every setting to `pass`, in the order of the texts. A setting consists of its key, its
+/// value, a function that turns a text into the value, and a function that turns the value into its
+/// text.
 fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), SettingsError> {
     let train = &mut run.train;
     pass.setting("batch_size", &mut train.batch_size, BatchSize::get, whole)?;
@@ -89,7 +94,7 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     let optimizer = &mut train.optimizer;
     let named = |Name(name): Name<OptimizerName>| name.with_defaults();
     pass.setting("optimizer", optimizer, named, |it| name_of(&OptimizerName::of(it)))?;
-    // After the name, because reading the name chooses the variant and so the parameters.
+    // The parameters follow the name, because the name decides which parameters exist.
     match optimizer {
         Optimizer::Sgd => {}
         Optimizer::Momentum { momentum, nesterov } => {
@@ -111,7 +116,8 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)
 }
 
-/// One walk over all settings, which writes them and, if there are texts to read, reads them first.
+/// One pass over all settings. It writes their texts. If there are texts to read, it first sets the
+/// values from these texts.
 struct Pass<'a> {
     unread: Option<BTreeMap<&'a str, &'a str>>,
     written: Settings,
@@ -129,7 +135,7 @@ impl Pass<'_> {
             let given = unread.remove(key).ok_or(SettingsError::Missing(key))?;
             let wrong = |why| SettingsError::Wrong(key, given.to_owned(), why);
             *value = get(given.parse().map_err(|error: K::Err| wrong(error.to_string()))?);
-            // Tasks compare texts, so a value must not have two of them.
+            // Tasks compare texts, so each value must have exactly one text.
             if given != text(value) {
                 return Err(wrong(format!("must be written {:?}", text(value))));
             }
@@ -138,7 +144,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Returns whether a setting that may be absent is present.
+    /// Returns whether an optional setting is present.
     fn has(&self, key: &str, is_written: bool) -> bool {
         self.unread.as_ref().map_or(is_written, |unread| unread.contains_key(key))
     }
@@ -158,7 +164,7 @@ impl<E: ValueEnum> FromStr for Name<E> {
     }
 }
 
-/// The number of training images for validation; `None` for the data's own split.
+/// The number of training images for validation; `None` for the default of the data set.
 struct Split(Option<usize>);
 
 impl Split {
@@ -182,7 +188,7 @@ fn whole<V: ToString>(value: &V) -> String {
     value.to_string()
 }
 
-/// Returns the fewest digits that read back as the same number.
+/// Returns the decimal number with the fewest digits that is read as the same number.
 fn decimal(number: &f64) -> String {
     let is_short = *number == 0.0 || (1e-5..1e16).contains(number);
     if is_short { number.to_string() } else { format!("{number:e}") }

@@ -1,7 +1,9 @@
-//! The step of Slurm that this task belongs to: its own rank, and the node of each task.
+//! The job step of Slurm to which this task belongs: the rank of this task, and the node of each
+//! task.
 //!
-//! Tasks are assumed to be distributed in blocks, node by node in the order of the node list. What
-//! Slurm reports about this task must match this assumption.
+//! The module assumes that Slurm distributes tasks in blocks: it fills one node after the other, in
+//! the order of the node list. The information that Slurm gives about this task must agree with
+//! this assumption.
 
 mod node_list;
 #[cfg(test)]
@@ -14,7 +16,8 @@ use crate::hosts_error::HostsError;
 use crate::values::digits;
 use unisono_core::ids::TaskId;
 
-/// A limit above every real step, so that a malformed count cannot ask for much memory.
+/// Maximum number of tasks of a step. No real step has more. The limit keeps a malformed count from
+/// demanding much memory.
 const MOST_TASKS: usize = 1 << 16;
 
 const PROCID: &str = "SLURM_PROCID";
@@ -29,11 +32,11 @@ const NODE_NAME: &str = "SLURMD_NODENAME";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlurmStep {
     rank: usize,
-    /// The place of each task, by rank; not empty.
+    /// The node of each task and its index there, by rank. Not empty.
     places: Vec<Place>,
 }
 
-/// The place of a task.
+/// The node of a task, and the task's index on that node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     /// The index of the node in the node list.
@@ -43,14 +46,14 @@ struct Place {
     local_idx: usize,
 }
 
-/// The environment does not describe a usable step.
+/// The error for an environment that does not describe a usable step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmError {
-    /// Variables are missing, malformed or contradictory, or do not give every task a place; holds
-    /// the reason and a remedy.
+    /// Variables are missing, malformed or contradictory, or do not place every task on a node. The
+    /// text has the reason and a remedy.
     #[error("{0}")]
     Step(String),
-    /// The name of a node is no host name.
+    /// The name of a node is not a valid host name.
     #[error(
         "the node {node} of SLURM_STEP_NODELIST: {source}; or give addresses that all tasks reach, \
          with --ps-hosts and --worker-hosts"
@@ -58,7 +61,7 @@ pub enum SlurmError {
     Host {
         /// The name of the node.
         node: String,
-        /// The error of the name.
+        /// The error of the host name.
         source: HostsError,
     },
     /// Two tasks would have the same address.
@@ -106,8 +109,9 @@ impl SlurmStep {
         Ok(step)
     }
 
-    /// Checks that Slurm placed this task where a distribution in blocks places it. It is enough that
-    /// each task checks itself: a run needs all tasks, so one task that fails prevents the run.
+    /// Checks that Slurm has placed this task where a distribution in blocks places it. It suffices
+    /// that each task checks itself: a run needs all tasks, so one task that fails prevents the
+    /// run.
     fn check_distribution_in_blocks(&self, environment: &Environment) -> Result<(), SlurmError> {
         let Self { rank, places } = self;
         let Place { node_idx, node, local_idx } = &places[*rank];
@@ -128,14 +132,14 @@ impl SlurmStep {
         fits(NODE_NAME, node, environment.value(NODE_NAME))
     }
 
-    /// Returns this task: the first ranks are the ps.
+    /// Returns which task this process is. The first ranks are the ps.
     #[must_use]
     pub fn task(&self, n_ps: u32) -> TaskId {
         let rank = u32::try_from(self.rank).expect("a step has at most 2^16 tasks");
         if rank < n_ps { TaskId::ps(rank) } else { TaskId::worker(rank - n_ps) }
     }
 
-    /// Returns the addresses of all tasks. Tasks on one node have consecutive ports.
+    /// Returns the addresses of all tasks. Tasks on the same node have consecutive ports.
     ///
     /// # Errors
     /// If no task would be a worker, or the name of a node or a port cannot be used.
@@ -176,7 +180,8 @@ fn in_blocks<'a>(nodes: &'a [String], counts: &'a [usize]) -> impl Iterator<Item
     })
 }
 
-/// Reads the numbers of tasks: `2,1(x3)` is two tasks on the first node, one on each of the next three.
+/// Reads the numbers of tasks per node. `2,1(x3)` means two tasks on the first node, and one task
+/// on each of the next three nodes.
 fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
     let wrong = || {
         SlurmError::Step(format!(
@@ -209,7 +214,7 @@ fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
     })
 }
 
-/// Returns the error for a variable that is not set: Slurm did not start the task.
+/// Returns the error for a missing variable, which means that Slurm did not start the task.
 fn not_set(variable: &str) -> SlurmError {
     SlurmError::Step(format!(
         "{variable} is not set: start the tasks with srun, as `srun --ntasks 4 unisono task --cluster \

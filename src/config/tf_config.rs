@@ -1,7 +1,8 @@
-//! `TF_CONFIG`: the JSON in which Kubeflow, Vertex and other engines give a task of a TensorFlow
-//! cluster its number and the addresses of all tasks.
+//! `TF_CONFIG`: a JSON text in the environment. Kubeflow, Vertex AI and other cluster engines use
+//! it to give a task of a TensorFlow cluster its number and the addresses of all tasks.
 //!
-//! Only the addresses of a job are read. Unknown keys are ignored: other programs read them.
+//! Only the keys that this program needs are read. Unknown keys are ignored, because they are meant
+//! for other programs.
 
 mod sparse;
 #[cfg(test)]
@@ -22,10 +23,10 @@ use unisono_core::train_config::ClusterSize;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TfConfig {
     ps: Addresses,
-    /// `chief`, or its older name `master`.
+    /// The address under the key `chief`, or under its older name `master`.
     chief: Option<HostPort>,
     workers: Addresses,
-    /// Whether the workers are a map, which may lack some of them.
+    /// Whether the workers are given as a map, which may lack some of them.
     has_worker_map: bool,
     /// Whether the cluster is a `sparseCluster`, which names only the tasks that this task calls.
     is_sparse: bool,
@@ -35,7 +36,7 @@ pub struct TfConfig {
 /// A job's addresses by index.
 type Addresses = BTreeMap<u32, HostPort>;
 
-/// The key `task`, by its type and index.
+/// The value of the key `task`: its type and its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TfTask {
     Ps(u32),
@@ -44,7 +45,7 @@ enum TfTask {
     Evaluator,
 }
 
-/// The role of a task in our cluster.
+/// The role that `TF_CONFIG` gives this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A task of the cluster.
@@ -53,7 +54,8 @@ pub enum Role {
     Evaluator,
 }
 
-/// `TF_CONFIG` cannot be used; holds the place in it, the reason and a remedy.
+/// The error for a `TF_CONFIG` that cannot be used. The text has the position in it, the reason and
+/// a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TF_CONFIG{0}")]
 pub struct TfConfigError(String);
@@ -101,7 +103,7 @@ impl TfConfig {
         };
         let (mut ps, workers) = (job("ps")?, job("worker")?);
         if let (true, Some(TfTask::Ps(index)), 1) = (self.is_sparse, self.task, ps.len()) {
-            // A sparse cluster gives a ps a list with the address of that ps alone.
+            // In a sparse cluster, a ps gets a list that contains only its own address.
             ps = ps.into_values().map(|own| (index, own)).collect();
         }
         let has_worker_map = jobs
@@ -116,18 +118,18 @@ impl TfConfig {
         self.is_sparse
     }
 
-    /// Returns how many of our first workers have their own numbering in `TF_CONFIG`: 1 if there is a
-    /// chief.
+    /// Returns the number of our first workers that `TF_CONFIG` numbers separately from its
+    /// workers: 1 if there is a chief, and 0 otherwise.
     #[must_use]
     pub fn n_chiefs(&self) -> u32 {
         u32::from(self.chief.is_some())
     }
 
-    /// Returns the role of this task, if `TF_CONFIG` gives it. The chief is worker 0, and the workers
-    /// follow, as TensorFlow numbers them.
+    /// Returns the role of this process, if `TF_CONFIG` has one. The chief is worker 0, and
+    /// TensorFlow's workers follow, as TensorFlow numbers them.
     ///
     /// # Errors
-    /// If this task is the chief of a cluster that has no chief.
+    /// If this process is the chief, but the cluster has no chief.
     pub fn role(&self) -> Result<Option<Role>, TfConfigError> {
         Ok(Some(match self.task {
             None => return Ok(None),
@@ -145,11 +147,13 @@ impl TfConfig {
         }))
     }
 
-    /// Returns the addresses of a job; `None` if the cluster lists none. The chief is the first worker.
+    /// Returns the addresses of a job's tasks; `None` if the cluster lists none. The chief counts
+    /// as the first worker.
     ///
-    /// `n_tasks` is the number of tasks of the job, including the chief, if a flag or the file gives
-    /// it. A `sparseCluster` needs this number. A map that lacks some workers needs it, too:
-    /// TensorFlow's own sparse form has only the worker that reads it.
+    /// `n_tasks` is the number of tasks of the job, including the chief, if a flag or the file
+    /// gives it. The number is needed for a `sparseCluster`. It is also needed for a map that lacks
+    /// some workers. TensorFlow's own sparse form is such a map: it has only the worker that reads
+    /// it.
     ///
     /// # Errors
     /// If an index is missing, or missing addresses cannot be derived.
@@ -186,7 +190,8 @@ impl TfConfig {
         Ok(HostList::new(chief.chain(known.values()).cloned().collect()).ok())
     }
 
-    /// Returns all addresses of a job. Unknown ones are derived from the form of this task's address.
+    /// Returns all addresses of a job. Missing ones are derived from the form of this task's
+    /// address.
     fn derived(&self, job: Job, n: u32) -> Result<HostList, TfConfigError> {
         let (known, chief) = match job {
             Job::Ps => (&self.ps, None),
@@ -231,7 +236,7 @@ fn sizeless() -> TfConfigError {
     TfConfigError(why.to_owned())
 }
 
-/// Reads the addresses of a job from a list or from a map from index to address.
+/// Reads the addresses of a job from a list, or from a map whose keys are indices.
 fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
     let address = |key: String, value: &Value| {
         let Value::String(text) = value else {
@@ -299,7 +304,8 @@ fn index(value: &Value) -> Result<u32, TfConfigError> {
         Value::String(text) => digits(text.trim()),
         _ => None,
     };
-    // Workers are numbered after the chief, so the last worker needs one more number.
+    // The chief comes before the workers, so the last worker has a number that is larger by one
+    // than its index.
     let known = known.filter(|index| *index < ClusterSize::LARGEST);
     known.ok_or_else(|| wrong_type("task.index", value, NUMBER))
 }

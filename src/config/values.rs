@@ -1,5 +1,5 @@
-//! One type for each kind of value of a flag or a file key.
-//! A value that exists is in range, so no other code checks ranges.
+//! A type for each kind of value of a flag or a file key. A value of such a type is always in
+//! range, so other code does not check ranges.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +10,13 @@ use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement};
 
-/// A value is out of range; holds what the value must be.
+/// The error for a value out of range. The text is the rule that the value breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {0}")]
 pub struct OutOfRange(&'static str);
 
-/// Makes a type readable from a flag's text and from a TOML number, by its `TryFrom<f64>`.
+/// Implements reading a type from a flag's text and from a TOML number, with the type's
+/// `TryFrom<f64>`.
 macro_rules! read_as_number {
     ($name:ident, $what:expr) => {
         impl FromStr for $name {
@@ -36,7 +37,8 @@ macro_rules! read_as_number {
     };
 }
 
-/// Declares decimal numbers that are read from a flag's text or from a TOML number, whole or not.
+/// Declares types for decimal numbers. They are read from a flag's text or from a TOML number,
+/// whole or not.
 macro_rules! decimals {
     ($( $(#[$doc:meta])* $name:ident = $what:literal, if $holds:expr; )*) => { $(
         $(#[$doc])*
@@ -55,7 +57,8 @@ macro_rules! decimals {
             type Error = OutOfRange;
 
             fn try_from(value: f64) -> Result<Self, OutOfRange> {
-                // Training uses f32, so the rounded number must be in range, too.
+                // Training uses f32, so the number must also be in range after it is rounded to
+                // f32.
                 let holds: fn(f64) -> bool = $holds;
                 if holds(value) && holds(f64::from(value as f32)) && (value as f32).is_finite() {
                     Ok(Self(value + 0.0)) // -0 becomes 0, so that both have one text
@@ -69,7 +72,7 @@ macro_rules! decimals {
     )* };
 }
 
-/// Declares whole numbers that are read from a flag's text or from a TOML integer.
+/// Declares types for whole numbers. They are read from a flag's text or from a TOML integer.
 macro_rules! wholes {
     ($( $(#[$doc:meta])* $name:ident: $type:ty = $what:literal, in $range:expr; )*) => { $(
         $(#[$doc])*
@@ -127,17 +130,18 @@ decimals! {
 }
 
 wholes! {
-    /// Examples in a batch; at least 1.
+    /// The number of examples in a batch; at least 1.
     BatchSize: usize = "a whole number of at least 1", in 1..=usize::MAX;
-    /// Updates of a run; at least 1.
+    /// The number of updates of a run; at least 1.
     Steps: u64 = "a whole number of at least 1", in 1..=u64::MAX;
-    /// Gradients in an update. Each has its own batch, and takes memory of every ps.
+    /// The number of gradients in an update. Each gradient has its own batch, and takes memory of
+    /// every ps.
     Replicas: u32 = "a whole number from 1 to 4096", in 1..=4096;
-    /// Tasks of one job on one machine; each is a process.
+    /// The number of tasks of one job on one machine. Each task is a process.
     Tasks: u32 = "a whole number from 1 to 64", in 1..=64;
-    /// Tasks of one job of a cluster.
+    /// The number of tasks of one job of a cluster.
     ClusterTasks: u32 = "a whole number from 1 to 65536", in 1..=ClusterSize::LARGEST;
-    /// Restarts of a task.
+    /// The number of restarts of a task.
     Restarts: u32 = "a whole number from 1 to 1000000", in 1..=1_000_000;
     /// A number of examples; 0 or more.
     Examples: usize = "a whole number of 0 or above", in 0..=usize::MAX;
@@ -145,13 +149,13 @@ wholes! {
     Seed: u64 = "a whole number from 0 to 18446744073709551615", in 0..=u64::MAX;
 }
 
-/// Reads a number that consists of digits only; `FromStr` would also accept a plus sign.
+/// Reads a number that consists only of digits. `FromStr` would also accept a plus sign.
 pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
     let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| all_digits)
 }
 
-/// Sizes of the hidden layers; an empty list is softmax regression.
+/// Sizes of the hidden layers. An empty list means softmax regression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hidden(Vec<usize>);
 
@@ -159,12 +163,12 @@ impl Hidden {
     const WHAT: &'static str = "sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100";
     const WHAT_IN_A_FILE: &'static str =
         "an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]";
-    /// Limits the memory that a typing error can ask for.
+    /// Maximum size of a layer. It limits the memory that a typing error can demand.
     const LARGEST: usize = 65_536;
-    /// Limits the number of layers for the same reason.
+    /// Maximum number of layers. It limits the memory that a typing error can demand.
     const MOST: usize = 16;
 
-    /// Returns the sizes, from the input on.
+    /// Returns the sizes of the hidden layers. The first layer is the one next to the input.
     #[must_use]
     pub fn into_sizes(self) -> Vec<usize> {
         self.0
@@ -211,7 +215,7 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-/// Seconds between two repetitions of something; 0 is never.
+/// The seconds between two repetitions of something. 0 means never.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(Option<Duration>);
 
@@ -237,7 +241,7 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
-/// Seconds that something may take; at least a millisecond.
+/// The seconds that something may take; at least a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Patience(Duration);
 
@@ -265,7 +269,7 @@ impl TryFrom<f64> for Patience {
 read_as_number!(Seconds, Seconds::WHAT);
 read_as_number!(Patience, Patience::WHAT);
 
-/// The name of an optimizer. The parameters are separate keys.
+/// The name of an optimizer. The parameters of the optimizer have separate keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OptimizerName {
@@ -329,7 +333,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// A type of the core crate with the names of its values. The core knows neither flags nor files.
+/// Wraps a type of the core crate whose values have names here. The core knows neither flags nor
+/// files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T>(pub T);
 
@@ -398,13 +403,13 @@ impl Names for Placement {
     }
 }
 
-/// Returns the name of a value on the command line and in the file.
+/// Returns the name of a value, as it is written on the command line and in the file.
 #[must_use]
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().expect("no value is skipped").get_name().to_owned()
 }
 
-/// Visits a TOML number, whole or not.
+/// Reads a TOML number, whole or not.
 struct Number(&'static str);
 
 impl Visitor<'_> for Number {
@@ -429,9 +434,9 @@ impl Visitor<'_> for Number {
     }
 }
 
-/// Visits a TOML integer. The parser offers the narrowest type that holds the integer: `i64` below
-/// 2^63, `u64` below 2^64, and `i128` beyond. The visitor takes all three, so that a seed may have all
-/// 64 bits, and so that the error of a number that is too large names the range.
+/// Reads a TOML integer. The parser uses the narrowest type that can represent the integer: `i64`
+/// below 2^63, `u64` below 2^64, and `i128` beyond. This visitor accepts all three. So a seed may
+/// have all 64 bits, and the error for a number that is too large names the range.
 struct Whole(&'static str);
 
 impl Visitor<'_> for Whole {

@@ -22,13 +22,12 @@ struct Inner {
 }
 
 enum Values {
-    /// Floats in memory of this process.
     Local(Buffer),
-    /// Floats in memory of another process.
+    /// Floats in the memory of another process. They are copied when they are read.
     Remote {
         len: usize,
         source: Box<dyn RemoteFloats>,
-        /// All floats, once a reader has needed them as one slice.
+        /// A local copy of all floats, made when a reader first asks for them as one slice.
         copy: OnceLock<Vec<f32>>,
     },
 }
@@ -41,15 +40,15 @@ impl Default for Values {
 
 /// Floats in the memory of another process, which does not change them until this value is dropped.
 pub trait RemoteFloats: Send + Sync {
-    /// Copies the floats from index `start` on into `values`, and fills it.
+    /// Copies `values.len()` floats, beginning with the float at index `start`, into `values`.
     ///
     /// # Panics
-    /// If there are too few floats.
+    /// If the buffer has fewer floats after `start`.
     fn read(&self, start: usize, values: &mut [f32]);
 }
 
 impl Floats {
-    /// Creates a buffer of `len` floats that are in another process.
+    /// Creates a buffer of `len` floats that are in the memory of another process.
     #[must_use]
     pub fn remote(len: usize, source: Box<dyn RemoteFloats>) -> Self {
         let values = Values::Remote { len, source, copy: OnceLock::new() };
@@ -89,10 +88,10 @@ impl Floats {
         }
     }
 
-    /// Copies the floats from index `start` on into `values`, and fills it.
+    /// Copies `values.len()` floats, beginning with the float at index `start`, into `values`.
     ///
     /// # Panics
-    /// If there are too few floats.
+    /// If the buffer has fewer floats after `start`.
     pub fn read(&self, start: usize, values: &mut [f32]) {
         match &self.0.values {
             Values::Remote { source, copy, .. } if copy.get().is_none() => {
@@ -234,10 +233,10 @@ pub trait Memory: Any + fmt::Debug + Send + Sync {
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
-/// Buffers that are reused once all their readers have dropped them.
+/// A pool of buffers. A buffer is reused once all its readers have dropped it.
 ///
-/// A version or a gradient can have megabytes, and fresh memory from the operating system costs
-/// more time than the writing of its floats.
+/// A version or a gradient can have megabytes. Fresh memory from the operating system costs more
+/// time than writing the floats.
 #[derive(Debug)]
 pub struct Pool {
     lent: Vec<Floats>,
@@ -249,8 +248,8 @@ pub struct Pool {
 pub type MakeBuffer = fn(usize) -> Buffer;
 
 impl Pool {
-    /// Creates a pool that remembers at most `max_lent` buffers. Beyond that, the pool forgets its
-    /// oldest buffer, which is then freed instead of reused.
+    /// Creates a pool that keeps at most `max_lent` lent buffers for reuse. Beyond that, the pool
+    /// forgets its oldest buffer, which is then freed instead of reused.
     #[must_use]
     pub const fn new(max_lent: usize) -> Self {
         Self { lent: Vec::new(), max_lent, make: |len| vec![0.0; len].into() }
@@ -276,7 +275,8 @@ impl Pool {
         let floats = values.into();
         self.lent.push(floats.clone());
         if self.lent.len() > self.max_lent {
-            // The oldest buffer goes: a length that is no longer needed must not keep its place.
+            // The pool forgets its oldest buffer. Otherwise a buffer of a length that is no longer
+            // needed would stay in the pool for ever.
             self.lent.remove(0);
         }
         floats

@@ -1,6 +1,6 @@
 //! The identifiers: tasks, steps, slots, incarnations, generations, cuts and links.
 //!
-//! Each is a type of its own, so that the compiler rejects a slot in the place of a step.
+//! Each identifier has its own type, so that the compiler rejects a slot where a step belongs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ impl fmt::Display for Job {
     }
 }
 
-/// A task: one process of the cluster, as `ClusterSpec` numbers it.
+/// A task: one process of the cluster, numbered as in TensorFlow's `ClusterSpec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {
     /// The task's job.
@@ -35,9 +35,9 @@ pub struct TaskId {
 }
 
 impl TaskId {
-    /// Worker 0: starts the cluster's state, saves checkpoints, records losses.
+    /// Worker 0, the chief. It restores the cluster's state, saves checkpoints and records losses.
     pub const CHIEF: Self = Self::worker(0);
-    /// Ps 0: keeps the global step, issues the tokens, chooses the slots when R < N.
+    /// Ps 0. It keeps the global step, issues the tokens, and chooses the slots when R < N.
     pub const PS_ZERO: Self = Self::ps(0);
 
     /// Returns the ps with the number `index`.
@@ -61,19 +61,20 @@ impl fmt::Display for TaskId {
 
 /// The error for a text that is not the name of a task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no task, such as \"worker 1\"")]
+#[error("{0:?} is not the name of a task, such as \"worker 1\"")]
 pub struct NoTask(String);
 
 impl FromStr for TaskId {
     type Err = NoTask;
 
-    /// Parses the name that [`fmt::Display`] writes, and no other spelling of it.
+    /// Parses a name as [`fmt::Display`] writes it. Accepts no other spelling.
     fn from_str(name: &str) -> Result<Self, NoTask> {
         let parse = || {
             let (job, index) = name.split_once(' ')?;
             let job = [Job::Ps, Job::Worker].into_iter().find(|known| known.to_string() == job)?;
             let task = Self { job, index: index.parse().ok()? };
-            // The integer parser also accepts `worker +1` and `worker 01`, but a task has one name.
+            // The integer parser also accepts `worker +1` and `worker 01`, but each task must have
+            // exactly one name.
             (task.to_string() == name).then_some(task)
         };
         parse().ok_or_else(|| NoTask(name.to_owned()))
@@ -92,7 +93,8 @@ impl Step {
     /// Returns the step after this one.
     #[must_use]
     pub const fn next(self) -> Self {
-        // No run reaches the largest step, but a faulty peer may send it.
+        // No run reaches the largest step, but a faulty peer may send it. The addition must not
+        // overflow then.
         Self(self.0.saturating_add(1))
     }
 }
@@ -103,7 +105,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// A unit of work in a step: the gradient of batch(seed, slot, step) at that step's version.
+/// A place for one gradient in a step. The gradient is that of batch(seed, slot, step), computed at
+/// the step's version.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -116,8 +119,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The number of one process of a task. A restarted task has a larger incarnation, which its host
-/// chooses.
+/// The number of one process of a task. Each process of a task has a larger incarnation than the
+/// processes before it. The host chooses the number.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -130,18 +133,20 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// A period in which the cluster's state never goes back. A rollback starts a larger generation,
-/// which fences the earlier ones.
+/// A period in which the cluster's state never goes back to an earlier version. A rollback starts a
+/// larger generation, and all tasks then ignore messages of the smaller generations.
 ///
-/// Generations are ordered by their opener first. A later chief therefore opens a larger generation
-/// than any earlier chief, even if no task remembers the earlier chief's numbers.
+/// Generations are ordered first by the incarnation of the chief that opened them. A later chief
+/// therefore opens a larger generation than any earlier chief, even if no task remembers the
+/// earlier chief's numbers.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Generation {
     /// The incarnation of the chief that opened the generation.
     pub opener: Incarnation,
-    /// The number that logs show: one more than the largest number that the opener knew.
+    /// The generation's number, which logs show. It is one more than the largest number that the
+    /// chief knew when it opened the generation.
     pub number: u64,
 }
 
@@ -176,8 +181,8 @@ impl fmt::Display for Cut {
     }
 }
 
-/// A connection between two tasks, with the number that this end's host gave it. A task that
-/// connects again has another link.
+/// A connection between two tasks. The host of each end gives the link its own number. If a task
+/// connects again, the new connection is another link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub u64);

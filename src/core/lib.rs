@@ -2,7 +2,7 @@
 //! host.
 //!
 //! [`protocol`] makes every decision. [`host`] has the traits that a host implements, and the loop.
-//! [`wire`] encodes messages. This crate opens no file and no socket, reads no clock and starts no
+//! [`wire`] encodes messages. This crate opens no file and no socket, reads no clock, and starts no
 //! thread.
 
 pub mod floats;

@@ -1,17 +1,17 @@
 //! Seeded random numbers: an independent ChaCha stream for each (seed, purpose, entity, index).
 //!
-//! Each use has a stream of its own, so that an additional number in one use changes no other use.
-//! This file derives all numbers from the raw ChaCha output of `rand_chacha`, and uses no other
-//! algorithm of that crate.
+//! Each purpose has its own streams. If one purpose draws an additional number, the numbers of the
+//! other purposes stay the same. This file derives all numbers from the raw ChaCha output of
+//! `rand_chacha`, and uses no other algorithm of that crate.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// The purpose of a stream in a run. Other crates number their purposes from 2^32 on.
+/// The purpose of a random stream. The purposes of other crates have numbers from 2^32 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
-    /// Initial values. The entity is the variable's number.
+    /// The initial values of a variable. The entity is the variable's number.
     InitialValues = 1,
     /// The order of the training examples. The entity is the slot, or 0 for an order that all slots
     /// share. The index is the epoch.
@@ -29,8 +29,8 @@ impl From<Purpose> for u64 {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// Creates the stream of (seed, purpose, entity, index). It is ChaCha8, and its key consists of
-    /// the four numbers, little-endian, with 64 bits each.
+    /// Creates the stream of (seed, purpose, entity, index). The generator is ChaCha8. Its key
+    /// consists of the four numbers, each with 64 bits, little-endian.
     #[must_use]
     pub fn new(seed: u64, purpose: impl Into<u64>, entity: u64, index: u64) -> Self {
         let mut key = [0; 32];
@@ -84,8 +84,9 @@ mod tests {
 
     #[test]
     fn raw_stream_is_chacha8_with_a_zero_key() {
-        // RFC 7539's block function with 8 rounds and an all-zero key and nonce, as in
-        // draft-strombergson-chacha-test-vectors-01, TC1: 3e00ef2f895f40d6...
+        // The expected bytes are the test vector TC1 (3e00ef2f895f40d6...) of
+        // draft-strombergson-chacha-test-vectors-01: RFC 7539's block function with 8 rounds and an
+        // all-zero key and nonce.
         let mut raw = ChaCha8Rng::from_seed([0; 32]);
         assert_eq!(raw.next_u64().to_le_bytes(), [0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6]);
     }
@@ -97,7 +98,7 @@ mod tests {
         for _ in 0..60_000 {
             counts[stream.below(6) as usize] += 1;
         }
-        // Six standard deviations of a binomial(60000, 1/6) are 548.
+        // Six standard deviations of a binomial(60000, 1/6) distribution are 548.
         assert!(counts.iter().all(|&n| n.abs_diff(10_000) < 548), "{counts:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Moments of a host's clock. Time is an input of the core, which reads no clock.
+//! Moments of a host's clock. The core reads no clock; the host passes the time with each input.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl Moment {
         self.0
     }
 
-    /// Returns the time since `earlier`, or zero if `earlier` is the later moment.
+    /// Returns the time since `earlier`, or zero if `earlier` is later than this moment.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The part of the configuration that determines the loss trajectory, together with the data, the
-/// initial values and, when R < N, the choice of slots.
+/// The part of the configuration that determines the losses of a run. The data and the initial
+/// values determine them too, and so does the choice of slots when R < N.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// The number of examples per batch, at least 1.
@@ -11,13 +11,13 @@ pub struct TrainConfig {
     /// The learning rate at step 0, above 0.
     pub learning_rate: f64,
     /// The factor by which the learning rate decays in `decay_steps` steps, in (0, 1]. The rate
-    /// decays at every step.
+    /// decreases a little at every step.
     pub learning_rate_decay: f64,
     /// The number of steps in which the learning rate decays by `learning_rate_decay`, above 0.
     pub decay_steps: f64,
     /// The λ of the L2 term Σ λ·w²/2 over the weights, at least 0.
     pub regularization_rate: f64,
-    /// The decay of the exponential moving averages of the variables, in (0, 1). `None` means that
+    /// The decay of the exponential moving averages of the variables, in (0, 1). Without a value,
     /// no averages are kept.
     pub moving_average_decay: Option<f64>,
     /// The number of updates to make, at least 1.
@@ -63,7 +63,7 @@ pub enum Optimizer {
         /// Whether to use Nesterov's form, `var -= lr · g + lr · momentum · accum`.
         nesterov: bool,
     },
-    /// Kingma and Ba's Adam, in TensorFlow's form with ε outside the bias correction.
+    /// Kingma and Ba's Adam, in TensorFlow's form, which adds ε outside the bias correction.
     Adam {
         /// The decay of the first moment, in [0, 1).
         beta1: f64,
@@ -82,7 +82,8 @@ pub enum Order {
     Shuffled,
     /// The slots share one permutation per epoch.
     Partitioned,
-    /// Rows in file order: slot s of step k takes rows ((k·S + s)·B + j) mod n.
+    /// Examples in the order of the file. Slot s of step k takes the rows ((k·S + s)·B + j) mod n,
+    /// for j from 0 to B − 1, with S slots per step and a batch size of B.
     Sequential,
 }
 
@@ -90,9 +91,9 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Whole variables in creation order, like TensorFlow's `replica_device_setter`.
+    /// Whole variables in the order of their creation, like TensorFlow's `replica_device_setter`.
     RoundRobin,
-    /// An equal share of the elements for every ps, so that all ps transfer the same amount.
+    /// The same number of elements for every ps, so that all ps transfer the same amount.
     #[default]
     Even,
 }
@@ -107,14 +108,15 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Returns whether R >= N, so that every update is a pure function of its step. With R < N an
-    /// update also depends on the order in which gradients arrive.
+    /// Returns whether R >= N. Every update then depends only on its step. With R < N, an update
+    /// also depends on the order in which gradients arrive.
     #[must_use]
     pub const fn is_determined(self) -> bool {
         self.replicas_to_aggregate >= self.total_num_replicas
     }
 
-    /// Returns S = max(R, N), the number of slots per step. With R < N, an update uses R of them.
+    /// Returns S = max(R, N), the number of slots per step. With R < N, an update uses R of these
+    /// slots.
     #[must_use]
     pub const fn slots_per_step(self) -> u32 {
         if self.replicas_to_aggregate > self.total_num_replicas {
@@ -135,7 +137,7 @@ pub struct ClusterSize {
 }
 
 impl ClusterSize {
-    /// The largest number of tasks of a job. The limit keeps a damaged file from costing more time
-    /// and memory than the machine has.
+    /// The largest number of tasks of a job. Without this limit, a damaged file could demand more
+    /// time and memory than the machine has.
     pub const LARGEST: u32 = 1 << 16;
 }

@@ -1,8 +1,8 @@
 //! Frames: the encoding of messages. `docs/wire.md` describes the layout.
 //!
-//! A decoder uses no length before its checksum has been verified, and allocates nothing beyond
-//! [`Limits`]. This file has no sockets: a link's reader parses a [`Header`] and then a [`Head`],
-//! and the simulator calls [`decode`].
+//! A decoder uses no length before it has verified the length's checksum, and allocates no more
+//! than [`Limits`] permits. This file uses no sockets. A link's reader parses a [`Header`] and then
+//! a [`Head`]; the simulator calls [`decode`].
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
 #[path = "../../tests/unit/reseal.rs"]
@@ -17,19 +17,19 @@ pub use self::reseal::reseal;
 use crate::floats::Floats;
 use crate::protocol::Message;
 
-/// The first bytes of a frame with a message. The last byte is the version of the layout.
+/// The first bytes of a frame with a message. The last of them is the version of the layout.
 pub const MAGIC: [u8; 4] = *b"UNS1";
 
-/// The first bytes of a frame whose tensors are in shared buffers of its sender.
+/// The first bytes of a frame whose tensors are in shared memory of the sender.
 const PLACED_MAGIC: [u8; 4] = *b"UNP2";
 
 /// The first bytes of a frame with a [`Note`].
 const NOTE_MAGIC: [u8; 4] = *b"UNN2";
 
-/// The maximum length of a note, in bytes.
+/// The maximum length of a [`Note`], in bytes.
 const MAX_NOTE_BYTES: usize = 64;
 
-/// The maximum number of buffers in one note.
+/// The maximum number of buffers in one [`Note`].
 pub const MAX_NOTED: usize = 8;
 
 /// The length of the fixed header, in bytes.
@@ -38,16 +38,16 @@ pub const HEADER_BYTES: usize = 20;
 /// The length of an entry in the table of tensors, in bytes.
 const ENTRY_BYTES: usize = 8;
 
-/// The maximum length of the control part, in bytes. The longest control part by far is that of a
-/// `Version` that brings the chief the updates to record. The limit has room for 15,000 updates of
-/// 50 slots each.
+/// The maximum length of the control part, in bytes. By far the longest control part is that of a
+/// `Version` which carries updates for the chief to record. The limit has room for 15,000 updates
+/// of 50 slots each.
 pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 
-/// The maximum number of tensors of a message: the parameters, and the buffers of any optimizer.
+/// The maximum number of tensors of a message. A shard's state with any optimizer needs fewer.
 pub const MAX_TENSORS: usize = 16;
 
 /// The maximum length of a frame from a caller without a session, in bytes. A `Hello` with its
-/// settings takes about 1 KiB, and a stranger must not cost much memory.
+/// settings takes about 1 KiB. The limit keeps a stranger from using much memory.
 pub const MAX_GREETING_BYTES: usize = 64 << 10;
 
 /// The largest frame that a reader accepts.
@@ -57,17 +57,17 @@ pub struct Limits {
     pub control_bytes: usize,
     /// The maximum number of tensors.
     pub tensors: usize,
-    /// The maximum length of all tensors of the frame together, in bytes.
+    /// The maximum total length of all tensors of the frame, in bytes.
     pub tensor_bytes: usize,
 }
 
 impl Limits {
-    /// The limits of the first frame on an accepted link, which is short and has no tensors.
+    /// The limits of the first frame on an accepted link. This frame is short and has no tensors.
     pub const GREETING: Self =
         Self { control_bytes: MAX_GREETING_BYTES - HEADER_BYTES, tensors: 0, tensor_bytes: 0 };
 
     /// Returns the limits for a model whose largest shard state (parameters and auxiliary buffers)
-    /// has this size in bytes.
+    /// has a size of `tensor_bytes`.
     #[must_use]
     pub const fn with_tensor_bytes(tensor_bytes: usize) -> Self {
         Self { control_bytes: MAX_CONTROL_BYTES, tensors: MAX_TENSORS, tensor_bytes }
@@ -77,33 +77,33 @@ impl Limits {
 /// The reason for which bytes are not a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
-    /// The frame starts with another magic: the peer is another program, or uses another layout.
+    /// The frame starts with unknown bytes: the peer is another program, or uses another layout.
     #[error("not a Unisono frame: it starts with \"{}\"", .0.escape_ascii())]
     NotAFrame([u8; 4]),
-    /// The header does not fit its checksum.
+    /// The header's checksum is wrong.
     #[error("damaged: the header does not fit its checksum")]
     DamagedHeader,
-    /// The table or the control part do not fit their checksum.
+    /// The checksum of the table of tensors and the control part is wrong.
     #[error("damaged: the control part does not fit its checksum")]
     DamagedControl,
-    /// A tensor does not fit its checksum.
+    /// The checksum of the tensor with this index is wrong.
     #[error("damaged: tensor {0} does not fit its checksum")]
     DamagedTensor(usize),
     /// The frame exceeds a limit of the reader.
     #[error("too large: {found} {what}, the limit is {limit}")]
     TooLarge {
-        /// The limited quantity, in words.
+        /// The name of the limited quantity.
         what: &'static str,
-        /// The quantity that the frame announces.
+        /// The value that the frame announces.
         found: usize,
         /// The limit.
         limit: usize,
     },
-    /// The control part is undamaged, but this version cannot decode it.
+    /// The control part is undamaged, but this version of the program cannot decode it.
     #[error("not a message of this version: {0}")]
     NotAMessage(String),
-    /// A frame uses shared memory on a link without shared memory.
-    #[error("it speaks of shared memory, and there is none")]
+    /// A frame uses shared memory, but its link has no shared memory.
+    #[error("the frame uses shared memory, but the link has none")]
     NotShared,
     /// A message has a number of tensors that its kind cannot have.
     #[error("a {kind} message cannot have {n_tensors} tensors")]
@@ -116,14 +116,15 @@ pub enum WireError {
     /// The bytes are shorter or longer than the frame.
     #[error("{found} bytes, but the frame has {wanted}")]
     WrongLength {
-        /// The number of bytes.
+        /// The number of bytes that the decoder got.
         found: usize,
         /// The length of the frame in bytes, as far as the decoder could determine it.
         wanted: usize,
     },
 }
 
-/// A notice about shared buffers between the two hosts of a link. Nodes never see notes.
+/// A notice about shared buffers, which the hosts of the two ends of a link exchange. Nodes never
+/// see notes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
     /// The receiver may map a buffer of the sender.
@@ -137,17 +138,18 @@ pub enum Note {
         /// A random mark by which the receiver verifies that the file is this buffer.
         token: [u8; 16],
     },
-    /// The sender can read these buffers of the receiver.
+    /// The sender has mapped these buffers of the receiver, and can read them.
     Taken(Vec<u32>),
-    /// The sender has read a tensor in each of these buffers of the receiver. A buffer is named
-    /// once for each tensor that was placed in it. One note names at most [`MAX_NOTED`] buffers.
+    /// The sender has read a tensor from each of these buffers of the receiver. If several tensors
+    /// were placed in a buffer, the buffer is named once for each. One note names at most
+    /// [`MAX_NOTED`] buffers.
     Read(Vec<u32>),
     /// These buffers of the sender no longer exist.
     Gone(Vec<u32>),
 }
 
 impl Note {
-    /// Returns the note's whole frame.
+    /// Returns the whole frame of this note.
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let mut frame = vec![0; HEADER_BYTES];
@@ -156,7 +158,7 @@ impl Note {
     }
 }
 
-/// A message that is ready to be sent: its encoded control part, and its tensors by reference.
+/// A message that is ready to be sent: its encoded control part, and references to its tensors.
 #[derive(Clone, Debug)]
 pub struct Frame {
     control: Vec<u8>,
@@ -164,7 +166,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Encodes a message without a copy of its tensors.
+    /// Encodes a message. The tensors are not copied.
     #[must_use]
     pub fn new(message: &Message) -> Self {
         let tensors = message.tensors().into_iter().cloned().collect();
@@ -173,15 +175,15 @@ impl Frame {
         Self { control, tensors }
     }
 
-    /// Returns the bytes before the tensors. A tensor's checksum is computed once for all frames
-    /// that share the tensor.
+    /// Returns the bytes before the tensors. The checksum of a tensor is computed once for all
+    /// frames that share the tensor.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
         self.build_head(MAGIC, self.tensors.iter().map(Floats::checksum))
     }
 
-    /// Returns the frame of a message whose tensors are in shared buffers with these numbers.
-    /// Tensors in shared memory do not cross a wire, so they have no checksums.
+    /// Returns the frame of a message whose tensors are in the shared buffers with these numbers.
+    /// Tensors in shared memory are not transferred, so they have no checksums.
     #[must_use]
     pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
         self.build_head(PLACED_MAGIC, buffers.iter().copied())
@@ -227,7 +229,7 @@ impl Frame {
     }
 }
 
-/// Fills in the fixed-size header at the front of an otherwise complete head.
+/// Fills in the fixed-size header at the front of `head`, which is complete otherwise.
 fn fill_header(magic: [u8; 4], n_tensors: usize, mut head: Vec<u8>) -> Vec<u8> {
     let control_bytes = head.len() - HEADER_BYTES - n_tensors * ENTRY_BYTES;
     let body_crc = crc32c::crc32c(&head[HEADER_BYTES..]);
@@ -271,7 +273,7 @@ pub fn encode_to_vec(message: &Message) -> Vec<u8> {
     frame.tensors().fold(frame.head(), |bytes, tensor| [&bytes, tensor].concat())
 }
 
-/// Decodes a message from exactly one whole frame. Any bytes are safe to try.
+/// Decodes a message from exactly one whole frame. The function accepts any bytes without a panic.
 ///
 /// # Errors
 /// If the bytes are not one valid frame with a message, or the frame exceeds a limit.
@@ -307,7 +309,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
 /// Checks the magic of a frame whose header may still be incomplete.
 ///
 /// # Errors
-/// If there are four bytes, and they are no known magic.
+/// If there are at least four bytes, and they are not a known magic.
 pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
     bytes.first_chunk().map_or(Ok(()), |magic| Kind::from_magic(*magic).map(|_| ()))
 }
@@ -334,7 +336,7 @@ impl Kind {
     }
 }
 
-/// A frame's header, which is undamaged and within the limits. It has the length of the body.
+/// A valid header of a frame, within the limits. It contains the length of the body.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     kind: Kind,
@@ -379,10 +381,10 @@ impl Header {
         self.n_tensors * ENTRY_BYTES + self.control_bytes
     }
 
-    /// Parses the body of a note, which has [`Self::body_bytes`] bytes.
+    /// Parses `body` as a [`Note`]. The body must have [`Self::body_bytes`] bytes.
     ///
     /// # Errors
-    /// If the body is damaged, or is not a note.
+    /// If the body is damaged, or contains something other than a note.
     pub fn parse_note(&self, body: &[u8]) -> Result<Note, WireError> {
         self.check_body(body)?;
         decode_control(body)
@@ -392,10 +394,11 @@ impl Header {
         if crc32c::crc32c(body) == self.body_crc { Ok(()) } else { Err(WireError::DamagedControl) }
     }
 
-    /// Parses the body of a message, which has [`Self::body_bytes`] bytes.
+    /// Parses `body` as a message. The body must have [`Self::body_bytes`] bytes.
     ///
     /// # Errors
-    /// If the body is damaged, is not a message, or announces more than the limits allow.
+    /// If the body is damaged, contains something other than a message, or announces more than the
+    /// limits allow.
     pub fn parse_body(&self, body: &[u8], limits: &Limits) -> Result<Head, WireError> {
         self.check_body(body)?;
         let (table, control) = body.split_at(self.n_tensors * ENTRY_BYTES);
@@ -413,7 +416,7 @@ impl Header {
     }
 }
 
-/// The header and body of a frame with a message, which are undamaged and within the limits.
+/// The header and body of a frame with a message. Both are undamaged and within the limits.
 #[derive(Debug)]
 pub struct Head {
     message: Message,
@@ -424,7 +427,7 @@ pub struct Head {
 #[derive(Debug)]
 struct Entry {
     n_values: usize,
-    /// The CRC32C of the tensor's bytes, or the number of the buffer that holds a placed tensor.
+    /// The CRC32C of the tensor's bytes. For a tensor in shared memory, the number of its buffer.
     checksum_or_buffer: u32,
 }
 
@@ -434,14 +437,15 @@ impl Head {
         self.table.iter().map(|entry| entry.n_values)
     }
 
-    /// Returns the number of the shared buffer that holds each tensor, in order. `None` if the
-    /// tensors follow the head.
+    /// Returns the number of the shared buffer that holds each tensor, in order. Returns `None` if
+    /// the tensors follow the head.
     #[must_use]
     pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
         self.is_placed.then(|| self.table.iter().map(|entry| entry.checksum_or_buffer))
     }
 
-    /// Returns the message with its tensors, whose lengths are [`Self::tensor_lengths`].
+    /// Returns the message with its tensors. The lengths of the tensors must be
+    /// [`Self::tensor_lengths`].
     ///
     /// # Errors
     /// If a tensor is damaged, or the message cannot have so many tensors.
@@ -470,7 +474,8 @@ fn length_u32(length: usize) -> u32 {
     u32::try_from(length).expect("no message comes near 4 GiB or 4 G values")
 }
 
-// Only these two functions use bincode. Its standard configuration has little-endian varints.
+// Only this function and the next one use bincode. Its standard configuration has little-endian
+// varints.
 
 fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
     bincode::serde::encode_into_std_write(control, out, bincode::config::standard())
@@ -478,8 +483,9 @@ fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
 }
 
 fn decode_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    // Bincode's limit counts an integer with its size in memory, which is up to eight times the
-    // size of its varint. Bincode trusts a length up to the limit, so a short frame gets a low one.
+    // Bincode counts each integer against its limit with the size in memory, which is up to eight
+    // times the size of the varint. Bincode trusts a length up to the limit. So the limit depends
+    // on the frame's length, and a short frame gets a low limit.
     let config = bincode::config::standard();
     let decoded = if bytes.len() <= MAX_GREETING_BYTES {
         let config = config.with_limit::<{ 8 * MAX_GREETING_BYTES }>();

@@ -1,4 +1,4 @@
-//! An HTTP request for the rest of a file, and the possible responses.
+//! An HTTP request for a file or the rest of it, and the possible responses.
 //!
 //! This module does not verify the received bytes. The caller compares them with a digest.
 
@@ -17,13 +17,13 @@ pub(super) struct Client {
 
 /// A successful response.
 pub(super) enum Response {
-    /// The server has no bytes after those that were already received.
+    /// The file has no bytes after those that were already received.
     NothingMore,
     /// The server sends bytes of the file.
     Bytes(Bytes),
 }
 
-/// A part of the file that extends to its end.
+/// A part of the file, from some byte to the end of the file.
 pub(super) struct Bytes {
     /// Offset of the first byte in the file: the requested offset, or 0.
     pub(super) from: u64,
@@ -36,7 +36,7 @@ pub(super) struct Bytes {
 /// The reason why a request failed, or why its response ended early.
 #[derive(Debug)]
 pub(super) struct RequestError {
-    /// A predicate whose subject is the mirror, for the user.
+    /// The reason as a predicate. The mirror is its subject.
     pub(super) why: String,
     /// Whether the same request may succeed later.
     pub(super) may_pass: bool,
@@ -52,15 +52,15 @@ impl Client {
             .timeout_connect(Some(timing.connect_timeout))
             .timeout_recv_response(Some(timing.idle_timeout))
             .timeout_per_read(Some(timing.idle_timeout))
-            // The file itself is gzip. With another encoding, the server could decompress it, and
-            // the byte offsets would not match.
+            // The file itself is gzip. With any other encoding, the server might decompress it, and
+            // the byte offsets would be wrong.
             .accept_encoding("identity")
             .user_agent(concat!("unisono/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { agent: config.new_agent() }
     }
 
-    /// Requests the file from byte `from` on. A server without support for ranges sends the whole
+    /// Requests the file from byte `from` on. A server that does not support ranges sends the whole
     /// file.
     pub(super) fn get(&self, url: &str, from: u64) -> Result<Response, RequestError> {
         let mut request = self.agent.get(url);
@@ -86,7 +86,7 @@ impl Client {
     }
 }
 
-/// Returns N of the header `Content-Range: bytes N-M/L`.
+/// Returns the first byte of the sent range: N of the header `Content-Range: bytes N-M/L`.
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get("Content-Range")?.to_str().ok()?;
     let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
@@ -94,7 +94,7 @@ fn first_byte(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl RequestError {
-    /// Returns the error of a mirror that was reached, and that would fail again.
+    /// Returns the error for a mirror that was reached. The same request would fail again.
     pub(super) const fn final_of(why: String) -> Self {
         Self { why, may_pass: false, is_unreachable: false }
     }

@@ -1,4 +1,4 @@
-//! The timing of a download, and its results.
+//! The time limits of a download, and its possible results.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::time::Duration;
 /// Timeouts and delays of requests to a mirror.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// Longest time to look up a mirror's name, and to connect to it. Default: 10 s.
+    /// Maximum time to look up a mirror's name, and to connect to the mirror. Default: 10 s.
     pub connect_timeout: Duration,
-    /// Longest time without a byte from the mirror. Default: 30 s.
+    /// Maximum time without a byte from the mirror. Default: 30 s.
     pub idle_timeout: Duration,
-    /// Pause between a failed request and its repetition. Default: 1 s.
+    /// Pause before a failed request is repeated. Default: 1 s.
     pub retry_delay: Duration,
 }
 
@@ -25,10 +25,10 @@ impl Default for Timing {
     }
 }
 
-/// The origin of a file that is in its place.
+/// The origin of a file that was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// The file existed before, at this path, and has the published content.
+    /// The file was already at this path, and has the published content.
     Present(PathBuf),
     /// The file was downloaded from this mirror.
     From(String),
@@ -37,7 +37,7 @@ pub enum Fetched {
 /// The reason why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// A file with other content has the name of the published file.
+    /// A file of this name exists, but its content differs from that of the published file.
     #[error(
         "{} exists, but is not the published file: nothing was changed; remove it, or give \
          another folder with --data-dir", .0.display()
@@ -51,7 +51,7 @@ pub enum FetchError {
     /// An operation on a local file failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Disk {
-        /// The failed operation, as an infinitive.
+        /// The failed operation: the words between "cannot" and the path.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -71,8 +71,8 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Returns a function that turns an operating system's error of the operation `what` on `path`
-    /// into a [`FetchError`].
+    /// Returns a function that turns an error of the operating system into a [`FetchError`]. `what`
+    /// is the operation, and `path` is its file.
     pub fn disk<'p>(
         what: &'static str,
         path: &'p Path,

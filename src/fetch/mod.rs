@@ -1,9 +1,9 @@
 //! Downloads published files from mirrors into a folder.
 //!
-//! An interrupted download is resumed. A file is verified against its digest and moved to its place
-//! only when it is whole.
+//! An interrupted download is resumed. A file is moved to its final path only after it is complete
+//! and its digest was verified.
 //!
-//! This module prints nothing and reports progress to a [`Watcher`]. The published data sets are
+//! This module prints nothing. It reports progress to a [`Watcher`]. The published data sets are
 //! listed in [`unisono_learn::data`].
 
 mod client;
@@ -23,13 +23,13 @@ use self::part::Part;
 use crate::fetch::error::{FetchError, Fetched, Timing, gzip_path};
 use unisono_learn::data::PublishedFile;
 
-/// Limit of consecutive requests to one mirror that receive no byte.
+/// Maximum number of consecutive requests to one mirror that receive no byte.
 const MAX_IDLE_TRIES: u32 = 3;
-/// Limit of requests to one mirror for one file: enough for MNIST over a connection that breaks
-/// after every half megabyte.
+/// Maximum number of requests to one mirror for one file. It suffices for MNIST over a connection
+/// that breaks after every half megabyte.
 const MAX_TRIES: u32 = 50;
 
-/// Downloads files from some mirrors into a folder.
+/// Downloads files from one of several mirrors into a folder.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
     /// The folder of the files. It must exist.
@@ -42,21 +42,21 @@ pub struct Fetcher<'a> {
 
 /// A receiver of progress reports.
 pub trait Watcher {
-    /// Called with the number of bytes received so far. A smaller number than before means that the
-    /// download began again.
+    /// Reports the number of bytes received so far. If the number is smaller than before, the
+    /// download has started again.
     fn bytes(&mut self, have: u64);
 
-    /// Called with a sentence for the user when a request failed or is repeated.
+    /// Reports a failed or repeated request. `what` is a sentence for the user.
     fn note(&mut self, what: &str);
 }
 
 impl Fetcher<'_> {
-    /// Downloads the gzip form of one file to its place in the folder, unless the file is already
-    /// there in gzip or plain form.
+    /// Downloads one file in gzip form to its final path. Does nothing if the file already exists,
+    /// in gzip or plain form.
     ///
     /// # Errors
-    /// If every mirror fails, if a local file cannot be written, or if another file is in the
-    /// place. Received bytes are kept for the next call.
+    /// If every mirror fails, if a local file cannot be written, or if a different file is at the
+    /// final path. Received bytes are kept for the next call.
     pub fn fetch(
         &self,
         file: &PublishedFile,
@@ -87,11 +87,10 @@ impl Fetcher<'_> {
         Err(FetchError::NoMirror { name: format!("{}.gz", file.name), failures, is_offline })
     }
 
-    /// Returns the path of the file if it exists. Fails if a different file is in one of its
-    /// places.
+    /// Returns the path of the file if it exists. Fails if a different file is at one of its paths.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
-        // Training prefers the plain file to the gzip file. Therefore the plain file is checked,
-        // too: a different plain file would hide the right gzip file.
+        // Training prefers the plain file to the gzip file. If a different plain file exists, it
+        // would be used instead of the right gzip file. So the plain file is checked, too.
         for path in [self.folder.join(file.name), gzip_path(self.folder, file.name)] {
             match File::open(&path).and_then(|mut there| verify::holds(&mut there, file)) {
                 Ok(true) => return Ok(Some(path)),
@@ -116,7 +115,7 @@ enum Outcome {
     Complete,
     /// The request failed, or the response ended early. Received bytes are kept.
     Interrupted(RequestError),
-    /// The response cannot be the file.
+    /// The received bytes cannot be those of the file.
     Unusable(String),
 }
 
@@ -129,14 +128,14 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Downloads the file, or the missing rest of it, from one mirror.
+    /// Downloads the file or the rest of it from one mirror.
     fn fetch_from(
         &mut self,
         url: &str,
         timing: Timing,
     ) -> Result<Result<(), RequestError>, FetchError> {
         // The partial file may come from another mirror or an earlier run. If its bytes are wrong,
-        // this mirror is asked once more for the whole file.
+        // this mirror is asked once more, for the whole file.
         let mut is_from_this_mirror = self.part.len() == 0;
         let mut idle_tries = 0;
         for n_tries in 1..=MAX_TRIES {
@@ -173,15 +172,15 @@ impl Download<'_> {
         Ok(Err(RequestError::final_of(why)))
     }
 
-    /// Requests the missing bytes once, and appends the received ones to the partial file.
+    /// Requests the missing bytes once, and appends the received bytes to the partial file.
     fn try_once(&mut self, url: &str) -> Result<Outcome, FetchError> {
         let mut response = match self.client.get(url, self.part.len()) {
             Ok(Response::NothingMore) => return Ok(Outcome::Complete),
             Ok(Response::Bytes(response)) => response,
             Err(error) => return Ok(Outcome::Interrupted(error)),
         };
-        // The response is the whole file: nothing was requested before, or the server ignores
-        // ranges.
+        // The response contains the whole file, because no byte was received before, or the server
+        // does not support ranges.
         if response.from == 0 {
             self.part.clear()?;
         }
@@ -200,7 +199,8 @@ impl Download<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Ok(Outcome::Interrupted(RequestError::from_body(&error))),
             };
-            // Checked while receiving, because a response without a length could fill the disk.
+            // The length is checked while bytes arrive, because a response without an announced
+            // length could fill the disk.
             if self.part.len() + n as u64 > longest {
                 let why = "sends far more bytes than the file has".to_owned();
                 return Ok(Outcome::Unusable(why));
@@ -210,10 +210,10 @@ impl Download<'_> {
     }
 }
 
-/// Returns an upper bound for the length of any gzip file with the published content.
+/// Returns a maximum for the length of a gzip file with the published content.
 ///
-/// Incompressible content grows by 5 bytes per 16 KiB, plus a header and a trailer. A mirror may
-/// compress differently than the publisher.
+/// Content that cannot be compressed grows by 5 bytes per 16 KiB, a header and a trailer. A mirror
+/// may have compressed the file differently from the publisher.
 fn longest(file: &PublishedFile) -> u64 {
     file.gzip.len.max(file.content.len + file.content.len / 1024 + (1 << 16))
 }

@@ -1,6 +1,6 @@
-//! A partially downloaded file: `NAME.gz.part`, beside the place of the whole file.
+//! A partially downloaded file: `NAME.gz.part`, in the folder of the complete file.
 //!
-//! The partial file is locked during the download. It is renamed when it is whole and durable.
+//! The partial file is locked during the download. It is renamed when it is complete and durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -12,13 +12,13 @@ use crate::fetch::error::FetchError;
 use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_learn::data::PublishedFile;
 
-/// The received beginning of a file.
+/// The bytes of a file that were received so far.
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
     /// Path of the partial file.
     path: PathBuf,
-    /// Path of the whole file.
+    /// Final path of the complete file.
     place: PathBuf,
     folder: PathBuf,
     len: u64,
@@ -41,7 +41,7 @@ impl Part {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FetchError::InUse(path)),
-            // Some network file systems have no locks. The download then continues without one.
+            // Some network file systems have no locks. The download then continues without a lock.
             Err(TryLockError::Error(_)) => {}
         }
         let len = file.seek(SeekFrom::End(0)).map_err(disk("read"))?;
@@ -53,7 +53,7 @@ impl Part {
         self.len
     }
 
-    /// Returns whether the received bytes are the published file.
+    /// Returns whether the received bytes are the complete published file.
     pub(super) fn is_whole(&mut self, file: &PublishedFile) -> Result<bool, FetchError> {
         let mut check = || {
             let is_whole = verify::holds(&mut self.file, file)?;
@@ -80,16 +80,16 @@ impl Part {
             .map_err(FetchError::disk("write", &self.path))
     }
 
-    /// Moves the file to its place, durably.
+    /// Moves the file to its final path, durably.
     pub(super) fn place(self) -> Result<(), FetchError> {
-        // Synced before it is renamed, so that a crash cannot leave an incomplete file in the
-        // place.
+        // The file is synced before it is renamed, so that a crash cannot leave an incomplete file
+        // at the final path.
         self.file.sync_all().map_err(FetchError::disk("write", &self.path))?;
         fs::rename(&self.path, &self.place).map_err(FetchError::disk("rename", &self.path))?;
         RealDisk.sync_dir(&self.folder).map_err(FetchError::disk("write", &self.folder))
     }
 
-    /// Keeps the partial file for the next download, or removes it if it is empty.
+    /// Keeps the partial file for the next download. If it is empty, removes it.
     pub(super) fn leave(self) -> Result<(), FetchError> {
         if self.len > 0 {
             return Ok(());

@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 use unisono_files::sha256;
 use unisono_learn::data::PublishedFile;
 
-/// Returns whether a file is the published gzip file, or has the same content in another gzip
-/// compression or in plain form. Reads the file from its start.
+/// Returns whether a file is the published gzip file, or has the same content in plain form or
+/// compressed differently. Reads the file from its start.
 pub(super) fn holds(bytes: &mut File, file: &PublishedFile) -> io::Result<bool> {
     bytes.seek(SeekFrom::Start(0))?;
     let found = sha256::of_reader(&*bytes)?;
@@ -17,8 +17,8 @@ pub(super) fn holds(bytes: &mut File, file: &PublishedFile) -> io::Result<bool> 
         return Ok(true);
     }
     bytes.seek(SeekFrom::Start(0))?;
-    // One byte beyond the published length suffices to notice a longer file.
+    // One byte more than the published length is read, which suffices to notice a longer file.
     let content = MultiGzDecoder::new(&*bytes).take(file.content.len + 1);
-    // A decoding error means that the file is not gzip, or is damaged.
+    // If decoding fails, the file is not gzip, or is damaged.
     Ok(sha256::of_reader(content).is_ok_and(|found| file.content.is(&found)))
 }

@@ -1,8 +1,9 @@
-//! Durable files of a run: checkpoints and losses, over a disk that tests can break.
+//! Durable files of a run: checkpoints and losses. The disk under them can be replaced by one that
+//! tests break.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`disk`] | the file operations a run needs, on the operating system's disk or on one that tests break |
+//! | [`disk`] | the file operations that a run needs, on the operating system's disk or on a disk that tests break |
 //! | [`checkpoint`] | checkpoint files: their format, the newest valid one in a logdir, writing and retiring them |
 //! | [`losses`] | `losses.csv`: the loss of every gradient that an update used |
 //! | [`run_files`] | the files of one run as the chief uses them: restore, record, persist |

@@ -33,7 +33,7 @@ use unisono_core::protocol::UpdateRecord;
 /// Limit of the rows kept in memory while the disk refuses to write: some 400,000 updates of two
 /// slots.
 ///
-/// A run that continues longer without its disk must resume from a checkpoint.
+/// If a run continues longer without its disk, it loses rows, and must resume from a checkpoint.
 const MAX_PENDING_BYTES: usize = 16 << 20;
 
 /// A losses file that grows; its rows ascend by step.
@@ -48,28 +48,30 @@ pub struct LossLog {
     is_torn: bool,
     /// Expected content of the first `len` bytes.
     kept: KeptText,
-    /// A sync of the file failed. Its rows may be lost on the disk, although readers still see them
-    /// and the next sync would report success. So all rows must be written again, to another file.
+    /// Whether a sync of the file has failed. Rows may then be lost on the disk, although readers
+    /// still see them and the next sync would report success. So all rows must be written again, to
+    /// another file.
     is_unsound: bool,
     /// Every update below this step has its rows in the file or in `pending`.
     complete_below: Step,
     notice: Option<LossesNotice>,
     /// All rows in the file have smaller steps than this one.
     file_next: Step,
-    /// Rows of this step or later must be cut off the file before the next write.
+    /// Rows of this step and of later steps must be cut off the file before the next write.
     rewind_to: Option<Step>,
-    /// Rows that the disk refused so far, ascending by step.
+    /// Rows that the disk has not accepted so far, ascending by step.
     pending: Vec<(Step, String)>,
     dropped_from: Option<Step>,
-    /// The first losses of updates that are being recomputed; see [`Self::expect_the_same`].
+    /// While updates are recomputed: the losses of their first computation. See
+    /// [`Self::expect_the_same`].
     first: Option<FirstLosses>,
 }
 
 impl LossLog {
     /// Reads the file, in which each update of this run has `n_losses` rows. Changes nothing.
     ///
-    /// The first write creates a missing file. It also cuts off a last line that a crash tore, and
-    /// everything from a damaged line on; the damage is returned.
+    /// The first write creates a missing file. It also cuts off a last line that a crash has torn,
+    /// and everything from a damaged line on. The damage is returned.
     ///
     /// # Errors
     /// If the operating system refuses, or the file has another format.
@@ -107,9 +109,9 @@ impl LossLog {
         Ok((log, damage))
     }
 
-    /// From now on, a recomputed update must have the same losses as the first time.
+    /// From now on, a recomputed update must have the same losses as in its first computation.
     ///
-    /// The caller knows that the rows are of this run, and that an update is a function of its
+    /// The caller must know that the rows are of this run, and that an update depends only on its
     /// step.
     pub(crate) fn expect_the_same(&mut self) {
         self.first.get_or_insert_default();
@@ -121,7 +123,7 @@ impl LossLog {
         self.file_next == Step(0) && self.pending.is_empty()
     }
 
-    /// Returns the step below which every update has all of its rows, as far as this process knows.
+    /// Returns the step below which every update has all its rows, as far as this process knows.
     pub(crate) const fn complete_below(&self) -> Step {
         self.complete_below
     }
@@ -133,8 +135,8 @@ impl LossLog {
 
     /// Appends the rows of an update with one write.
     ///
-    /// Rows of this step or later, from before a rollback, are removed first. If another program
-    /// damaged the file, the file is rewritten first.
+    /// Before that, removes rows of this step and of later steps, which date from before a
+    /// rollback. If another program has damaged the file, rewrites the file first.
     ///
     /// # Errors
     /// After [`LossesError::NotRepeated`] the run must not continue. After any other error the rows
@@ -151,16 +153,19 @@ impl LossLog {
         if self.dropped_from.is_none() && n_pending + rows.len() > MAX_PENDING_BYTES {
             self.dropped_from = Some(update.cut.step);
         }
-        // After a dropped update, drop later ones too: the file must not have a gap.
+        // If an update was dropped, later updates are dropped too, because the file must not have a
+        // gap.
         if self.dropped_from.is_none() {
             self.note_step(update.cut.step);
             self.pending.push((update.cut.step, rows));
         }
-        // Only now report a failed `cut`: the rows are in `pending` and will be written later.
+        // A failed `cut` is reported only here, when the new rows are in `pending`. They will be
+        // written later.
         cut.and_then(|()| self.flush())
     }
 
-    /// Writes the rows kept in memory, and rewrites the whole file if another program damaged it.
+    /// Writes the rows that are kept in memory. If another program has damaged the file, rewrites
+    /// the whole file.
     ///
     /// # Errors
     /// If the operating system still refuses, or rows had to be dropped.
@@ -169,8 +174,8 @@ impl LossLog {
         self.flush_after(harm)
     }
 
-    /// Does the same as [`Self::flush`], and first compares the first and the last row with the
-    /// file.
+    /// Does the same as [`Self::flush`]. Before that, compares the file's first and last row with
+    /// the expected rows.
     ///
     /// # Errors
     /// As for [`Self::flush`].
@@ -182,7 +187,7 @@ impl LossLog {
         self.flush_after(harm)
     }
 
-    /// Rewrites the whole file if another program damaged it.
+    /// If another program has damaged the file, rewrites the whole file.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -210,10 +215,10 @@ impl LossLog {
         }
     }
 
-    /// Notes that a sync of the file failed.
+    /// Takes note that a sync of the file has failed.
     ///
     /// The operating system may have dropped the bytes that it could not write, and the next sync
-    /// would report success. The next flush writes all rows again, to another file.
+    /// would report success. The next flush therefore writes all rows again, to another file.
     pub fn sync_failed(&mut self) {
         self.is_unsound = true;
     }
@@ -224,7 +229,7 @@ impl LossLog {
         &self.path
     }
 
-    /// Updates `complete_below`, and notes a gap before `step`, if there is one.
+    /// Updates `complete_below`. If there is a gap before `step`, takes note of the gap.
     fn note_step(&mut self, step: Step) {
         let next = self.pending.last().map_or(self.file_next, |(last, _)| last.next());
         if step > next {
@@ -254,8 +259,8 @@ impl LossLog {
         self.disk.stamp(&self.path).map_err(DiskError::at("find", &self.path))
     }
 
-    /// Returns the damage that another program did to the file, as far as its inode and length
-    /// show.
+    /// Returns the damage that another program did to the file, as far as the file's inode and
+    /// length show it.
     fn harm(&self) -> Result<Option<Harm>, DiskError> {
         // A file that will be rewritten anyway needs no check.
         let Some(file) = self.file.filter(|_| !self.is_unsound) else { return Ok(None) };
@@ -270,7 +275,7 @@ impl LossLog {
         } else if stamp.len < self.len {
             Some(Harm::Cut { from: self.len, to: stamp.len })
         } else {
-            // A failed write may have left bytes after the rows; they do not count as damage.
+            // A failed write may have left bytes after the rows. They do not count as damage.
             (stamp.len > self.len && !self.is_torn).then_some(Harm::Changed)
         })
     }
@@ -287,7 +292,7 @@ impl LossLog {
         Ok((found != *start || last != *end).then_some(Harm::Changed))
     }
 
-    /// Creates the file if there is none, and rewrites it if it is damaged or a sync failed.
+    /// Creates the file if there is none. Rewrites the file if it is damaged or a sync has failed.
     fn make_whole(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
         if self.file.is_none() {
             return Ok(self.publish(rows::HEADER.as_bytes().to_vec())?);
@@ -300,8 +305,8 @@ impl LossLog {
             (None, Some(harm)) => {
                 return Err(LossesError::Lost { path: self.path.clone(), harm });
             }
-            // After a failed sync only the copy on the disk is in doubt: reading still returns all
-            // rows.
+            // After a failed sync, only the copy on the disk may lack rows. Reading the file still
+            // returns all rows.
             (None, None) => self.read_whole()?,
         };
         self.publish(text)?;
@@ -317,10 +322,10 @@ impl LossLog {
         Ok(bytes)
     }
 
-    /// Publishes a file with this text. Readers never see a file without its header, or with fewer
-    /// rows than before.
+    /// Replaces the file by one with this text. Readers never see a file without its header, or
+    /// with fewer rows than before.
     fn publish(&mut self, text: Vec<u8>) -> Result<(), DiskError> {
-        // If publishing fails half-way, the name may already refer to the new file.
+        // If the publication fails half-way, the name may already refer to the new file.
         self.is_unsound = self.file.is_some();
         let dir = self.path.parent().unwrap_or_else(|| Path::new(""));
         let of = Publication { dir, name: LOSSES_FILE, writer: "new", bytes: &text };
@@ -333,7 +338,7 @@ impl LossLog {
         Ok(())
     }
 
-    /// Forgets the rows of `step` or later that are in the file; the next flush cuts them off.
+    /// Forgets the rows of `step` and of later steps. The next flush cuts them off the file.
     fn cut_from(&mut self, step: Step) -> Result<(), LossesError> {
         if let (None, Some(harm)) = (self.kept.whole(), self.harm()?) {
             return Err(LossesError::Lost { path: self.path.clone(), harm });
@@ -353,7 +358,8 @@ impl LossLog {
             if let Some(first) = &mut self.first {
                 first.cut(rows::all(&bytes[at..]));
             }
-            // Even if the truncation fails now, the file must end here: the next flush retries it.
+            // If the truncation fails now, the next flush retries it. The file must end here in any
+            // case.
             let left = bytes[..at].to_vec();
             self.kept.cut_to(&left);
             self.len = at as u64;
@@ -389,7 +395,7 @@ impl LossLog {
 /// Reads a whole losses file.
 ///
 /// # Errors
-/// If it cannot be read, or a line is not a whole row; the error has the line number.
+/// If the file cannot be read, or a line is not a whole row. The error has the line number.
 pub fn read(path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
     read_from(&RealDisk, path)
 }

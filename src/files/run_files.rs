@@ -1,9 +1,9 @@
-//! The files of one run as its chief uses them: restore, record, persist. All calls block until
-//! done.
+//! The files of one run as its chief uses them: restore, record, persist. Every call blocks until
+//! it is done.
 //!
-//! [`RunFiles`] keeps the rule that joins losses and checkpoints: before a checkpoint becomes
-//! visible, all losses recorded before it are durable. The host decides on which thread and when
-//! that happens.
+//! [`RunFiles`] keeps a rule about losses and checkpoints: before a checkpoint becomes visible, all
+//! losses recorded before it are durable. The host decides when the calls happen, and on which
+//! thread.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -30,17 +30,17 @@ pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
 /// Converts a checkpoint to a snapshot of the cluster, or returns the reason why it cannot be used.
 pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Taken, String> + Send>;
 
-/// A checkpoint converted to the cluster's layout.
+/// A checkpoint that was converted to the cluster's layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taken {
     /// State of the cluster.
     pub snapshot: Snapshot,
-    /// Settings or data that changed since the checkpoint was written, for the user; `None` if
-    /// training continues the same trajectory.
+    /// Settings or data that have changed since the checkpoint was written, as text for the user.
+    /// `None` if nothing changed, so that the training continues as if it had not been interrupted.
     pub changes: Option<String>,
 }
 
-/// Settings of a run's files.
+/// Configuration of a run's files.
 pub struct RunFilesConfig {
     /// Folder of the run's files.
     pub logdir: PathBuf,
@@ -48,12 +48,14 @@ pub struct RunFilesConfig {
     pub max_to_keep: NonZeroUsize,
     /// State from which a run without any checkpoint starts.
     pub initial: Arc<Snapshot>,
-    /// Whether a recomputed update must equal the first one (R ≥ N). With R < N, timing decides
-    /// which gradients an update uses.
+    /// Whether a recomputed update must equal its first computation. That holds if R ≥ N. With R <
+    /// N, timing decides which gradients an update uses.
     pub is_determined: bool,
-    /// Whether the run may resume from a checkpoint that other settings or other data produced.
+    /// Whether the run may resume from a checkpoint that was written with other settings or other
+    /// data.
     pub allows_changes: bool,
-    /// Whether the run may resume from a checkpoint although losses before it are missing.
+    /// Whether the run may resume from a checkpoint although losses before the checkpoint are
+    /// missing.
     pub allows_missing_losses: bool,
     /// Number of losses of one update.
     pub n_losses: usize,
@@ -115,12 +117,12 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
-    /// Whether this process has saved a checkpoint. The losses before it are known to be complete
-    /// then.
+    /// Whether this process has saved a checkpoint. If so, all losses before that checkpoint are
+    /// known to be durable.
     has_saved: bool,
 }
 
-/// The losses of a run, shared by the thread that records and the thread that persists.
+/// The losses of a run. The thread that records losses and the thread that persists share them.
 ///
 /// The lock is not held during a sync of the disk, so recording does not wait for the disk.
 #[derive(Clone, Debug)]
@@ -130,8 +132,8 @@ impl Losses {
     /// Appends an update's rows with one write. Returns a notice for the user, if there is one.
     ///
     /// # Errors
-    /// As for [`LossLog::append`]. The rows are kept in memory, and the next persist fails if they
-    /// still cannot be written.
+    /// As for [`LossLog::append`]. The rows are kept in memory. If they still cannot be written at
+    /// the next persist, that persist fails.
     pub fn record(&self, update: &UpdateRecord) -> Result<Option<LossesNotice>, LossesError> {
         let mut log = self.log();
         log.append(update)?;
@@ -139,7 +141,8 @@ impl Losses {
     }
 
     fn log(&self) -> MutexGuard<'_, LossLog> {
-        // A panic while the lock was held leaves a usable log: every call on it can be repeated.
+        // If a thread panicked while it held the lock, the log is still usable, because every call
+        // on it can be repeated.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -149,17 +152,18 @@ impl Losses {
 pub struct Restored {
     /// State of the cluster.
     pub snapshot: Arc<Snapshot>,
-    /// Checkpoint that the state comes from; `None` for the initial values.
+    /// Checkpoint from which the state was read; `None` for the initial values.
     pub path: Option<PathBuf>,
-    /// Whether training continues the trajectory of the run that wrote the checkpoint.
+    /// Whether the run that wrote the checkpoint had the same settings and data, so that the
+    /// training continues as if it had not been interrupted.
     pub is_same_run: bool,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
 impl RunFilesConfig {
-    /// Returns what [`RunFiles::restore`] would return, without opening or changing a file for
-    /// writing.
+    /// Returns the same result as [`RunFiles::restore`], but opens no file for writing and changes
+    /// none.
     ///
     /// # Errors
     /// If there are checkpoints and none is valid, or losses are missing before each of them.
@@ -168,7 +172,7 @@ impl RunFilesConfig {
         self.restore(disk, losses.complete_below, losses.why_missing.as_deref())
     }
 
-    /// Returns how complete the losses are, up to the newest checkpoint.
+    /// Checks how complete the losses before the newest checkpoint are.
     fn look_at_losses(&self, disk: &dyn Disk) -> Result<LossesState, RunFilesError> {
         let needed = newest_step(disk, &self.logdir)?.unwrap_or_default();
         let (n_losses, find) = (self.n_losses, &*self.find_losses);
@@ -186,8 +190,8 @@ impl RunFilesConfig {
             let why = why_missing.map(str::to_owned);
             (complete_below < step).then_some(MissingLosses { from: complete_below, to, why })
         };
-        // With --allow-missing-losses, missing losses do not affect the choice. They are still
-        // reported below.
+        // With --allow-missing-losses, missing losses do not influence which checkpoint is chosen.
+        // They are still reported below.
         let allowed = |step| if self.allows_missing_losses { None } else { missing(step) };
         let newest = newest_with_losses(disk, &self.logdir, allowed)?;
         let mut warnings = newest.warnings;
@@ -214,7 +218,7 @@ impl RunFilesConfig {
 }
 
 impl RunFiles {
-    /// Opens the operating system's files for this process alone; otherwise as [`Self::open`].
+    /// Locks the logdir for this process, and then does the same as [`Self::open`].
     ///
     /// An unusable logdir is rejected before anything in it is changed.
     ///
@@ -236,17 +240,17 @@ impl RunFiles {
             )
         });
         let disk = LogdirDisk::open(&config.logdir, lock)?;
-        // Reject unusable checkpoints before `open` changes anything in the logdir.
+        // Unusable checkpoints are rejected here, before `open` changes anything in the logdir.
         config.look(&disk)?;
         let (files, mut warnings) = Self::open(Arc::new(disk), config)?;
         warnings.extend(warning.into_iter().chain(sync_warning));
         Ok((files, warnings))
     }
 
-    /// Opens the files of a run, and creates missing ones. Restores nothing yet.
+    /// Opens the files of a run, and creates missing files. Does not restore a state yet.
     ///
-    /// Losses that the newest checkpoint needs are put back into the losses file if they are
-    /// missing there and are found elsewhere. Also returns warnings for the user.
+    /// If the losses file lacks losses that the newest checkpoint needs, and another source has
+    /// them, they are added to the file. Also returns warnings for the user.
     ///
     /// # Errors
     /// If the logdir cannot be written, or its losses file has another format.
@@ -283,27 +287,28 @@ impl RunFiles {
 
     /// Returns the newest valid checkpoint, or the initial values if there is no checkpoint.
     ///
-    /// No rows are removed from the losses here, because the caller may find that the cluster is
-    /// alive and already past the checkpoint. Rows are removed later, when an update of such a step
-    /// is recorded again.
+    /// This function removes no rows from the losses file. The caller may find that the cluster is
+    /// still running and already past the checkpoint. Rows are removed later, when an update of
+    /// their step is recorded again.
     ///
     /// # Errors
     /// If there are checkpoints and none is valid, or losses are missing before each of them.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
         let complete_below = {
             let mut log = self.losses.log();
-            // Trust our own record of the losses, not the file, which another program may have
-            // changed. If the file cannot be rewritten now, `persist` rewrites it before the next
+            // Another program may have changed the file, so the copy in memory decides, not the
+            // file. If the file cannot be rewritten now, `persist` rewrites it before the next
             // checkpoint.
             let _ = log.make_whole_again();
-            // Once this process has saved, all losses before the checkpoint are durable. A gap that
-            // an earlier process left was reported when this process first restored.
+            // If this process has saved a checkpoint, all losses before that checkpoint are
+            // durable. A gap that an earlier process left was reported when this process first
+            // restored.
             if self.has_saved { Step(u64::MAX) } else { log.complete_below() }
         };
         let mut restored = self.config.restore(&*self.disk, complete_below, None)?;
         let mut log = self.losses.log();
-        // The checkpoint is of this run, so the rows beside it are too, and recomputed updates must
-        // match them.
+        // The checkpoint is of this run, so the rows of the losses file are of this run, too.
+        // Recomputed updates must equal these rows.
         if restored.is_same_run && self.config.is_determined {
             log.expect_the_same();
         }
@@ -335,8 +340,8 @@ impl RunFiles {
     }
 }
 
-/// Creates a logdir if necessary, and locks it. Returns a warning instead of a lock if the file
-/// system has no locks.
+/// Creates a logdir if necessary, and locks it. If the file system has no locks, returns a warning
+/// instead of a lock.
 ///
 /// # Errors
 /// If the logdir cannot be created, or another process has locked it and does not release it within
@@ -360,11 +365,12 @@ mod tests {
         Ok(RunFiles::open(Arc::new(disk.clone()), config("/logdir".into()))?.0)
     }
 
-    /// Runs from the restored state to the last step, with a checkpoint every other step.
+    /// Runs from the restored state to the last step, and saves a checkpoint at every second step.
     fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
         let mut files = open(disk)?;
         for step in files.restore()?.snapshot.cut.step.0..STEPS {
-            // A host logs this error and leaves the decision to the next persist.
+            // A host logs this error and continues. If the rows still cannot be written, the next
+            // persist fails.
             let _ = files.losses().record(&update(step));
             if step % 2 == 1 {
                 files.persist(&snapshot(step + 1))?;
@@ -454,19 +460,19 @@ mod tests {
         let error = files.losses().record(&other(1)).unwrap_err();
         assert!(matches!(error, LossesError::NotRepeated(_)), "{error}");
 
-        // After a restart, the rows count as soon as the checkpoint shows that they are of this
-        // run.
+        // After a restart, the restored checkpoint shows that the rows are of this run. Only then
+        // are recomputed updates compared with them.
         files.losses().record(&update(1)).unwrap();
         let files = open(&disk).unwrap();
         files.restore().unwrap();
         let error = files.losses().record(&other(1)).unwrap_err();
-        let said = "update 1 was made a second time, and the loss of slot 1 is 0.125, where it was \
+        let said = "update 1 was computed a second time, and the loss of slot 1 is 0.125 instead of \
                     0.25: faulty hardware, another build, or other data on one of the tasks; or the \
-                    first was left by a run with other settings that was killed before it saved, \
-                    and then the same command goes on";
+                    first loss is of a run with other settings that was killed before it saved, and \
+                    then the same command continues";
         assert_eq!(error.to_string(), said);
 
-        // With R < N, a recomputed update may differ.
+        // With R < N, a recomputed update may differ from its first computation.
         let config = RunFilesConfig { is_determined: false, ..config("/logdir".into()) };
         let files = RunFiles::open(Arc::new(disk), config).unwrap().0;
         files.restore().unwrap();

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// Returns the digest of all bytes that `hasher` was given.
+/// Returns the digest of all bytes that were written to `hasher`.
 #[must_use]
 pub fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -16,7 +16,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     hex(Sha256::new().chain_update(bytes))
 }
 
-/// Reads to the end. Returns the number of bytes read and their digest.
+/// Reads all bytes of `reader`. Returns their number and their digest.
 ///
 /// # Errors
 /// If reading fails.

@@ -1,4 +1,4 @@
-//! All arithmetic of a run: the data, the model, the updates and the serial reference.
+//! The arithmetic of a run: the data, the model, the updates and the serial reference.
 //!
 //! This crate opens no socket, starts no thread and reads no clock.
 

@@ -1,4 +1,5 @@
-//! Systems without shared memory: the same types, which cannot be constructed.
+//! For systems without shared memory: the same types as on Linux, but no value of them can be
+//! created.
 
 use std::convert::Infallible;
 use std::io;
@@ -66,7 +67,7 @@ impl View {
         match self.0 {}
     }
 
-    /// Copies bytes of the view, from offset `at`, until `bytes` is full.
+    /// Copies bytes of the view into `bytes`, beginning at offset `at`, until `bytes` is full.
     pub fn read(&self, _at: usize, _bytes: &mut [u8]) {
         match self.0 {}
     }

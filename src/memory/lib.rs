@@ -1,13 +1,14 @@
-//! Memory that two processes of one machine share: one process writes, and the other one reads.
+//! Memory that two processes of one machine share: one process writes it, and the other process
+//! reads it.
 //!
-//! The writing process makes a [`Buffer`] and sends its [`Offer`] to the reading process, by any
-//! channel. The reading process passes the offer to [`View::open`], which requires that both
-//! processes belong to one user. A buffer is an anonymous file of a fixed length, so the system
-//! frees it when both processes have ended, even after a crash.
+//! The writing process makes a [`Buffer`] and sends its [`Offer`] to the reading process, over any
+//! channel. The reading process passes the offer to [`View::open`]. Both processes must belong to
+//! the same user. A buffer is an anonymous file of a fixed length. The system frees it when both
+//! processes have ended, even after a crash.
 //!
-//! A seal prevents every other process from writing a buffer, so the owner may hold references into
-//! it. The owner may write at any time, so a view holds no references and only copies bytes out. An
-//! owner that breaks the rules can therefore change only the copied bytes.
+//! A seal prevents every process except the owner from writing a buffer. So the owner may hold
+//! references into it. The owner may write at any time, so a view holds no references and only
+//! copies bytes out. If an owner breaks the rules, only the copied bytes are affected.
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
@@ -15,7 +16,7 @@ mod system;
 
 pub use system::{Buffer, View};
 
-/// The description with which another process finds a buffer.
+/// The description by which another process finds a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// The id of the process that made the buffer.

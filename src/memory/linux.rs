@@ -19,8 +19,8 @@ use rustix::process::geteuid;
 
 use crate::Offer;
 
-/// The seals of every buffer. Its length is fixed, and only the mapping that its owner has made
-/// before the seal can write it.
+/// The seals of every buffer. They fix its length. They also forbid new writable mappings, so only
+/// the owner can write, through a mapping that was made before the seals.
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
@@ -30,7 +30,7 @@ pub struct Buffer {
     mapping: MmapRaw,
     file: File,
     token: [u8; 16],
-    /// Is dropped with the buffer; see [`Buffer::life`].
+    /// A marker that is dropped together with the buffer; see [`Buffer::life`].
     life: Arc<()>,
 }
 
@@ -46,10 +46,10 @@ impl Buffer {
     pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<Self> {
         let file = File::from(anonymous(&name(token))?);
         file.set_len(n_bytes as u64)?;
-        // Reserves all pages now: a later write to a page that the system cannot provide would kill
-        // the process with SIGBUS. A signal interrupts the reservation with EINTR.
+        // This reserves all pages. Otherwise a later write to a page that the system cannot provide
+        // would kill the process with SIGBUS. A signal can interrupt the reservation with EINTR.
         retry_on_intr(|| fallocate(&file, FallocateFlags::empty(), 0, n_bytes as u64))?;
-        // Mapped before the seal, which forbids every later writable mapping.
+        // The mapping is made before the seal, because the seal forbids later writable mappings.
         let mapping = MmapOptions::new().len(n_bytes).map_raw(&file)?;
         retry_on_intr(|| fcntl_add_seals(&file, SEALS))?;
         Ok(Self { mapping, file, token, life: Arc::new(()) })
@@ -73,18 +73,19 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the mapping has this length, lives as long as `self`, and has a page behind every
-        // address. This process writes the mapping only through `deref_mut`, which borrows `self`
-        // exclusively. The seals prevent all other processes from writing or shortening the file.
+        // SAFETY: the mapping has this length, exists as long as `self`, and has a page behind
+        // every address. This process writes the mapping only through `deref_mut`, which borrows
+        // `self` exclusively. The seals prevent all other processes from writing or shortening the
+        // file.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr(), self.mapping.len()) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`. In addition, `self` is borrowed exclusively, so this process has
-        // no other reference into the mapping. Other processes only read, which does not affect
-        // this process.
+        // SAFETY: the reasons in `deref` hold. In addition, `self` is borrowed exclusively, so this
+        // process has no other reference into the mapping. Other processes only read, which does
+        // not affect this process.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.as_mut_ptr(), self.mapping.len()) }
     }
 }
@@ -98,8 +99,8 @@ impl View {
         let Offer { process, file, token } = *offer;
         let path = format!("/proc/{process}/fd/{file}");
         let other = || io::Error::other(format!("{path} is not the offered buffer"));
-        // Checked before the file is opened, because opening some files, such as devices, has an
-        // effect.
+        // The name is checked before the file is opened, because opening some files, such as
+        // devices, has an effect.
         if read_link(&path)? != Path::new(&format!("/memfd:{} (deleted)", name(token))) {
             return Err(other());
         }
@@ -107,12 +108,11 @@ impl View {
         let file = File::from(retry_on_intr(|| open(&path, flags, Mode::empty()))?);
         let metadata = file.metadata()?;
         let len = usize::try_from(metadata.len()).map_err(|_| other())?;
-        // Checked on the open file, because another process may change the path's target at any
-        // time. Without the seals, the owner could shorten the file, and reading it would kill this
-        // process.
+        // The seals of the open file are checked, because another process may change the target of
+        // the path at any time. Without the seals, the owner could shorten the file, and reading it
+        // would kill this process.
         let is_sealed = fcntl_get_seals(&file)?.contains(SEALS);
-        // The system does not ensure this for a privileged process, which can open any user's
-        // files.
+        // A privileged process can open the files of all users, so the owner must be checked here.
         let is_ours = metadata.uid() == geteuid().as_raw();
         if !is_sealed || !is_ours || len > max_bytes {
             return Err(other());
@@ -126,7 +126,7 @@ impl View {
         self.0.len()
     }
 
-    /// Copies bytes of the view, from offset `at`, until `bytes` is full.
+    /// Copies bytes of the view into `bytes`, beginning at offset `at`, until `bytes` is full.
     ///
     /// # Panics
     /// If the range exceeds the end of the view.
@@ -134,17 +134,17 @@ impl View {
         let end = at.checked_add(bytes.len());
         assert!(end.is_some_and(|end| end <= self.0.len()), "bytes beyond the end of a view");
         // SAFETY: the range is within the mapping, whose length the seals keep, and the mapping
-        // outlives this call. `bytes` is memory of this process, so the two do not overlap. An
-        // owner that breaks the rules may write during the copy. No code of this program takes part
-        // in that race, and any bytes that the copy yields are valid.
+        // outlives this call. `bytes` is memory of this process, so it does not overlap the
+        // mapping. An owner that breaks the rules may write during the copy. No code of this
+        // program takes part in that race, and any bytes that the copy yields are valid.
         unsafe {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }
     }
 }
 
-/// Makes an anonymous file. It is not executable, because a system may forbid executable ones
-/// (`vm.memfd_noexec`).
+/// Makes an anonymous file. It is not executable, because a system may forbid executable anonymous
+/// files (`vm.memfd_noexec`).
 fn anonymous(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
@@ -154,8 +154,8 @@ fn anonymous(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Returns the file name of a buffer with this token. [`View::open`] compares the name, so an offer
-/// cannot make a process open any other file.
+/// Returns the file name of a buffer with this token. [`View::open`] compares this name, so an
+/// offer cannot make a process open a file that is not a buffer.
 fn name(token: [u8; 16]) -> String {
     token.iter().fold("unisono-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use tokio::task::AbortHandle;
 
-/// The most connections at a time: several times the usual scrapers, probes and people. Each takes
-/// one of the 64 files that a task's links leave to the rest of the process. A task raises its soft
-/// limit of open files, and its links take up to 4,032.
+/// The maximum number of connections at a time: several times the usual number of scrapers, probes
+/// and people. A task needs 64 files besides its links, and these connections are part of them. A
+/// task raises its soft limit of open files, and its links take up to 4,032.
 const MAX_CALLERS: usize = 32;
 
 /// The open connections, oldest first.
@@ -15,10 +15,10 @@ const MAX_CALLERS: usize = 32;
 pub(super) struct Callers(VecDeque<(IpAddr, AbortHandle)>);
 
 impl Callers {
-    /// Adds a connection, and closes one if there are more than [`MAX_CALLERS`].
+    /// Adds a connection. If there are then more than [`MAX_CALLERS`], closes one of them.
     pub(super) fn add(&mut self, address: IpAddr, task: AbortHandle) {
         self.0.push_back((address, task));
-        // Finished connections are removed here, because nothing reports their end.
+        // Finished connections are removed here, because no event reports their end.
         self.0.retain(|(_, task)| !task.is_finished());
         if self.0.len() > MAX_CALLERS {
             self.close_one();
@@ -27,7 +27,8 @@ impl Callers {
 
     /// Closes the oldest connection of the address that has the most connections.
     pub(super) fn close_one(&mut self) {
-        // An address that floods loses its own connections, and a slow scraper keeps its one.
+        // An address that floods the port loses its own connections. A slow scraper keeps its only
+        // connection.
         let mut n_of = BTreeMap::<IpAddr, usize>::new();
         self.0.iter().for_each(|(address, _)| *n_of.entry(*address).or_default() += 1);
         let most = n_of.values().max();

@@ -1,4 +1,4 @@
-//! The labels of series. All are `Copy`, so looking up a series allocates no memory.
+//! The labels of series. All of them are `Copy`, so that looking up a series allocates no memory.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +6,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 
 use unisono_core::ids::TaskId;
 
-/// The value of a label that names another task or this task's storage.
+/// The value of a label for a wait: another task, or this task's own storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum TaskOrStorage {
     Task(TaskId),
@@ -23,7 +23,7 @@ impl EncodeLabelValue for TaskOrStorage {
     }
 }
 
-/// The label `peer`: the task at the other end of a session.
+/// The label `peer`: the task with which this task has a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Peer {
     pub(super) peer: TaskOrStorage,
@@ -41,8 +41,8 @@ pub(super) struct Why {
     pub(super) why: &'static str,
 }
 
-/// The labels of a wait: `what` is awaited, and `of` is the task or the storage that must provide
-/// it.
+/// The labels of a wait. `what` names the awaited thing, and `of` names the task or the storage
+/// that must provide it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct WaitLabels {
     pub(super) what: &'static str,

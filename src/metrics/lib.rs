@@ -1,6 +1,6 @@
 //! Metrics of a task for Prometheus, and answers to health and readiness probes.
 //!
-//! The metrics come from the observer of the task's loop, and training does not depend on them. See
+//! An observer of the task's loop updates the metrics. The training does not depend on them. See
 //! `docs/monitoring.md`.
 
 mod callers;
@@ -30,7 +30,7 @@ use unisono_core::protocol::ClusterConfig;
 use unisono_core::time::Moment;
 use unisono_net::tcp::Traffic;
 
-/// The metrics and the state of one task, shared by its observer and its server.
+/// The metrics and the state of one task. Its observer and its HTTP server share them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -39,8 +39,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns the metrics of one incarnation of a task. `traffic` has the byte counters of its
-    /// network.
+    /// Creates the metrics of one incarnation of a task. `traffic` contains the byte counters of
+    /// the task's network.
     #[must_use]
     pub fn new(
         task: TaskId,
@@ -55,22 +55,22 @@ impl Metrics {
     /// Returns all metrics in Prometheus' text format 0.0.4.
     #[must_use]
     pub fn to_text(&self, now: Moment) -> String {
-        // Waits and ages grow while no event occurs, so they are updated here.
+        // Waits and ages grow even if no event occurs, so they are updated here.
         self.live().refresh(now, &self.meters);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry).expect("writing to a String succeeds");
         text
     }
 
-    /// Answers `/healthz`: whether the task's loop is running.
+    /// Answers `/healthz`: checks that the task's loop is running.
     ///
     /// # Errors
-    /// If the loop has not started or has stopped turning. The text is one line.
+    /// If the loop has not started or has stopped. The text is one line.
     pub fn health(&self, now: Moment) -> Answer {
         self.live().health(now)
     }
 
-    /// Answers `/readyz`: whether the task does its work.
+    /// Answers `/readyz`: checks that the task can do its work.
     ///
     /// # Errors
     /// If the task lacks its state or a session. The text is one line.

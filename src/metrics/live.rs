@@ -1,4 +1,4 @@
-//! The current state of a task: its version, its waits, its sessions, and its health.
+//! The current state of a task: its version, its waits, its sessions and its health.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,21 +16,21 @@ pub type Answer = Result<(), String>;
 #[derive(Debug)]
 pub(super) struct Live {
     job: Job,
-    /// How long the loop may stand still. After this time without a heartbeat, peers consider the
-    /// task lost.
+    /// The maximum time between two inputs of the loop. Peers consider a task lost if it sends no
+    /// heartbeat for this time.
     longest_turn: Duration,
-    /// When the loop last handled an input; `None` before the first.
+    /// Time at which the loop last handled an input; `None` before the first input.
     last_turn: Option<Moment>,
-    /// The task's version, and when it reached that version.
+    /// The task's version, and the time at which the task reached it.
     cut: Option<(Cut, Moment)>,
     wait: Option<Wait>,
-    /// The tasks for which this task waits, or its storage.
+    /// The providers of the awaited thing: other tasks, or this task's own storage.
     awaited: Vec<TaskOrStorage>,
-    /// The time up to which waits are in the counters.
+    /// The time up to which waits were added to the counters.
     counted_until: Moment,
-    /// When the last checkpoint was saved, or when the loop started.
+    /// Time at which the last checkpoint was saved, or at which the loop started.
     last_save: Moment,
-    /// The peers of this task, and whether it has a session with each.
+    /// The peers of this task. The value is `true` if this task has a session with the peer.
     pub(super) peers: BTreeMap<TaskId, bool>,
 }
 
@@ -49,15 +49,16 @@ impl Live {
         }
     }
 
-    /// Updates the state after the loop has handled an input. `standing` passes the awaited tasks
-    /// to its argument.
+    /// Updates the state after the loop has handled an input. `standing` calls its argument with
+    /// each awaited task.
     pub(super) fn on_turn(
         &mut self,
         now: Moment,
         standing: impl FnOnce(&mut dyn FnMut(TaskId)) -> Standing,
         meters: &Meters,
     ) {
-        // Before the wait changes, so that the time until now counts for the old wait.
+        // This must happen before the wait changes, so that the time until now is added to the old
+        // wait.
         self.count_wait(now, meters);
         if self.last_turn.replace(now).is_none() {
             (self.counted_until, self.last_save) = (now, now);
@@ -65,7 +66,7 @@ impl Live {
         self.awaited.clear();
         let of = &mut self.awaited;
         let Standing { cut, wait } = standing(&mut |task| of.push(TaskOrStorage::Task(task)));
-        // A node that waits for no task waits for its storage.
+        // If a node waits, but for no task, it waits for its own storage.
         if wait.is_some() && self.awaited.is_empty() {
             self.awaited.push(TaskOrStorage::Storage);
         }
@@ -78,7 +79,8 @@ impl Live {
     fn on_cut(&mut self, now: Moment, cut: Cut, meters: &Meters) {
         match self.cut {
             Some((before, _)) if before == cut => return,
-            // Only the direct successor: a rollback or a skipped version is not a step's duration.
+            // Only a change to the next version counts as the duration of a step. A rollback or a
+            // skipped version does not.
             Some((before, since)) if before.next() == cut => {
                 meters.step_seconds.observe((now - since).as_secs_f64());
             }
@@ -105,11 +107,11 @@ impl Live {
         }
     }
 
-    /// Updates the metrics that change without an event.
+    /// Updates the metrics that change even if no event occurs.
     pub(super) fn refresh(&mut self, now: Moment, meters: &Meters) {
         self.count_wait(now, meters);
         meters.checkpoint_age_seconds.set((now - self.last_save).as_secs_f64());
-        // Cleared first: a wait that is over must not leave a series behind.
+        // All series are removed first. Otherwise the series of a finished wait would remain.
         meters.waiting_seconds.clear();
         if let Some(wait) = self.wait {
             for &of in &self.awaited {
@@ -125,7 +127,7 @@ impl Live {
             None => Err("the task's loop has not started".to_owned()),
             Some(last_turn) if now - last_turn > self.longest_turn => {
                 let secs = (now - last_turn).as_secs_f64();
-                Err(format!("the task's loop has not turned for {secs:.1} s"))
+                Err(format!("the task's loop has handled no input for {secs:.1} s"))
             }
             Some(_) => Ok(()),
         }

@@ -24,8 +24,8 @@ type Real = Gauge<f64, AtomicU64>;
 /// The gauge of the validation accuracy. The thread that evaluates the model sets it.
 pub type ValidationAccuracy = Real;
 
-/// Bucket bounds of a step's duration in seconds, from a small model on one machine to a stalled
-/// run.
+/// Bucket bounds for the duration of a step in seconds. They range from a small model on one
+/// machine to a stalled run.
 const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
@@ -75,7 +75,7 @@ pub struct Entry {
     pub help: &'static str,
 }
 
-/// The tasks that have a metric.
+/// The set of tasks that have a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TaskSet {
     All,
@@ -104,8 +104,8 @@ impl TaskSet {
     }
 }
 
-/// Returns the tasks with which a task has sessions: workers call every ps, and with R < N the
-/// other ps call ps 0.
+/// Returns the tasks with which a task has sessions. Workers call every ps. With R < N, the other
+/// ps also call ps 0.
 pub(super) fn peers_of(
     task: TaskId,
     cluster: &ClusterConfig,
@@ -146,8 +146,8 @@ impl Meters {
         constants.training_steps.set(cluster.training_steps.0);
         constants.replicas_to_aggregate.set(cluster.sync.replicas_to_aggregate.into());
         constants.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
-        // Series that are known beforehand exist from the start, because the first increase of a
-        // series that appears later is invisible to `rate`.
+        // Series whose labels are known beforehand exist from the start. If a series appears only
+        // with its first increase, `rate` does not see that increase.
         for why in DROP_REASONS {
             drop(meters.gradients_dropped.get_or_create(&Why { why }));
         }
@@ -162,7 +162,7 @@ impl Meters {
     /// Returns the descriptions of all metrics.
     #[must_use]
     pub fn catalogue() -> Vec<Entry> {
-        // The catalogue has the metrics of all tasks, so the choice of the task does not matter.
+        // The catalogue contains the metrics of all tasks, so any task may be chosen here.
         let mut registrar = Registrar::new(TaskId::CHIEF);
         Self::register_with(&mut registrar, Traffic::default());
         Constants::register_with(&mut registrar);
@@ -202,7 +202,8 @@ impl Meters {
     }
 }
 
-/// Returns a gauge that starts as NaN, because 0 would look like a measured accuracy.
+/// Returns a gauge that starts as NaN. If it started as 0, that would look like a measured
+/// accuracy.
 fn gauge_without_value() -> Real {
     let gauge = Real::default();
     gauge.set(f64::NAN);
@@ -257,14 +258,16 @@ impl Registrar {
         };
         self.catalogue.push(Entry { name, kind, labels, tasks: tasks.name(), help });
         if tasks.contains(self.task) {
-            // Encoding adds the suffix of a counter, and the period of a sentence.
+            // The encoder adds the suffix of a counter's name, and the period at the end of the
+            // help text.
             let bare = name.strip_suffix("_total").unwrap_or(name);
             self.registry.register(bare, help, metric.clone());
         }
         metric
     }
 
-    /// Registers the byte counters of the network, which are read in place.
+    /// Registers the byte counters of the network. Their values are read when the metrics are
+    /// requested.
     #[rustfmt::skip]
     fn add_traffic(&mut self, traffic: &Traffic) {
         let counters: [(_, _, CountOf); 4] = [
@@ -291,7 +294,7 @@ struct Counted {
 
 impl EncodeMetric for Counted {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        // Read only here, so that the network needs no access to the metrics.
+        // The counter is read here, so that the network does not depend on the metrics.
         let count = (self.count)(&self.traffic).load(Ordering::Relaxed);
         encoder.encode_counter::<NoLabelSet, _, u64>(&count, None)
     }

@@ -10,7 +10,8 @@ use unisono_core::host::{Observer, Turn};
 use unisono_core::protocol::{Effect, Input, NetworkEvent, Report, UpdateRecord};
 use unisono_core::time::Moment;
 
-/// Updates [`Metrics`] from the loop of a task. Once every series exists, it allocates no memory.
+/// Updates [`Metrics`] from the turns of a task's loop. Once every series exists, it allocates no
+/// memory.
 #[derive(Debug)]
 pub struct MetricsObserver {
     metrics: Arc<Metrics>,
@@ -60,13 +61,13 @@ impl MetricsObserver {
             Report::TurnedAway { .. } => {
                 meters.callers_turned_away.inc();
             }
-            // Waits come from the node's standing after each input, and not from reports.
+            // The metrics of waits come from `Node::standing` after each input, not from reports.
             Report::Waiting { .. } | Report::Adopted { .. } => {}
         }
     }
 
     fn on_peer_up(&mut self, peer: TaskId) {
-        // The first session is not a reconnect.
+        // The first session with a peer does not count as a reconnect.
         if self.known.contains(&peer) {
             let labels = Peer { peer: TaskOrStorage::Task(peer) };
             self.metrics.meters.reconnects.get_or_create(&labels).inc();
@@ -83,10 +84,10 @@ impl MetricsObserver {
     }
 
     fn on_recorded(&self, UpdateRecord { cut: Cut { step, .. }, losses, .. }: &UpdateRecord) {
-        // In f64, so that the mean of many slots keeps the precision of the losses.
+        // The sum is in f64, so that the mean of many slots keeps the precision of the losses.
         let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
         self.metrics.meters.loss.set(sum / losses.len().max(1) as f64);
-        // The metric is exclusive: every update below it is recorded.
+        // All updates below the value of the metric are recorded.
         self.metrics.meters.recorded_step.set(step.next().0);
     }
 }
@@ -99,7 +100,8 @@ impl Observer for MetricsObserver {
             meters.messages_received.get_or_create(&labels).inc();
         }
         let now = turn.now;
-        // Before the effects, because the first turn initializes the times that effects update.
+        // The state is updated before the effects are handled, because the first turn initializes
+        // times that the effects update.
         self.metrics.live().on_turn(now, |of| turn.node.standing(of), meters);
         for effect in turn.effects {
             match effect {

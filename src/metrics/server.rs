@@ -1,9 +1,9 @@
-//! The HTTP/1.1 server of a task's metrics and probes, on the task's own runtime.
+//! The HTTP/1.1 server of a task's metrics and probes. It runs on the task's own runtime.
 //!
-//! Anybody may call, so other callers must not keep a probe from its answer. Connections are
-//! accepted as they arrive, and a new connection may evict an old one. A probe sends its request at
-//! once, so it is answered before others can evict it. The rates of connections and of scrapes are
-//! limited, so that no number of callers slows the training.
+//! Anybody may connect, but no number of callers may prevent a probe from getting its answer.
+//! Connections are accepted as they arrive, and a new connection may evict an old one. A probe
+//! sends its request at once, so it gets its answer before it can be evicted. The rates of
+//! connections and of scrapes are limited, so that callers do not slow down the training.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,20 +22,20 @@ use unisono_core::host::Clock as _;
 use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 
-/// The longest request. A scraper's request has a few hundred bytes.
+/// The maximum length of a request. A scraper's request has a few hundred bytes.
 const MAX_REQUEST_BYTES: usize = 8 << 10;
-/// The most headers of a request. A scraper sends about five.
+/// The maximum number of headers of a request. A scraper sends about five.
 const MAX_HEADERS: usize = 64;
-/// Time limit for a caller's request and the answer together.
+/// Time limit for the request and its answer together.
 const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most connections that are accepted before a pause of [`PACE`]. A connection costs some
-/// hundredths of a millisecond, so 3,200 connections a second take a few percent of the thread. A
-/// full listen queue of 1,024 connections is accepted within a third of a second, and a probe waits
-/// longer than that for its answer.
+/// The maximum number of connections that are accepted before a pause of [`PACE`]. A connection
+/// costs some hundredths of a millisecond, so 3,200 connections per second take a few percent of
+/// the thread. A full listen queue of 1,024 connections is accepted within a third of a second. A
+/// probe waits longer than that for its answer.
 const MAX_BURST: usize = 16;
 /// The pause after [`MAX_BURST`] connections.
 const PACE: Duration = Duration::from_millis(5);
-/// The least time between two answers to `/metrics`. Each answer costs about a tenth of a
+/// The minimum time between two answers to `/metrics`. Each answer costs about a tenth of a
 /// millisecond.
 const SCRAPE_PACE: Duration = Duration::from_millis(5);
 
@@ -47,8 +47,8 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealCloc
         for _ in 0..MAX_BURST {
             match listener.accept().await {
                 Ok((stream, address)) => service.take(stream, address, &mut callers),
-                // The process has no free file descriptor. Closing a waiting connection frees one
-                // for the new connection.
+                // The process has no free file descriptor. Closing a connection frees one for the
+                // new connection.
                 Err(_) => {
                     callers.close_one();
                     break;
@@ -64,7 +64,7 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealCloc
 struct Service {
     metrics: Arc<Metrics>,
     clock: RealClock,
-    /// When `/metrics` may be answered again.
+    /// Time from which `/metrics` may be answered again.
     next_scrape: Mutex<Moment>,
 }
 
@@ -72,7 +72,7 @@ impl Service {
     fn take(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, callers: &mut Callers) {
         let service = Arc::clone(self);
         let task = tokio::spawn(async move {
-            // Errors are the caller's: the server has nothing to report about them.
+            // Only the caller can cause errors here, so the server does not report them.
             let _ = timeout(CALLER_TIMEOUT, service.serve_connection(stream)).await;
         });
         callers.add(address.ip(), task.abort_handle());
@@ -86,8 +86,8 @@ impl Service {
         let response = self.answer(request).await;
         stream.write_all(&response.to_bytes()).await?;
         stream.shutdown().await?;
-        // TCP resets a connection that is closed with unread bytes, and the caller could then lose
-        // the answer.
+        // If a connection is closed while it has unread bytes, TCP resets it, and the caller could
+        // lose the answer. So the rest is read first.
         let mut rest = [0; 512];
         while stream.read(&mut rest).await? > 0 {}
         Ok(())
@@ -111,7 +111,7 @@ impl Service {
 
     /// Waits until the next scrape may be answered. Returns the current time.
     async fn wait_for_scrape_turn(&self) -> Moment {
-        // The lock is held while waiting: tokio's mutex is fair, so scrapers are served in order.
+        // The lock is held during the wait. Tokio's mutex is fair, so scrapers are served in order.
         let mut next_scrape = self.next_scrape.lock().await;
         self.clock.sleep_until(*next_scrape).await;
         let now = self.clock.now();
@@ -123,7 +123,8 @@ impl Service {
 /// Reads a request. Returns `None` if the caller left before the request was complete.
 async fn read_request(mut stream: impl AsyncRead + Unpin) -> io::Result<Option<Request>> {
     let mut request = Vec::new();
-    // The request is parsed again after each read. Its limited length bounds the work.
+    // The request is parsed again after each read. Its length is limited, so the work is limited,
+    // too.
     loop {
         if request.len() >= MAX_REQUEST_BYTES {
             let status = "431 Request Header Fields Too Large";
@@ -151,7 +152,7 @@ enum Route {
     Metrics,
     Health,
     Readiness,
-    /// The request is invalid, and this is the response.
+    /// The request is invalid. This is the response to it.
     Invalid(Response),
 }
 
@@ -160,7 +161,7 @@ impl Request {
         Self { route: Route::Invalid(Response::error(status, why)), is_head: false }
     }
 
-    /// Parses a request. Returns `None` if more bytes must arrive.
+    /// Parses a request. Returns `None` if the request is not complete yet.
     fn parse(request: &[u8]) -> Option<Self> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
@@ -194,9 +195,9 @@ impl Request {
     }
 }
 
-/// Returns the path of a request target in origin form, as `/metrics?x=1`, or in absolute form, as
-/// `http://host:9100/metrics`. Proxies send the absolute form, and a server must accept it (RFC
-/// 9112, 3.2.2).
+/// Returns the path of a request target. The target has the origin form, such as `/metrics?x=1`, or
+/// the absolute form, such as `http://host:9100/metrics`. Proxies send the absolute form, and a
+/// server must accept it (RFC 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let is_absolute =
         |scheme: &str| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));

@@ -75,7 +75,7 @@ fn turn(
     observer.turn(&Turn { now, input, effects, node, peers: &Peers::default() });
 }
 
-/// Shows effects to the observer that no input explains.
+/// Passes a turn with these effects to the observer. The input of the turn does not matter.
 fn see(observer: &mut MetricsObserver, now: Moment, node: &ScriptedNode, effects: &[Effect]) {
     turn(observer, now, node, &Input::Wake, effects);
 }
@@ -234,7 +234,7 @@ fn ps_is_ready_once_it_has_a_state_and_healthy_while_its_loop_turns() {
     assert_eq!(metrics.health(at(10_000)), Ok(()));
     assert_eq!(
         metrics.health(at(10_001)),
-        Err("the task's loop has not turned for 10.0 s".to_owned())
+        Err("the task's loop has handled no input for 10.0 s".to_owned())
     );
     see(&mut observer, at(20_000), &ScriptedNode { step: Some(0), wait: None }, &[]);
     assert_eq!((metrics.health(at(20_001)), metrics.readiness()), (Ok(()), Ok(())));
@@ -263,7 +263,7 @@ fn call(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
-    // The server may reset the connection after its response.
+    // The server may reset the connection after it has sent its response.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8(answer).unwrap()
 }
@@ -300,7 +300,7 @@ fn every_request_gets_one_response() {
     assert_eq!(status(&long), "HTTP/1.1 431 Request Header Fields Too Large");
 }
 
-/// Sends a probe, and returns the virtual time until its answer.
+/// Sends a probe, and returns the time on the paused clock until its answer.
 async fn probe(address: SocketAddr, clock: RealClock) -> Duration {
     let start = clock.now();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -324,7 +324,7 @@ async fn probe_is_answered_in_time_during_a_flood_of_connections() {
     for request in [&b""[..], b"GET /healthz HT", b"GET /metrics HTTP/1.1\r\n\r\n"] {
         for _ in 0..300 {
             let mut other = tokio::net::TcpStream::connect(address).await.unwrap();
-            // The server may have closed this connection already to make room.
+            // The server may have closed this connection to make room for another one.
             let _ = other.write_all(request).await;
             others.push(other);
         }

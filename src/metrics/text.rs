@@ -48,7 +48,7 @@ impl Exposition {
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let mut all = Self::default();
         let mut series = BTreeSet::new();
-        // A last line without a newline may have been cut in the middle of its value.
+        // If the last line has no newline, it may have been cut in the middle of its value.
         let whole = text.is_empty() || text.ends_with('\n');
         let n_lines = text.lines().count();
         for (line, text) in (1..).zip(text.lines()) {
@@ -65,7 +65,7 @@ impl Exposition {
                     if !announced {
                         return Err(wrong(format!("{} has no TYPE line before it", sample.name)));
                     }
-                    // The order of labels does not distinguish series.
+                    // Two series are the same if they have the same labels, in any order.
                     let mut labels = sample.labels.clone();
                     labels.sort();
                     if !series.insert((sample.name.clone(), labels)) {
@@ -109,7 +109,8 @@ impl Exposition {
     }
 }
 
-/// Returns the metric to which a sample belongs: for a histogram, the name without its suffix.
+/// Returns the metric to which a sample belongs. For a histogram, that is the name without its
+/// suffix.
 fn family<'a>(name: &'a str, kinds: &BTreeMap<String, String>) -> &'a str {
     let of_histogram = ["_bucket", "_sum", "_count"].into_iter();
     let mut bare = of_histogram.filter_map(|suffix| name.strip_suffix(suffix));
@@ -150,7 +151,7 @@ fn parse_labels<'a>(
         if !is_name(name) || labels.iter().any(|(known, _)| known == name) {
             return Err(format!("{name:?} is not a valid name of a label, or repeats one"));
         }
-        // Values may contain braces, commas and escaped quotes, so they are read character by
+        // Values may contain braces, commas and escaped quotes. So they are read character by
         // character.
         let mut value = String::new();
         let mut chars = after.char_indices();

@@ -5,23 +5,24 @@ use std::time::Duration;
 
 use unisono_core::time::Moment;
 
-/// The most lines in one window: enough to diagnose a problem, too few to fill a disk.
+/// The maximum number of lines in one window: enough to diagnose a problem, but too few to fill a
+/// disk.
 const MAX_LINES: u32 = 10;
 
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Logs at most ten warnings a minute, and counts the others.
+/// Logs at most ten warnings per minute, and counts the omitted ones.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    /// Start of the current window; `None` until the next warning.
+    /// Start of the current window. `None` until the first warning after the previous window.
     began: Option<Moment>,
     n_logged: u32,
     n_omitted: u64,
 }
 
 impl Warnings {
-    /// Logs a line, or counts it as omitted if the window has its lines.
+    /// Logs a line. If the window already has its maximum of lines, counts the line as omitted.
     pub fn warn(&mut self, now: Moment, line: impl Display) {
         self.settle(now);
         if self.admits(now) {
@@ -29,7 +30,7 @@ impl Warnings {
         }
     }
 
-    /// Ends the window if it is over, and logs the number of omitted lines.
+    /// If the window is over, ends it and logs the number of omitted lines.
     pub fn settle(&mut self, now: Moment) {
         if let Some(n_omitted) = self.end_window(now) {
             let window = WINDOW.as_secs();
@@ -37,13 +38,13 @@ impl Warnings {
         }
     }
 
-    /// Returns when [`Self::settle`] has a number to log.
+    /// Returns the time at which [`Self::settle`] has a number to log.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.began.filter(|_| self.n_omitted > 0).map(|began| began + WINDOW)
     }
 
     fn admits(&mut self, now: Moment) -> bool {
-        // A window begins with its first warning, so a quiet log starts with all its lines.
+        // A window begins with its first warning, so all its lines are still available then.
         self.began.get_or_insert(now);
         let admits = self.n_logged < MAX_LINES;
         if admits {
@@ -54,7 +55,8 @@ impl Warnings {
         admits
     }
 
-    /// Ends the window if it is over. Returns the number of omitted lines unless it is zero.
+    /// If the window is over, ends it. Returns the number of omitted lines, or `None` if no line
+    /// was omitted.
     fn end_window(&mut self, now: Moment) -> Option<u64> {
         let is_over = self.began.is_some_and(|began| now - began >= WINDOW);
         let ended = is_over.then(|| std::mem::take(self))?;

@@ -1,5 +1,5 @@
-//! Converts a file of tensors to the other format. A converted checkpoint converts back to the same
-//! bytes.
+//! Converts a file of tensors between safetensors and npz. A checkpoint that is converted and
+//! converted back has the same bytes.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::tensor::{Contents, Format};
 use unisono_core::ids::Step;
 use unisono_files::checkpoint::{FileError, step_of};
 
-/// A file in the other format.
+/// A file that was converted to the other format.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Converted {
     /// Content of the file.
@@ -29,20 +29,20 @@ pub enum ConvertError {
     /// npz cannot represent one of the tensors.
     #[error("{0}; leave it in safetensors")]
     Npz(NpzError),
-    /// The metadata is that of a checkpoint, but does not match the tensors.
+    /// The metadata describes a checkpoint, but does not match the tensors.
     #[error("its metadata describes a checkpoint, but it is not one: {0}")]
     NotACheckpoint(FileError),
-    /// The target is the file name of the checkpoint of another step, or the content is no
-    /// checkpoint; holds the name and a remedy.
+    /// The target has the name of a checkpoint of another step, or the content is not a checkpoint.
+    /// The text has the name and a remedy.
     #[error("{0}")]
     Name(String),
 }
 
-/// Converts the bytes of a file; the result is to be stored as `to`.
+/// Converts the bytes of a file to the other format. The caller stores the result at the path `to`.
 ///
 /// # Errors
-/// If the file is damaged, if the other format cannot represent it, or if its name does not match
-/// its content.
+/// If the file is damaged, if the other format cannot represent it, or if the name `to` does not
+/// match the content.
 pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, ConvertError> {
     let contents = Contents::decode(from, bytes)?;
     let n_tensors = contents.tensors.len();
@@ -63,7 +63,7 @@ pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, Conve
     }
 }
 
-/// Rejects a checkpoint's file name whose step is not that of the content (rule 7).
+/// Rejects the file name of a checkpoint if its step differs from the step of the content (rule 7).
 fn check_name(to: &Path, step: Option<Step>) -> Result<(), ConvertError> {
     let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some(named) = step_of(name).filter(|named| step != Some(*named)) else { return Ok(()) };

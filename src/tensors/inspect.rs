@@ -1,5 +1,5 @@
-//! Describes a file of tensors and checks that it is whole. Of a damaged file, describes the
-//! readable part.
+//! Describes a file of tensors, and checks that the file is not damaged. If the file is damaged,
+//! describes the readable part.
 
 use std::path::Path;
 
@@ -29,19 +29,18 @@ pub enum Kind {
 /// Description of a file of tensors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// Kind of the file, as far as it can be recognised.
+    /// Kind of the file, as far as it can be determined.
     pub kind: Kind,
-    /// Damage found in the file; `None` if it is whole.
+    /// Damage found in the file; `None` if the file is not damaged.
     pub damage: Option<String>,
-    /// The reason why the file cannot be read although it may be whole: it uses an unsupported
-    /// feature.
+    /// The unsupported feature because of which the file cannot be read. The file may be undamaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
     /// Size of the file in bytes.
     pub bytes: usize,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// CRC32C that a checkpoint records of itself, in hexadecimal.
+    /// CRC32C that a checkpoint file contains for itself, in hexadecimal.
     pub digest: Option<String>,
     /// Step of a checkpoint.
     pub step: Option<Step>,
@@ -50,7 +49,7 @@ pub struct Inspection {
     /// Settings that a checkpoint was trained with, in their order.
     #[serde(serialize_with = "as_object")]
     pub settings: Vec<(String, String)>,
-    /// Other metadata of the file.
+    /// Metadata of the file other than the description of a checkpoint.
     #[serde(serialize_with = "as_object")]
     pub metadata: Vec<(String, String)>,
     /// Tensors, by name.
@@ -72,16 +71,16 @@ pub struct TensorReport {
     pub shape: Vec<usize>,
     /// Number of elements.
     pub elements: usize,
-    /// CRC32C of the tensor's bytes, in hexadecimal. For `f32`, ledgers record the same checksum of
-    /// shards.
+    /// CRC32C of the tensor's bytes, in hexadecimal. For `f32` tensors, ledgers record the same
+    /// checksum for each shard.
     pub crc32c: String,
-    /// Statistics of the values; `None` if they are not numbers, or none is finite.
+    /// Statistics of the values; `None` if the values are not numbers, or none of them is finite.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
 }
 
-/// Describes the content of a file. The step in the name of a checkpoint is compared with the
-/// content.
+/// Describes the content of a file. If the file has the name of a checkpoint, compares the step in
+/// the name with the content.
 #[must_use]
 pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let contents = Contents::decode(format, bytes);
@@ -105,7 +104,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let is_checkpoint = description.is_some();
     let description = description.and_then(Result::ok);
     if description.is_some() {
-        // The description is shown in fields of its own.
+        // The inspection shows the description in separate fields.
         contents.metadata.remove(unisono_files::checkpoint::file::KEY);
     }
     let kind = match (format, is_checkpoint) {
@@ -125,7 +124,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),
         data: description.as_ref().and_then(|found| found.data.clone()),
-        // A converted checkpoint repeats the digest of the original file, which says nothing about
+        // A converted checkpoint repeats the digest of the original file. That digest is not one of
         // the npz file.
         digest: description.map(|found| found.crc32c).filter(|_| format == Format::Safetensors),
         settings: settings.unwrap_or_default(),

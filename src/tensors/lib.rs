@@ -1,8 +1,8 @@
-//! Files of tensors of any type, in safetensors and numpy's npz, for inspection and for other
-//! programs.
+//! Files of tensors of any type, in safetensors or numpy's npz format. They can be inspected, and
+//! exchanged with other programs.
 //!
-//! Training uses none of this: its checkpoints are read and written by
-//! [`unisono_files::checkpoint`]. Files read here may come from any source, so no byte is trusted.
+//! Training does not use this crate: [`unisono_files::checkpoint`] reads and writes its
+//! checkpoints. Files that are read here may come from any source, so their content is not trusted.
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

@@ -1,5 +1,5 @@
-//! One numpy array: the format of a `.npy` file (NEP 1), limited to arrays that tensors can
-//! represent.
+//! One numpy array in the format of a `.npy` file (NEP 1). Only arrays that tensors can represent
+//! are supported.
 
 use safetensors::tensor::Dtype;
 
@@ -10,7 +10,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// Maximum number of dimensions; numpy has the same limit.
 const MAX_DIMENSIONS: usize = 64;
 
-/// The types that both formats have, with numpy's names.
+/// The types that both formats have, with numpy's names for them.
 const TYPES: [(Dtype, &str); 13] = [
     (Dtype::BOOL, "|b1"),
     (Dtype::I8, "|i1"),
@@ -27,7 +27,7 @@ const TYPES: [(Dtype, &str); 13] = [
     (Dtype::C64, "<c8"),
 ];
 
-/// An array with a parsed header; its type may be one that tensors lack.
+/// An array whose header was parsed. Its type may be one that tensors do not have.
 #[derive(Debug, PartialEq)]
 pub(super) struct Npy<'a> {
     header: Header,
@@ -41,17 +41,18 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// Returns the `.npy` file of a tensor. Returns the tensor's type if numpy lacks it.
+/// Returns the `.npy` file of a tensor. If numpy does not have the tensor's type, returns that type
+/// as the error.
 pub(super) fn encode(tensor: &AnyTensor) -> Result<Vec<u8>, Dtype> {
     let descr = TYPES.iter().find(|(dtype, _)| *dtype == tensor.dtype).ok_or(tensor.dtype)?.1;
     Ok(file(descr, &tensor.shape, &tensor.bytes))
 }
 
-/// Returns the `.npy` file of a text: a scalar of numpy's type `U`, with four bytes for each
-/// character.
+/// Returns the `.npy` file of a text. The text is a scalar of numpy's type `U`, with four bytes for
+/// each character.
 pub(super) fn encode_text(text: &str) -> Vec<u8> {
     let n_chars = text.chars().count();
-    // The type `<U` stores UTF-32.
+    // numpy's type `<U` stores texts as UTF-32.
     let bytes: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
     file(&format!("<U{n_chars}"), &[], &bytes)
 }
@@ -63,8 +64,8 @@ fn file(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     };
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}").into_bytes();
-    // Pad the header: the data must begin at a multiple of 64, and the header must end with a line
-    // feed.
+    // The header is padded, because the data must begin at a multiple of 64 bytes. The header must
+    // end with a line feed.
     let before = MAGIC.len() + 4;
     let end = (before + header.len() + 1).next_multiple_of(64);
     header.resize(end - before - 1, b' ');
@@ -74,7 +75,7 @@ fn file(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Npy<'a> {
-    /// Parses the header; the rest of the bytes is the data.
+    /// Parses the header. All bytes after the header are the data.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let torn = || "it ends before its header does".to_owned();
         let rest = bytes.strip_prefix(MAGIC).ok_or("it is not a numpy array")?;
@@ -110,7 +111,7 @@ impl<'a> Npy<'a> {
         let width = dtype.bitsize() / 8;
         let mut bytes = self.data_of(width)?.to_vec();
         if is_swapped {
-            // A complex number is a pair, and the byte order applies to each part.
+            // A complex number is a pair of numbers, and the byte order applies to each of the two.
             let part = if dtype == Dtype::C64 { width / 2 } else { width };
             bytes.chunks_exact_mut(part).for_each(<[u8]>::reverse);
         }
@@ -120,7 +121,7 @@ impl<'a> Npy<'a> {
         Ok(AnyTensor { dtype, shape: shape.clone(), bytes })
     }
 
-    /// Returns the text, if the array is one.
+    /// Returns the text, if the array contains a single text.
     pub(super) fn text(&self) -> Result<String, String> {
         let no_text = || format!("it has numpy's type {:?}, not text", self.header.descr);
         let n_chars = self.header.descr.strip_prefix("<U").ok_or_else(no_text)?;
@@ -132,11 +133,11 @@ impl<'a> Npy<'a> {
         let (chars, _) = self.data_of(width)?.as_chunks();
         let decode = |bytes: &[u8; 4]| char::from_u32(u32::from_le_bytes(*bytes));
         let text: Option<String> = chars.iter().map(decode).collect();
-        // numpy pads shorter texts with zeros.
+        // numpy fills up shorter texts with zeros.
         text.map(|text| text.trim_end_matches('\0').to_owned()).ok_or_else(no_text)
     }
 
-    /// Returns the data, if their length matches the shape with elements of `width` bytes.
+    /// Returns the data, if its length matches the shape and elements of `width` bytes.
     fn data_of(&self, width: usize) -> Result<&'a [u8], String> {
         let shape = &self.header.shape;
         let n_bytes = shape.iter().try_fold(width, |n, size| n.checked_mul(*size));
@@ -157,9 +158,9 @@ fn dtype_of(descr: &str) -> Option<(Dtype, bool)> {
     Some((of(kind)?, order == ">")).filter(|_| ["<", ">", "|", "="].contains(&order))
 }
 
-/// Reorders column-major elements to row-major.
+/// Changes the order of elements from column-major to row-major.
 fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
-    // Distance, in elements, between neighbours in each dimension.
+    // Distance, in elements, between neighbours along each dimension.
     let strides: Vec<usize> = shape
         .iter()
         .scan(width, |stride, size| Some(std::mem::replace(stride, *stride * size)))
@@ -169,7 +170,7 @@ fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
     while ordered.len() < bytes.len() {
         let at: usize = index.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
         ordered.extend(&bytes[at..][..width]);
-        // Advance the index; the last dimension varies fastest.
+        // This advances the index. The last dimension varies fastest.
         for (i, size) in index.iter_mut().zip(shape).rev() {
             *i += 1;
             if *i < *size {
@@ -218,7 +219,7 @@ impl Header {
     }
 }
 
-/// Parses a quoted string with either kind of quotes. Returns it and the rest of the text.
+/// Parses a quoted string with either kind of quotes. Returns the string and the rest of the text.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     text[1..].split_once(quote)
@@ -229,7 +230,7 @@ fn truth(text: &str) -> Option<(bool, &str)> {
     is("True", true).or_else(|| is("False", false))
 }
 
-/// Parses a tuple of sizes. Returns it and the rest of the text.
+/// Parses a tuple of sizes. Returns the sizes and the rest of the text.
 fn tuple(text: &str) -> Option<(Vec<usize>, &str)> {
     let (inside, behind) = text.strip_prefix('(')?.split_once(')')?;
     // Python 2 appends an L to a long integer.

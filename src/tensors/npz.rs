@@ -1,7 +1,8 @@
-//! numpy's npz format: a zip of arrays, each stored as its name and `.npy`.
+//! numpy's npz format: a zip file with arrays. The name of an array's file is the array's name and
+//! `.npy`.
 //!
-//! numpy has no place for metadata. They are stored as an additional array, a text with a JSON
-//! object.
+//! numpy has no place for metadata. It is stored as an additional array, whose value is the text of
+//! a JSON object.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
@@ -14,10 +15,10 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use super::npy::{self, Npy};
 use crate::tensor::Contents;
 
-/// Name of the array that holds the metadata, the same as in safetensors.
+/// Name of the array that contains the metadata. Safetensors uses the same name.
 const METADATA: &str = "__metadata__";
 
-/// Suffix of an array's name in the zip.
+/// Suffix of a file name in the zip.
 const ENDING: &str = ".npy";
 
 /// The reason why an npz file cannot be read or written.
@@ -26,13 +27,14 @@ pub enum NpzError {
     /// The file is not a zip, or is damaged.
     #[error("it is not a whole npz file: {0}")]
     Zip(#[from] ZipError),
-    /// An array is damaged, or is not a valid tensor; holds its name and the reason.
+    /// An array is damaged, or is not a valid tensor. The text has the array's name and the reason.
     #[error("{0}")]
     Array(String),
-    /// The file uses an unsupported feature, and may be whole; holds the array and a remedy.
+    /// The file uses an unsupported feature, although it may be undamaged. The text has the array's
+    /// name and a remedy.
     #[error("{0}")]
     Unsupported(String),
-    /// numpy lacks the type of a tensor.
+    /// numpy does not have the type of a tensor.
     #[error("tensor {name} is of type {dtype}, which numpy does not have")]
     Type {
         /// Name of the tensor.
@@ -67,12 +69,12 @@ fn read_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     index: usize,
 ) -> Result<(String, Vec<u8>), NpzError> {
-    // First, because the zip crate's own error would not name the entry.
+    // This check comes first, because the error of the zip crate would not name the entry.
     check_readable(archive, index)?;
     let mut entry = archive.by_index(index)?;
     let name = entry.name()?.into_owned();
     let mut bytes = Vec::new();
-    // Read one byte more than the announced size, to detect an entry that is longer.
+    // One byte more than the announced size is read, to detect an entry that is longer.
     let size = entry.size().saturating_add(1);
     let why = match entry.by_ref().take(size).read_to_end(&mut bytes) {
         Ok(n_bytes) if n_bytes as u64 == entry.size() => return Ok((name, bytes)),
@@ -82,8 +84,8 @@ fn read_entry(
     Err(NpzError::Array(format!("{name} is damaged: {why}")))
 }
 
-/// Rejects unsupported entries by name, because the zip crate's error says neither the entry nor
-/// the reason.
+/// Rejects unsupported entries with an error that names the entry and the reason. The error of the
+/// zip crate would name neither.
 fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Result<(), NpzError> {
     let entry = archive.by_index_raw(index)?;
     let name = || entry.name().map(std::borrow::Cow::into_owned);
@@ -106,9 +108,9 @@ fn metadata_in(text: &str) -> Result<BTreeMap<String, String>, String> {
         .map_err(|error| format!("it is not a JSON object of strings: {error}"))
 }
 
-/// Returns the npz file, a pure function of the contents.
+/// Returns the bytes of an npz file. They depend only on the contents.
 ///
-/// Entries are stored uncompressed, so that numpy can map the file into memory.
+/// Entries are not compressed, so that numpy can map the file into memory.
 pub(super) fn encode(contents: &Contents) -> Result<Vec<u8>, NpzError> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let mut add = |name: &str, array: &[u8]| -> Result<(), NpzError> {
@@ -177,8 +179,8 @@ mod tests {
         }
     }
 
-    /// Returns a file with one byte changed in both headers of its first array: the local header
-    /// (APPNOTE 4.3.7) and the central directory (4.3.12).
+    /// Returns a file in which one byte was changed in both headers of the first array: in the
+    /// local header (APPNOTE 4.3.7) and in the central directory (4.3.12).
     fn patched(local: usize, central: usize, value: u8) -> Vec<u8> {
         let mut bytes = encode(&contents()).unwrap();
         let at = bytes.windows(4).position(|window| window == b"PK\x01\x02").unwrap();

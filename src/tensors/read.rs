@@ -18,14 +18,14 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Returns whether the file may be whole, but uses an unsupported feature.
+    /// Returns whether the file uses an unsupported feature, so that it may be undamaged.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Npz(NpzError::Unsupported(_)))
     }
 }
 
 impl Contents {
-    /// Decodes a file. The digest of a checkpoint is not verified.
+    /// Decodes a file. Does not verify the digest of a checkpoint.
     ///
     /// # Errors
     /// If the file is not valid.

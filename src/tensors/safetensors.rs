@@ -1,4 +1,4 @@
-//! Safetensors with tensors of any type and any metadata.
+//! Safetensors files with tensors of any type and any metadata.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use unisono_files::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
 /// Key of the metadata in a header.
 const METADATA: &str = "__metadata__";
 
-/// Decodes a file. The digest of a checkpoint is not verified.
+/// Decodes a file. Does not verify the digest of a checkpoint.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     let parsed = Parsed::new(bytes)?;
     let metadata = parsed.metadata().map(|all| all.clone().into_iter().collect());
@@ -24,8 +24,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     Ok(Contents { metadata: metadata.unwrap_or_default(), tensors: tensors.collect() })
 }
 
-/// Checks a file as training would. `named` is the step in the file's name, if it is a checkpoint's
-/// name.
+/// Checks a file in the same way as training would. `named` is the step in the file's name; `None`
+/// if the file does not have the name of a checkpoint.
 pub(super) fn judge(named: Option<Step>, bytes: &[u8]) -> Result<(), FileError> {
     let parsed = Parsed::new(bytes)?;
     if named.is_none() && !parsed.is_checkpoint() {
@@ -36,8 +36,8 @@ pub(super) fn judge(named: Option<Step>, bytes: &[u8]) -> Result<(), FileError> 
     file::decode(named.or(own).unwrap_or_default(), bytes).map(drop)
 }
 
-/// Encodes a checkpoint, or else plain tensors with metadata. Returns the bytes and the step of the
-/// checkpoint.
+/// Encodes a checkpoint if the contents are one, and plain tensors with metadata otherwise. Returns
+/// the bytes and the step of the checkpoint.
 pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), FileError> {
     match checkpoint(contents)? {
         Some(checkpoint) => Ok((file::encode(&checkpoint), Some(checkpoint.step))),
@@ -45,7 +45,7 @@ pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), Fil
     }
 }
 
-/// Converts the contents to a checkpoint, if their metadata describe one.
+/// Converts the contents to a checkpoint, if their metadata describes one.
 fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
     let Some(description) = contents.description().transpose()? else { return Ok(None) };
     let step = description.step;
@@ -99,8 +99,8 @@ fn encode_tensors(contents: &Contents) -> Vec<u8> {
     if contents.metadata.is_empty() { bytes } else { with_metadata(&bytes, &contents.metadata) }
 }
 
-/// Inserts metadata into the header, sorted by key. The safetensors crate writes them in an order
-/// that varies.
+/// Inserts metadata into the header, sorted by key. The safetensors crate would write the keys in a
+/// varying order.
 fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let (length, rest) = file.split_first_chunk().expect("it begins with its header's length");
     let length = usize::try_from(u64::from_le_bytes(*length)).expect("it is in memory");
@@ -111,7 +111,7 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let comma = if tensors == b"}" { "" } else { "," };
     let _infallible = write!(begin, "\"{METADATA}\":{metadata}{comma}");
     let mut header = [begin.as_bytes(), tensors].concat();
-    // Safetensors aligns the data to 8 bytes, with spaces after the header.
+    // Safetensors aligns the data to 8 bytes. Spaces after the header fill the gap.
     header.resize(header.len().next_multiple_of(8), b' ');
     [&(header.len() as u64).to_le_bytes()[..], &header, data].concat()
 }

@@ -14,13 +14,13 @@ pub struct Statistics {
     pub max: f64,
     /// Mean of the finite values.
     pub mean: f64,
-    /// Number of infinite and NaN values, which the other statistics ignore.
+    /// Number of infinite and NaN values. The other statistics ignore these values.
     pub not_finite: u64,
 }
 
 impl Statistics {
-    /// Returns the statistics of a tensor. `None` if no value is finite, or if the type is complex
-    /// or has elements of less than a byte.
+    /// Returns the statistics of a tensor. Returns `None` if no value is finite, if the type is
+    /// complex, or if elements are smaller than a byte.
     pub(super) fn of(tensor: &AnyTensor) -> Option<Self> {
         let bytes = &tensor.bytes;
         macro_rules! over {

@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format that belongs to the suffix of a file name.
+    /// Returns the format to which the suffix of a file name belongs.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -49,7 +49,7 @@ pub struct AnyTensor {
 }
 
 impl AnyTensor {
-    /// Creates a tensor from its elements, row-major and little-endian.
+    /// Creates a tensor. `bytes` contains its elements, row-major and little-endian.
     pub fn new(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
         Self { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }
     }
@@ -58,14 +58,14 @@ impl AnyTensor {
 /// The content of a file of tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Metadata beside the tensors.
+    /// The metadata of the file.
     pub metadata: BTreeMap<String, String>,
     /// Tensors by name, including the global step of a checkpoint.
     pub tensors: BTreeMap<String, AnyTensor>,
 }
 
 impl Contents {
-    /// Returns the description of a checkpoint; `None` if the metadata contain none.
+    /// Returns the description of a checkpoint; `None` if the metadata has none.
     ///
     /// # Errors
     /// If the description is not valid.

@@ -9,18 +9,18 @@ pub mod signals;
 #[error("{}", in_one_line(.0))]
 pub struct UsageError(pub anyhow::Error);
 
-/// Wraps an error as a [`UsageError`].
+/// Turns an error into a [`UsageError`].
 pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     UsageError(error.into()).into()
 }
 
-/// Formats an error and its causes in one line, as `{:#}` does. Causes that the text already
-/// contains are left out.
+/// Formats an error and its causes in one line, as `{:#}` does. A cause is left out if the line
+/// already contains its text.
 #[must_use]
 pub fn in_one_line(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Errors of libraries often contain the text of their cause.
+        // The error of a library often contains the text of its cause.
         if !line.contains(&cause) {
             line.push_str(": ");
             line.push_str(&cause);

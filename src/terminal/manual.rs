@@ -1,5 +1,5 @@
 //! Shell completions and manual pages of a command line, made from the same texts as `--help`. The
-//! simulator's program uses this module, too.
+//! program of the simulator also uses this module.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use clap_mangen::Man;
 
 use super::output::{Screen, make_folder, write_file};
 
-/// The command that starts the simulator. The simulator is another program with its own pages.
+/// The command that starts the simulator. The simulator is a separate program with its own pages.
 pub const SIM: &str = "sim";
 
 /// The date of this version, for the footer of the pages.
@@ -82,8 +82,8 @@ pub fn completions(name: &'static str, command: &Command, shell: Shell) -> Strin
 
 /// Returns a copy of the command without its hidden subcommands.
 fn without_hidden(name: &'static str, command: &Command) -> Command {
-    // The generators would complete hidden commands, too. clap cannot remove a subcommand, so a new
-    // command is built from the others.
+    // The generators would also complete hidden commands. clap cannot remove a subcommand, so a new
+    // command is built from all commands that are not hidden.
     Command::new(name)
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
@@ -92,7 +92,8 @@ fn without_hidden(name: &'static str, command: &Command) -> Command {
         .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
-/// Returns the pages of a program and of all its commands; the program's own page comes first.
+/// Returns the pages of a program and of all its commands. The page of the program itself comes
+/// first.
 ///
 /// # Errors
 /// If a page cannot be rendered.
@@ -106,7 +107,7 @@ pub fn pages(mut command: Command) -> io::Result<Vec<Page>> {
 fn add_pages(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
     pages.push(Page { file: format!("{name}.1"), roff: page(command, &name)? });
-    // `unisono sim` starts another program, which has its own pages.
+    // `unisono sim` starts a separate program, which has its own pages.
     let is_shown = |command: &&Command| !command.is_hide_set() && command.get_name() != SIM;
     command.get_subcommands().filter(is_shown).try_for_each(|command| add_pages(command, pages))
 }
@@ -131,7 +132,8 @@ fn page(command: &Command, name: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// Converts the text after the flags. A paragraph with indented lines keeps its line breaks.
+/// Converts the text after the flags to roff. If a paragraph has indented lines, its line breaks
+/// are kept.
 fn notes_to_roff(notes: &str) -> String {
     let mut roff = String::new();
     let mut section = "";
@@ -166,7 +168,7 @@ fn notes_to_roff(notes: &str) -> String {
 /// Escapes a line, so that roff prints it unchanged.
 fn escaped(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-");
-    // A period or an apostrophe at the start of a line would begin a request.
+    // In roff, a line that starts with a period or an apostrophe is a request.
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 

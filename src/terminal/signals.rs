@@ -1,4 +1,5 @@
-//! Turns SIGXFSZ into a write error, and finds the signals that the process was started to ignore.
+//! Turns the signal SIGXFSZ into a write error, and finds out which signals the process ignores
+//! since its start.
 
 use std::fs;
 use std::io;
@@ -7,26 +8,27 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::SIGXFSZ;
 
-/// Makes a write beyond the limit of a file's size (`ulimit -f`) return an error, like a write to a
-/// full disk. By default such a write kills the process with SIGXFSZ. Shared memory counts as a
-/// file, so the signal also reaches tasks that write no file.
+/// Makes a write beyond the maximum size of a file (`ulimit -f`) return an error, like a write to a
+/// full disk. By default, such a write kills the process with SIGXFSZ. Shared memory counts as a
+/// file, so tasks that write no file get the signal, too.
 ///
 /// # Errors
 /// If the signal handler cannot be installed.
 pub fn take_file_size_errors() -> io::Result<()> {
-    // With any handler, the system call returns EFBIG. A handler that sets a flag needs no unsafe
-    // code, unlike ignoring the signal. No code reads the flag.
+    // With any handler, the system call returns EFBIG. No code reads the flag. But a handler that
+    // sets a flag needs no unsafe code, whereas ignoring the signal does.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Whether the process was started with this signal ignored, as by `nohup`. Call this before
-/// installing a handler, which replaces the setting. Returns false on a system without `/proc`.
+/// Returns whether the process was started with this signal ignored, as by `nohup`. The caller must
+/// ask before it installs a handler, which replaces the setting. On a system without `/proc`,
+/// returns `false`.
 pub fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)
 }
 
-/// Whether `SigIgn` in the text of `/proc/PID/status` (proc(5)) contains this signal.
+/// Returns whether `SigIgn` in the text of `/proc/PID/status` (proc(5)) contains this signal.
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn ignored_signals_are_found_in_the_mask() {
-        // Output of `trap '' HUP XFSZ; cat /proc/self/status` in bash.
+        // The text is the output of `trap '' HUP XFSZ; cat /proc/self/status` in bash.
         let status = "Name:\tcat\nSigBlk:\t0000000000000000\nSigIgn:\t0000000001000001\n";
         assert!(is_in_mask(status, 1) && is_in_mask(status, SIGXFSZ));
         assert!(!is_in_mask(status, 2) && !is_in_mask(status, 15) && !is_in_mask(status, 0));

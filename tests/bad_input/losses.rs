@@ -23,7 +23,7 @@ fn non_finite_loss_stops_the_run_and_keeps_the_last_good_checkpoint() {
         ended.expect_code(3).expect_stderr(&[
             "the loss is ",
             " at step 11, slot ",
-            "the last good checkpoint stays",
+            "the last good checkpoint is kept",
             "a lower --learning-rate",
         ]);
         assert_eq!(fs::read(&good).expect("the file exists"), before, "{command}");

@@ -7,8 +7,8 @@ use super::file::{FileError, decode, encode, seal, tensors_in};
 use super::state;
 use unisono_core::ids::Step;
 
-/// Decodes a checkpoint, both as given and with a corrected digest. Other safetensors files are
-/// read as plain tensors.
+/// Decodes a checkpoint twice: with its own digest, and with a corrected digest. Reads any other
+/// safetensors file as plain tensors.
 pub fn checkpoint(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
     seal(&mut resealed);
@@ -21,7 +21,7 @@ fn one_checkpoint(bytes: &[u8]) -> bool {
         let n_values: usize = tensors.values().map(|tensor| tensor.values().len()).sum();
         assert!(4 * n_values <= bytes.len(), "{n_values} values in {} bytes", bytes.len());
     }
-    // If the content names a step, use the file name of that step.
+    // If the content is of another step than 0, its file name must have that step.
     let name = match decode(Step(0), bytes) {
         Err(FileError::Step { place: "metadata", content, .. }) => {
             Step(u64::try_from(content).expect("the metadata's step is a u64"))

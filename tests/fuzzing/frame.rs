@@ -17,16 +17,16 @@ use unisono_core::wire::{
     Limits, MAX_GREETING_BYTES, WireError, decode, encode_to_vec, frame_bytes, reseal,
 };
 
-/// Limits of the frames. A reader allocates what a header announces up to these limits, so small
-/// limits reveal a reader that allocates more.
+/// Limits of the frames. A reader may allocate as much as a header announces within these limits.
+/// The limits are small, so that a reader that allocates more is found.
 const LIMITS: Limits =
     Limits { control_bytes: 1 << 16, tensor_bytes: 1 << 16, ..Limits::with_tensor_bytes(0) };
 
-/// Time limit for one input, for the slowest machine.
+/// Time limit for one input, long enough for the slowest machine.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Decodes a frame, once as given and once with corrected checksums. Returns whether either is
-/// valid.
+/// Decodes a frame twice: with its own checksums, and with corrected checksums. Returns whether one
+/// of the two is valid.
 pub fn frame(bytes: &[u8]) -> bool {
     let mut resealed = bytes.to_vec();
     reseal(&mut resealed);
@@ -34,7 +34,8 @@ pub fn frame(bytes: &[u8]) -> bool {
 }
 
 fn one_frame(bytes: &[u8]) -> bool {
-    // Even without a limit, decoding must not allocate more than the bytes at hand.
+    // Even with limits that permit any size, decoding must not allocate more than the input has
+    // bytes.
     let _ = decode(bytes, &Limits::with_tensor_bytes(usize::MAX));
     let decoded = decode(bytes, &LIMITS);
     if let Ok(message) = &decoded {
@@ -44,10 +45,10 @@ fn one_frame(bytes: &[u8]) -> bool {
     decoded.is_ok()
 }
 
-/// Checks that a decoded message survives encoding and decoding.
+/// Checks that a decoded message stays the same if it is encoded and decoded again.
 fn check_encoding(bytes: &[u8], message: &Message) {
-    // The encoding may be shorter than the input: a peer may write a number in more bytes than
-    // needed.
+    // The encoding may be shorter than the input, because a peer may write a number with more bytes
+    // than needed.
     let encoded = encode_to_vec(message);
     assert!(encoded.len() <= bytes.len(), "{message:?}");
     assert_eq!(encoded.len(), frame_bytes(message), "{message:?}");
@@ -56,7 +57,8 @@ fn check_encoding(bytes: &[u8], message: &Message) {
     assert_eq!(encode_to_vec(&again), encoded, "{message:?}");
 }
 
-/// Checks that the reader agrees with `decode` on a stream with the frame twice, in small pieces.
+/// Checks that the reader agrees with `decode`. The reader gets a stream with the frame twice, in
+/// small pieces.
 fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
     let piece = 1 + bytes.len() % 61;
     let twice = [bytes, bytes].concat();
@@ -76,8 +78,9 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
                     let end = next().await;
                     assert!(matches!(end, Err(ReadError::Ended)), "{end:?}");
                 }
-                // The frame is shorter than the bytes, and the reader takes the rest as another
-                // frame. Or the frame concerns shared memory, which `decode` does not support.
+                // `WrongLength`: the frame is shorter than the input, and the reader takes the rest
+                // for another frame. `NotShared`: the frame is about shared memory, which `decode`
+                // does not support.
                 Err(WireError::WrongLength { .. } | WireError::NotShared) => {
                     while next().await.is_ok() {}
                 }
@@ -91,7 +94,7 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
     });
 }
 
-/// Sends bytes until the other end stops reading, and reads the answer at the same time.
+/// Sends bytes until the peer stops reading, and reads the peer's answer at the same time.
 pub(super) async fn send_all(stream: DuplexStream, bytes: &[u8]) {
     let (mut read, mut write) = split(stream);
     let mut answer = Vec::new();
@@ -103,14 +106,16 @@ pub(super) async fn send_all(stream: DuplexStream, bytes: &[u8]) {
     assert!(answer.len() <= MAX_GREETING_BYTES, "a stranger got {} bytes", answer.len());
 }
 
-/// Runs a future on this thread. One runtime serves all inputs, because making one is slow.
+/// Runs a future on this thread. All inputs use the same runtime, because creating a runtime is
+/// slow.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: LazyCell<Runtime> = LazyCell::new(|| {
             Builder::new_current_thread().enable_time().build().expect("a runtime of one thread")
         });
     }
-    // Both ends are futures of this thread, so a timeout means that they wait for each other.
+    // The futures of both ends run on this thread, so a timeout means that the two ends wait for
+    // each other.
     let in_time = async { timeout(LONGEST, future).await.expect("a deadlock of the two ends") };
     RUNTIME.with(|runtime| runtime.block_on(in_time))
 }

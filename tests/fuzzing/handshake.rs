@@ -1,6 +1,7 @@
-//! Fuzz target for the handshake of the shared secret: either end may send any bytes.
+//! Fuzz target for the handshake of the shared secret. Either end may send any bytes.
 //!
-//! The first byte of an input chooses the kind of peer and the number of bytes that pass at a time.
+//! The first byte of an input chooses the kind of peer, and the size of the pieces in which bytes
+//! are passed on.
 
 use std::future::Future;
 
@@ -17,24 +18,24 @@ const PS: TaskId = TaskId::ps(1);
 const WORKER: TaskId = TaskId::worker(3);
 const SECRET: &[u8] = b"that of this cluster";
 
-/// The longest allowed log line: the longest reason that an answer can hold, with every byte
+/// The maximum length of a log line: the longest reason that an answer can contain, with every byte
 /// escaped.
 const LONGEST_LINE: usize = 4 * u8::MAX as usize + 100;
 
 /// The kind of peer that the input plays.
 #[derive(Clone, Copy, Debug)]
 enum Peer {
-    /// A caller that sends the bytes to a task of a cluster without a secret.
+    /// A caller that sends the input to a task of a cluster without a secret.
     OpenCaller,
-    /// A caller that does not have the secret and sends the bytes.
+    /// A caller without the secret, which sends the input.
     Stranger,
-    /// A caller that has the secret and sends the bytes in records.
+    /// A caller with the secret, which sends the input in records.
     Member,
-    /// A caller that has the secret and sends a hello. The bytes are XORed into its stream.
+    /// A caller with the secret, which sends a hello. Its stream is XORed with the input.
     DisturbedMember,
-    /// A called task that does not have the secret and answers with the bytes.
+    /// A called task without the secret, which answers with the input.
     CalledStranger,
-    /// A called task that has the secret and sends a hello. The bytes are XORed into its stream.
+    /// A called task with the secret, which sends a hello. Its stream is XORed with the input.
     DisturbedCalled,
 }
 
@@ -47,10 +48,10 @@ const PEERS: [Peer; 6] = [
     Peer::DisturbedCalled,
 ];
 
-/// The number of bytes that pass at a time.
+/// The possible sizes of the pieces in which bytes are passed on.
 const PIECES: [usize; 4] = [4096, 1, 7, 64];
 
-/// Runs a handshake and the greeting after it. Returns whether the greeting is accepted.
+/// Performs a handshake, and then reads the greeting. Returns whether the greeting is accepted.
 pub fn handshake(bytes: &[u8]) -> bool {
     let Some((&choice, bytes)) = bytes.split_first() else { return false };
     let choice = usize::from(choice);
@@ -94,7 +95,7 @@ pub fn handshake(bytes: &[u8]) -> bool {
         }
     });
     let Err(why) = outcome else { return true };
-    // The reason goes to a log and to a terminal, so it must not contain control characters.
+    // The reason appears in a log and on a terminal, so it must not contain control characters.
     assert!(!why.contains(|c: char| c.is_control()), "{why:?}");
     assert!(why.len() <= LONGEST_LINE, "{why}");
     false
@@ -153,8 +154,8 @@ async fn greet(halves: Halves, identity: Identity) -> Result<(), String> {
     }
 }
 
-/// Runs a sender, a disturbing relay and a receiver. The receiver must accept the sender if and
-/// only if no byte was disturbed.
+/// Runs a sender, a relay that may change bytes, and a receiver. The receiver must accept the
+/// sender if and only if the relay has changed no byte.
 async fn run_both<T>(
     sender: impl Future<Output = T>,
     relay: impl Future<Output = bool>,
@@ -165,7 +166,7 @@ async fn run_both<T>(
     outcome
 }
 
-/// Forwards the bytes of `one` with the disturbance XORed in, and the bytes of `other` unchanged.
+/// Forwards the bytes of `one`, XORed with `disturbance`, and the bytes of `other` unchanged.
 /// Returns whether any byte was changed.
 async fn disturb(one: DuplexStream, other: DuplexStream, mut disturbance: &[u8]) -> bool {
     let (mut from_one, mut to_one) = split(one);

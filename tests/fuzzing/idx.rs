@@ -3,10 +3,11 @@
 use super::idx::{Images, MAX_HEADER_LEN, Shape, parse_labels};
 use super::idx_file::read_content;
 
-/// Reads `bytes` as a file of images and as a file of labels. Returns whether it is one of them.
+/// Reads `bytes` as a file of images and as a file of labels. Returns whether one of the two
+/// succeeds.
 ///
 /// # Panics
-/// If the reader accepts a file and contradicts the file's header.
+/// If the reader accepts a file, but its result contradicts the file's header.
 pub fn idx(bytes: &[u8]) -> bool {
     let content = match read_content(bytes) {
         Ok((_, content)) => content,
@@ -17,7 +18,8 @@ pub fn idx(bytes: &[u8]) -> bool {
     };
     let n_bytes = content.len() as u64;
     let announced = Shape::parse(&content).expect("the reader parsed the header").file_len();
-    // One byte more than announced is read, so that a parser notices a file that is too long.
+    // The reader reads one byte more than announced, so that a parser notices a file that is too
+    // long.
     assert!(n_bytes <= MAX_HEADER_LEN.max(announced + 1), "{n_bytes} bytes of {announced}");
     let (images, labels) = (Images::parse(&content), parse_labels(&content));
     match (&images, &labels) {

@@ -10,7 +10,7 @@ use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::{Cut, Generation, Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// Opens a losses file as a chief does and continues it, and reads it as an audit does.
+/// Opens a losses file and continues it, as a chief does. Also reads it as an audit does.
 pub fn losses(bytes: &[u8]) -> bool {
     let disk = TestDisk::new(Bug::None, None);
     let path = Path::new(LOSSES_FILE);
@@ -47,7 +47,7 @@ pub fn losses(bytes: &[u8]) -> bool {
     whole.is_ok()
 }
 
-/// Compares to the bit, except that all NaNs are equal.
+/// Compares rows bit by bit, but all NaNs count as equal.
 fn same(one: &[(Step, Slot, f32)], other: &[(Step, Slot, f32)]) -> bool {
     let exact = |&(step, slot, loss): &(Step, Slot, f32)| {
         (step, slot, if loss.is_nan() { f32::NAN } else { loss }.to_bits())

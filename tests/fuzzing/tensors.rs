@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{NpzError, inspect, npz, safetensors};
 use crate::tensor::{Contents, Format};
 
-/// Inspects and converts a file of tensors. Returns whether either format accepts it.
+/// Inspects a file of tensors and converts it to the other format. Returns whether one of the
+/// formats accepts the file.
 pub fn tensors(bytes: &[u8]) -> bool {
     [Format::Safetensors, Format::Npz].into_iter().any(|format| one_file(format, bytes))
 }
@@ -16,8 +17,8 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
     let contents = match Contents::decode(format, bytes) {
         Ok(contents) => contents,
         Err(error) => {
-            // If several things are wrong, `inspect` and `decode` may name different ones, so only
-            // check that there is a reason.
+            // A file may have several faults, and `inspect` and `decode` may report different ones.
+            // So the target only checks that `inspect` reports a fault, too.
             let told = seen.damage.or(seen.unsupported);
             assert!(told.is_some(), "it cannot be read: {error}");
             return false;
@@ -31,7 +32,7 @@ fn one_file(format: Format, bytes: &[u8]) -> bool {
         Ok((encoded, step)) => {
             let again = safetensors::decode(&encoded).expect("it was just encoded");
             assert_eq!(again.tensors, contents.tensors);
-            // A checkpoint's other metadata is dropped.
+            // The further metadata of a checkpoint is dropped.
             assert!(step.is_some() || again.metadata == contents.metadata);
             assert_eq!(safetensors::encode(&again).expect("it is one").0, encoded);
         }

@@ -39,7 +39,7 @@ fn wrong_secret_and_replayed_handshake_are_refused() {
 
     let mut wrong = cluster.start_with(Role::Worker(1), &format!("--secret-file {theirs}"));
     let why = "the secret of worker 1 differs from that of ps 0: compare --secret-file of the two";
-    wrong.wait_for_stderr(&format!("ps 0 at {address}: it turned this task away: {why}"));
+    wrong.wait_for_stderr(&format!("ps 0 at {address}: it refused this task: {why}"));
     waiting.ps.wait_for_stderr(why);
     wrong.signal("KILL");
 

@@ -104,7 +104,7 @@ fn strangers_are_refused_with_one_log_line_each_and_change_no_bit() {
             }
         };
         let flood = scope.spawn(flood);
-        waiting.ps.wait_for_stderr("it did not identify itself before many others had called");
+        waiting.ps.wait_for_stderr("it did not identify itself before many others connected");
         assert!(waiting.ps.is_running() && waiting.chief.is_running());
         let grown = peak_memory(&waiting.ps) - before;
         assert!(grown < MEMORY, "{grown} bytes for 1000 idle callers");

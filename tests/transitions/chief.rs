@@ -139,7 +139,7 @@ fn chief_opens_a_new_generation_when_a_shard_is_lost() {
     chief.loses_link(1);
     let expected = [
         peer_up(1),
-        shard_lost(1, Err("the chief has held no whole version of it yet")),
+        shard_lost(1, Err("the chief has not held a whole version of this generation yet")),
         Effect::Restore,
         send(1, pull_any_version()),
     ];
@@ -172,7 +172,7 @@ fn version_without_the_optimizer_state_is_not_saved_when_a_shard_is_lost() {
     chief.connects_to(0, 1, Some(cut(1, 2)));
     chief.receives(0, version(1, 2, &[0], 0.5));
     chief.loses_link(0);
-    let why = "the workers do not hold what the optimizer keeps beside the parameters";
+    let why = "the workers do not hold the optimizer's buffers";
     let out = chief.connects_to(0, 2, None);
     assert_eq!(out[1..3], [shard_lost(0, Err(why)), Effect::Restore]);
 }
@@ -185,14 +185,14 @@ fn version_without_its_losses_or_already_saved_is_not_saved_when_a_shard_is_lost
     chief.receives(0, with_updates(version(1, 2, &[0], 0.5), records));
     chief.receives(1, version(1, 2, &[], 0.5));
     chief.loses_link(1);
-    let why = "the losses of the updates before it have not come to the chief";
+    let why = "the chief has not received all losses before its version";
     assert_eq!(chief.connects_to(1, 2, None)[1..3], [shard_lost(1, Err(why)), Effect::Restore]);
 
     let mut chief = computing_at(2, 1);
     chief.receives(0, captured(1, 2, 0.5));
     assert_eq!(chief.receives(1, captured(1, 2, 0.5)), [persist(1, 2, &[0.5, 0.5])]);
     chief.loses_link(1);
-    let why = "the newest checkpoint is no older than what the chief holds";
+    let why = "the newest checkpoint is not older than the chief's version";
     assert_eq!(chief.connects_to(1, 2, None)[1..3], [shard_lost(1, Err(why)), Effect::Restore]);
 }
 
@@ -265,7 +265,7 @@ fn status_of_a_chief_names_what_each_phase_waits_for() {
     insta::assert_snapshot!(does(&chief), @"waits for the newest checkpoint to be read");
     chief.connects_to(0, 1, None);
     chief.feed(checkpoint_found(2, 2));
-    insta::assert_snapshot!(does(&chief), @"waits for word of their state from ps 1, never heard of");
+    insta::assert_snapshot!(does(&chief), @"waits for reports of their state from ps 1, never heard of");
     chief.connects_to(1, 1, None);
     chief.receives(0, restored(1));
     insta::assert_snapshot!(does(&chief), @"waits for the restored state to be taken by ps 1, heard of 0.0 s ago");
@@ -279,7 +279,7 @@ fn status_of_a_chief_names_what_each_phase_waits_for() {
     chief.receives(1, captured(1, 3, 0.5));
     chief.feed(persisted(3, Ok("a")));
     chief.receives(0, Message::Finished { generation: generation(1) });
-    insta::assert_snapshot!(does(&chief), @"waits for word that all is done to come to ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&chief), @"waits for news of the end to reach ps 1, heard of 0.0 s ago");
 }
 
 #[test]

@@ -25,13 +25,13 @@ fn refused(older_than: Option<NewerIncarnation>) -> Message {
 /// The halt of a node that peer `by` refused and whose process may continue with an incarnation
 /// larger than `exceed`.
 fn outdated(by: TaskId, exceed: u64) -> Effect {
-    let reason = format!("{by} turned this task away: older");
+    let reason = format!("{by} refused this task: older");
     Effect::Halt(Outcome::Outdated { exceed: Incarnation(exceed), reason })
 }
 
 /// The halt of a node that peer `by` refused and whose process must end.
 fn failed(by: TaskId, failure: fn(String) -> Failure) -> Effect {
-    Effect::Halt(Outcome::Failed(failure(format!("{by} turned this task away: older"))))
+    Effect::Halt(Outcome::Failed(failure(format!("{by} refused this task: older"))))
 }
 
 /// A ps accepts a call of the worker and refuses it. Returns the effect after the close, if any.
@@ -54,7 +54,7 @@ fn older_caller_is_refused_with_the_incarnation_to_exceed() {
     ps.loses_link(1);
     let reason = "this process of worker 1 has incarnation 4, and ps 0 knows incarnation 5: \
                   worker 1 was restarted since, or a clock was set back";
-    let why = format!("worker 1 called, and was turned away: {reason}");
+    let why = format!("refused the caller worker 1: {reason}");
     let expected = [
         send(
             9,
@@ -73,7 +73,7 @@ fn worker_refuses_an_older_incarnation_of_a_ps_that_it_called() {
     worker.loses_link(0);
     let reason = "this process of ps 0 has incarnation 4, and worker 1 knows incarnation 5: ps 0 \
                   was restarted since, or a clock was set back";
-    let why = format!("ps 0 was turned away: {reason}");
+    let why = format!("refused ps 0: {reason}");
     let expected = [
         Effect::Report(Report::TurnedAway { why }),
         send(
@@ -172,7 +172,7 @@ fn ps_without_a_state_is_outdated_if_a_worker_knows_a_newer_incarnation() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.accepts_worker(0, 1);
     ps.accepts_worker(1, 1);
-    let (peer, why) = (TaskId::worker(1), "worker 1 turned this task away: older".to_owned());
+    let (peer, why) = (TaskId::worker(1), "worker 1 refused this task: older".to_owned());
     let expected = [
         Effect::Close { link: link(1) },
         Effect::Report(Report::PeerDown { peer, why }),
@@ -227,7 +227,7 @@ fn refusal_by_a_caller_without_a_larger_incarnation_only_closes_the_link() {
         let older_than = exceed.map(gone_incarnation);
         let mut ps = Script::ps(0, cluster(1, 2, 2));
         ps.accepts_worker(1, 1);
-        let (peer, why) = (TaskId::worker(1), "it said refused, which is not for it to say");
+        let (peer, why) = (TaskId::worker(1), "it sent refused, which it may not send");
         let parted = [
             Effect::Close { link: link(1) },
             Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),
@@ -311,7 +311,7 @@ fn ps_disconnects_and_refuses_a_chief_older_than_a_known_generation() {
     let mut ps = Script::restored_ps(cluster(1, 2, 2), 0);
     let generation = Generation { opener: Incarnation(7), number: 1 };
     let out = ps.receives(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
-    let (peer, why) = (TaskId::CHIEF, "worker 0 is known with incarnation 7, and has 1");
+    let (peer, why) = (TaskId::CHIEF, "worker 0 has incarnation 1, but incarnation 7 is known");
     let parted = [
         Effect::Close { link: link(0) },
         Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),

@@ -13,7 +13,7 @@ use crate::script::{Script, cluster, hello, link, send};
 
 /// The effects of refusing a call of `from` on link 9.
 fn refusal(from: TaskId, reason: &str) -> Vec<Effect> {
-    let why = format!("{from} called, and was turned away: {reason}");
+    let why = format!("refused the caller {from}: {reason}");
     vec![
         send(9, Message::Refused { reason: reason.to_owned(), older_than: None }),
         Effect::Close { link: link(9) },
@@ -110,7 +110,7 @@ fn worker_with_other_training_data_than_the_chief_is_disconnected_and_refused() 
     calls_with_data(&mut ps, 1, 1, "wrong");
     let out = calls_with_data(&mut ps, 3, 0, "right");
     let peer = TaskId::worker(1);
-    let why = "its training data is not that of worker 0".to_owned();
+    let why = "its training data differs from that of worker 0".to_owned();
     let parted = [Effect::Close { link: link(1) }, Effect::Report(Report::PeerDown { peer, why })];
     assert_eq!(out[2..], parted, "the chief is accepted, and then worker 1 is disconnected");
     let reason = "the training data of worker 1 has digest wrong, that of worker 0 has right: \
@@ -169,7 +169,7 @@ fn refused_task_halts_with_the_reason() {
     let mut worker = Script::worker(1, cluster(1, 2, 2));
     worker.network(NetworkEvent::Connected { link: link(0), to: TaskId::PS_ZERO });
     let refused = Message::Refused { reason: "seed is 2 and 1".into(), older_than: None };
-    let why = "ps 0 turned this task away: seed is 2 and 1".to_owned();
+    let why = "ps 0 refused this task: seed is 2 and 1".to_owned();
     let halt = Effect::Halt(Outcome::Failed(Failure::Refused(why)));
     assert_eq!(worker.receives(0, refused), [Effect::Close { link: link(0) }, halt]);
 }

@@ -175,7 +175,7 @@ fn status_of_a_ps_names_what_it_waits_for() {
     insta::assert_snapshot!(does(&ps), @"waits in step 2 for a gradient of worker 0, heard of 0.0 s ago; worker 1, heard of 0.0 s ago");
     ps.receives(0, push(2, 0, 1.0));
     ps.receives(1, push(2, 1, 1.0));
-    insta::assert_snapshot!(does(&ps), @"waits in step 2 for which slots it uses, to be settled with ps 1, never heard of");
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for the choice of its slots, which involves ps 1, never heard of");
     ps.accepts_on(9, TaskId::ps(1), 1);
     let (generation, step) = (generation(1), Step(2));
     ps.receives(9, Message::Received { cut: Cut { generation, step }, slots: slots(&[1]) });
@@ -193,7 +193,7 @@ fn status_of_a_ps_names_what_it_waits_for() {
     one.receives(0, Message::Restore { cut: Cut { generation, step }, state: state(0.5) });
     one.receives(0, push(0, 0, 1.0));
     one.receives(1, push(0, 1, 1.0));
-    insta::assert_snapshot!(does(&one), @"waits in step 0 for which slots it uses, to be settled with ps 0, never heard of");
+    insta::assert_snapshot!(does(&one), @"waits in step 0 for the choice of its slots, which involves ps 0, never heard of");
 }
 
 #[test]
@@ -508,7 +508,7 @@ fn report_of_a_wait_names_the_awaited_task_and_the_duration() {
 fn message_that_its_sender_may_not_send_closes_the_link() {
     let mut ps = Script::restored_ps(cluster(1, 2, 2), 0);
     let ends = |ps: &mut Script<Ps>, on: u32, peer: TaskId, message: Message| {
-        let why = format!("it said {}, which is not for it to say", message.kind());
+        let why = format!("it sent {}, which it may not send", message.kind());
         let down = Effect::Report(Report::PeerDown { peer, why });
         assert_eq!(ps.receives(on, message), [Effect::Close { link: link(on) }, down]);
     };
@@ -551,7 +551,7 @@ fn ps_that_gives_up_waiting_aborts_the_run_of_every_worker() {
         what: "in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago".into(),
         waited: Duration::from_secs(3),
     });
-    insta::assert_snapshot!(failure, @"ps 0 has waited 3 s in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago, and gives up as --give-up-after says; the newest checkpoint stays, and the same commands go on from it");
+    insta::assert_snapshot!(failure, @"ps 0 has waited 3 s in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago, and gives up as --give-up-after says; the newest checkpoint is kept, and the same commands continue from it");
     let told = [send(0, Message::Abort(failure.clone())), Effect::Halt(Outcome::Failed(failure))];
     let out = ps.advances_to(3);
     assert_eq!(out[out.len() - 2..], told);

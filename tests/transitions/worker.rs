@@ -289,7 +289,7 @@ fn status_of_a_worker_names_what_it_waits_for() {
     worker.receives(0, version(1, 3, &[], 0.25));
     insta::assert_snapshot!(does(&worker), @"waits for version 3 of ps 1, heard of 0.0 s ago");
     worker.receives(1, version(1, 3, &[], 0.25));
-    insta::assert_snapshot!(does(&worker), @"waits for the chief's final checkpoint, to be told of by ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&worker), @"waits for news of the chief's final checkpoint from ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! What every host must keep, as functions to be run from a host's tests.
+//! The contract of every host: tests that each implementation of the host traits must pass.
 //!
-//! They use nothing but the traits: no runtime, no sockets, no time limit of their own.
-//! The production host and the simulator's both pass them, so a node cannot tell one from the other.
+//! The functions use only the traits: no runtime, no sockets, and no time limit of their own. The
+//! production host and the simulator pass the same functions, so a node runs alike on both.
 
 use crate::Cut;
 use std::future::{Future, poll_fn};
@@ -18,10 +18,11 @@ use crate::protocol::{
 };
 use crate::time::Moment;
 
-/// The largest tensor that the contract sends, in values: more than a socket holds at once.
+/// The number of values of the largest tensor that the contract sends. It exceeds the capacity of a
+/// socket's buffers.
 pub const MAX_VALUES: usize = 400_000;
 
-/// Messages come whole, unchanged and in the order in which they were sent, both ways.
+/// Each end receives whole, unchanged messages, in the order in which the other end sent them.
 pub async fn network_keeps_order_and_content(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -47,8 +48,8 @@ pub async fn network_keeps_order_and_content(
     );
 }
 
-/// A legal burst of any size is delivered in order, or the loss of its link is reported at both
-/// ends. Nothing is dropped silently, although nobody reads while the burst is sent.
+/// A burst of messages of any size is delivered in order, or both ends are told that the link is
+/// lost. The network drops nothing silently, even if nobody reads while the burst is sent.
 pub async fn bursts_are_delivered_or_their_loss_is_reported(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -78,7 +79,7 @@ pub async fn bursts_are_delivered_or_their_loss_is_reported(
     }
 }
 
-/// Several links work at once, each with its own order, and have different numbers.
+/// Several links between the same tasks have different numbers, and each link keeps its own order.
 pub async fn links_are_told_apart(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -103,7 +104,8 @@ pub async fn links_are_told_apart(
     }
 }
 
-/// What was sent before a link was closed is received, and then the other end is told, once.
+/// Messages that were sent before a link was closed are received. Then the other end gets one event
+/// that the link is closed.
 pub async fn close_delivers_what_was_sent_before(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -121,8 +123,8 @@ pub async fn close_delivers_what_was_sent_before(
     closed(called, here).await;
 }
 
-/// The end that did not close a link is told once, with a reason; what it then does with the
-/// link does no harm, and tells it nothing more.
+/// The end that did not close the link gets one event, with a reason. If that end still sends on
+/// the link or closes it, nothing happens, and no further event follows.
 pub async fn closed_is_told_once_to_the_other_end(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -137,7 +139,8 @@ pub async fn closed_is_told_once_to_the_other_end(
     nothing_more_is_told(caller, called, called_is).await;
 }
 
-/// Who closes a link hears no more of it: neither of its end, nor of what the other end had sent.
+/// The end that closes a link gets no further event of that link: neither the close nor messages
+/// that the other end had sent before.
 pub async fn who_closes_a_link_hears_no_more_of_it(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -154,7 +157,8 @@ pub async fn who_closes_a_link_hears_no_more_of_it(
     nothing_more_is_told(caller, called, called_is).await;
 }
 
-/// A number is of one link for ever: a later one never gets it, not even after a close.
+/// Each link has its own number. A later link never gets the number of an earlier one, even if the
+/// earlier link is closed.
 pub async fn link_numbers_are_never_used_again(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -171,7 +175,7 @@ pub async fn link_numbers_are_never_used_again(
     }
 }
 
-/// A call that nobody takes fails with a reason that names who was called.
+/// A call to a task that does not run fails. The reason names the task that was called.
 pub async fn connect_to_nobody_fails_with_a_reason(caller: &mut impl Network, nobody: TaskId) {
     caller.connect(nobody);
     match caller.next().await {
@@ -183,7 +187,7 @@ pub async fn connect_to_nobody_fails_with_a_reason(caller: &mut impl Network, no
     }
 }
 
-/// Dropping a wait for the next event loses no event, however often.
+/// A caller may drop the future of `next` and ask again, as often as it likes. No event is lost.
 pub async fn network_next_is_cancel_safe(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -202,8 +206,8 @@ pub async fn network_next_is_cancel_safe(
     }
 }
 
-/// A flush sends all that was queued on every link, and then closes them.
-/// The caller's network has ended after it.
+/// A flush sends all queued messages on every link, and then closes the links. The caller cannot
+/// use the network afterwards.
 pub async fn flush_delivers_everything(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -216,7 +220,8 @@ pub async fn flush_delivers_everything(
         caller.send(first.0, message.clone());
         caller.send(second.0, message.clone());
     }
-    // Something unread must not cost the caller's last messages their delivery.
+    // The caller's socket now has unread data. Closing such a socket resets the connection, and a
+    // reset could discard the caller's last messages. The flush must deliver them nevertheless.
     called.send(first.1, numbered(1, called_is));
     let receive = async {
         let mut due = [(first.1, messages.iter()), (second.1, messages.iter())];
@@ -240,7 +245,7 @@ pub async fn flush_delivers_everything(
     tokio::join!(caller.flush(), receive);
 }
 
-/// The clock never goes back, whatever is waited for, and a wait never ends early.
+/// The clock never goes back, and a wait never ends before its moment.
 pub async fn clock_never_goes_back(clock: &impl Clock) {
     let mut last = clock.now();
     for wait in [0, 1, 0, 2, 5].map(Duration::from_millis) {
@@ -252,7 +257,7 @@ pub async fn clock_never_goes_back(clock: &impl Clock) {
     }
 }
 
-/// A wait for a moment that has passed ends; one for a moment that cannot come does not.
+/// A wait for a moment in the past ends at once. A wait for a moment that never comes does not end.
 pub async fn any_moment_can_be_waited_for(clock: &impl Clock) {
     clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
     clock.sleep_until(Moment::from_origin(Duration::ZERO)).await;
@@ -260,7 +265,8 @@ pub async fn any_moment_can_be_waited_for(clock: &impl Clock) {
     assert_eq!(poll_once(clock.sleep_until(never)).await, None);
 }
 
-/// Results come in the order in which their jobs were started. `compute` does [`echo`].
+/// Results come in the order in which their jobs were started. `compute` must run jobs with
+/// [`echo`].
 pub async fn compute_keeps_order(compute: &mut impl Compute) {
     for step in 0..50 {
         compute.start(job(step));
@@ -270,7 +276,8 @@ pub async fn compute_keeps_order(compute: &mut impl Compute) {
     }
 }
 
-/// Dropping a wait for the next result loses no result. `compute` does [`echo`].
+/// A caller may drop the future of `next` and ask again. No result is lost. `compute` must run jobs
+/// with [`echo`].
 pub async fn compute_next_is_cancel_safe(compute: &mut impl Compute) {
     assert_eq!(poll_once(compute.next()).await, None);
     for step in 0..50 {
@@ -283,7 +290,8 @@ pub async fn compute_next_is_cancel_safe(compute: &mut impl Compute) {
     }
 }
 
-/// The work that the contract's computations do: the job itself, as its result.
+/// The computation that these tests expect from `compute`: it returns the job's own data as the
+/// result.
 #[must_use]
 pub fn echo(job: Job) -> Done {
     match job {
@@ -303,7 +311,8 @@ fn job(step: u64) -> Job {
     }
 }
 
-/// A link between the two, by its numbers at either end; greeted, as every link is.
+/// Connects `caller` to `called`, and sends the first greeting. Returns the link's number at each
+/// end.
 async fn link(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -323,7 +332,7 @@ async fn link(
     (there, here)
 }
 
-/// The next message on a link; nothing else but progress may be told before it.
+/// Returns the next message on a link. Before the message, only `Progress` events may come.
 async fn received(network: &mut impl Network, on: LinkId) -> Message {
     loop {
         match network.next().await {
@@ -334,7 +343,7 @@ async fn received(network: &mut impl Network, on: LinkId) -> Message {
     }
 }
 
-/// The end of a link, and why it ended.
+/// Waits until a link is closed, and returns the reason.
 async fn closed(network: &mut impl Network, which: LinkId) -> String {
     match network.next().await {
         NetworkEvent::Closed { link, why } if link == which => why,
@@ -342,7 +351,8 @@ async fn closed(network: &mut impl Network, which: LinkId) -> String {
     }
 }
 
-/// Nothing of older links is told at either end: what a new link brings comes next.
+/// Checks that no event of an earlier link is left at either end: the first event must belong to a
+/// new link.
 async fn nothing_more_is_told(
     caller: &mut impl Network,
     called: &mut impl Network,
@@ -353,7 +363,7 @@ async fn nothing_more_is_told(
     assert_eq!(received(caller, there).await, refusal(99));
 }
 
-/// What the chief says first.
+/// The first message of every link, sent by the chief.
 #[must_use]
 pub fn hello(to: TaskId) -> Message {
     Message::Hello(Hello {
@@ -370,7 +380,8 @@ fn refusal(number: u32) -> Message {
     Message::Refused { reason: format!("number {number}"), older_than: None }
 }
 
-/// Messages of all sizes, in turn: none, small and large tensors.
+/// Returns messages whose sizes vary with `number`: no tensor, an empty tensor, small and large
+/// tensors.
 fn numbered(number: u32, to: TaskId) -> Message {
     let n_values = match number % 5 {
         0 => return refusal(number),
@@ -390,7 +401,7 @@ fn numbered(number: u32, to: TaskId) -> Message {
     }
 }
 
-/// A push of the largest size.
+/// Returns a push with a tensor of [`MAX_VALUES`] values.
 fn large(number: usize) -> Message {
     Message::Push {
         cut: Cut { generation: Generation::default(), step: Step(number as u64) },
@@ -401,7 +412,7 @@ fn large(number: usize) -> Message {
     }
 }
 
-/// What a future gives at its first poll; it is dropped then, whether it was ready or not.
+/// Polls a future once and drops it. Returns the future's value if it was ready.
 async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| {

@@ -8,8 +8,8 @@ use unisono_core::floats::Floats;
 
 use crate::model::matrix::Matrix;
 
-/// Finite values: ordinary values, zeros of both signs, subnormals, and values with subnormal
-/// products.
+/// Returns finite values: ordinary values, zeros of both signs, subnormals, and values whose
+/// products are subnormal.
 pub(crate) fn value() -> impl Strategy<Value = f32> {
     prop_oneof![
         4 => -2.0f32..2.0,
@@ -22,8 +22,8 @@ pub(crate) fn value() -> impl Strategy<Value = f32> {
     ]
 }
 
-/// Returns a matrix filled with `values`, which are repeated with a stride. `offset` selects where
-/// they begin, so that one list makes different matrices.
+/// Returns a matrix that is filled with elements of `values`, which are repeated. `offset` is the
+/// index of the first one, so that one list can fill different matrices.
 pub(crate) fn matrix(n_rows: usize, n_columns: usize, values: &[f32], offset: usize) -> Matrix {
     let mut matrix = Matrix::new(n_rows, n_columns);
     for i in 0..n_rows {

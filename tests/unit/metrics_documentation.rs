@@ -78,8 +78,7 @@ fn dashboard_and_rules_name_only_existing_metrics() {
     }
 }
 
-/// The labels that distinguish runs: Prometheus sets `job`, and the scrape configuration sets
-/// `run`.
+/// The labels that identify a run. Prometheus sets `job`, and the scrape configuration sets `run`.
 const LABELS_OF_RUN: [&str; 2] = ["job", "run"];
 
 fn dashboard() -> serde_json::Value {
@@ -93,7 +92,7 @@ fn queries(dashboard: &serde_json::Value) -> Vec<&str> {
     targets.map(|target| target["expr"].as_str().unwrap()).collect()
 }
 
-/// Returns the expressions of all rules, each as one line.
+/// Returns the expressions of all alert rules, each as one line.
 fn rules() -> Vec<String> {
     let text = read("deploy/prometheus/unisono-rules.yml");
     let rules = text.split("expr:").skip(1);
@@ -141,7 +140,8 @@ fn every_query_filters_each_metric_by_the_selected_job_and_run() {
         let variables = dashboard["templating"]["list"].as_array().unwrap();
         let variable = variables.iter().find(|variable| variable["name"] == label).unwrap();
         assert_eq!((&variable["multi"], &variable["includeAll"]), (&true.into(), &true.into()));
-        // The default of `All`, a list of all values, would not match series without the label.
+        // The default for `All` is a list of all values. It would not match series that lack the
+        // label.
         assert_eq!(variable["allValue"], ".*");
         let values = variable["query"]["query"].as_str().unwrap();
         assert!(values.ends_with(&format!(", {label})")), "{values}");

@@ -1,4 +1,4 @@
-//! The tests that keep `docs/configuration.md` equal to the texts of `--help`.
+//! Tests that keep `docs/configuration.md` equal to the texts of `--help`.
 
 use std::fmt::Write as _;
 
@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn every_documented_default_is_the_real_one() {
-        // Words that describe the default, so there is no text to compare.
+        // These words describe a default in the documentation. They are not compared with the real
+        // default.
         let words = ["the number of workers", "a small part", "a tenth", "none", "off"];
         let mut flags = Vec::new();
         let mut hosts = Vec::new();

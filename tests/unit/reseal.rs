@@ -1,9 +1,10 @@
-//! For tests and fuzz targets: corrects the checksums of a damaged frame, like a malicious peer.
+//! For tests and fuzz targets: corrects the checksums of a damaged frame, as a malicious peer
+//! would.
 
 use super::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, u32_at};
 
-/// Makes the magic and every checksum fit the rest of the bytes. A truncated frame is corrected as
-/// far as it reaches.
+/// Corrects the magic and every checksum to fit the rest of the bytes. In a truncated frame, only
+/// the present parts are corrected.
 pub fn reseal(bytes: &mut [u8]) {
     let Some((header, rest)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return };
     let control_bytes = u32_at(header, 4) as usize;

@@ -1,4 +1,5 @@
-//! Test helpers: a disk that fails on purpose, and small snapshots, checkpoints and losses.
+//! Test helpers: a disk on which chosen operations fail, and small snapshots, checkpoints and
+//! losses.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ pub fn update(step: u64) -> UpdateRecord {
     UpdateRecord { cut: Cut { generation: Generation::default(), step: Step(step) }, losses }
 }
 
-/// Returns a small checkpoint whose values depend on `step` and `life`.
+/// Returns a small checkpoint. Its values depend on `step` and `life`, so that two checkpoints of
+/// the same step can differ.
 pub fn checkpoint_of(step: Step, life: u64) -> Checkpoint {
     let tensor = |shape: &[usize]| {
         let n_values: usize = shape.iter().product();

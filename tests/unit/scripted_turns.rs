@@ -5,14 +5,15 @@ use crate::host::{Peers, Turn};
 use crate::ids::TaskId;
 use crate::protocol::{Effect, Input, Node, Standing, Status};
 
-/// Turns of a node that a test scripts, on links whose peers are tracked as the loop tracks them.
+/// Turns of a node that a test scripts. The peers behind the links are tracked as in the production
+/// loop.
 #[derive(Clone, Debug, Default)]
 pub struct ScriptedTurns {
     peers: Peers,
 }
 
 impl ScriptedTurns {
-    /// Shows one turn to `observe`, and returns its result.
+    /// Passes one turn to `observe`, and returns its result.
     pub fn turn<R>(
         &mut self,
         now: Moment,

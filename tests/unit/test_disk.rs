@@ -1,7 +1,7 @@
 //! A disk in memory that fails or stops at any chosen operation.
 //!
-//! It enumerates every state in which a crash could leave it: each unsynced name and file is kept,
-//! lost or torn.
+//! A test can enumerate every state in which a crash could leave the disk: each unsynced name and
+//! file is kept, lost or torn.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::interface::{Appender, Disk, NamedEnd, Stamp};
 
-/// A bug of the disk: an operation that reports success without being done.
+/// A bug of the disk: a kind of operation that reports success without an effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bug {
     /// No bug.
@@ -25,9 +25,10 @@ pub enum Bug {
 /// A fault at one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The operation fails, half done; later operations succeed.
+    /// The operation is half done and fails. Later operations succeed.
     FailOnce,
-    /// This operation and all later ones fail without effect: the process was killed before it.
+    /// The operation and all later ones fail without effect, as if the process was killed before
+    /// them.
     Stop,
 }
 
@@ -51,8 +52,8 @@ struct State {
 struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// Number of leading bytes that the operating system considers durable. Too large after a
-    /// failed sync.
+    /// Number of leading bytes that the operating system takes for durable. After a failed sync,
+    /// the number is too large.
     n_clean: usize,
 }
 
@@ -84,17 +85,19 @@ impl NameChange {
 }
 
 impl TestDisk {
-    /// Creates an empty disk. `fault` is given to the operation at that index, counted from 0.
+    /// Creates an empty disk. `fault` is the index of an operation, counted from 0, and the fault
+    /// at that operation.
     pub fn new(bug: Bug, fault: Option<(usize, Fault)>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { bug, fault, ..State::default() })))
     }
 
-    /// Returns the operations that changed the disk, in order. Faults count these operations.
+    /// Returns the operations that changed the disk, in order. The indices of faults count these
+    /// operations.
     pub fn operations(&self) -> Vec<String> {
         self.state().operations.clone()
     }
 
-    /// Gives `fault` to the operation at that index, counted from now.
+    /// Sets the fault. Its index counts operations from now on.
     pub fn plan(&self, fault: Option<(usize, Fault)>) {
         let mut state = self.state();
         state.operations.clear();
@@ -246,8 +249,8 @@ impl Disk for Arc<TestDisk> {
         let file = state.file(path)?;
         match &result {
             Ok(()) if bug != Bug::NoSync => file.sync(),
-            // The operating system drops the unwritten bytes after a failed sync, so the next sync
-            // finds nothing to write and reports success.
+            // After a failed sync, the operating system drops the unwritten bytes. The next sync
+            // finds nothing to write, and reports success.
             Err(_) if !stopped => file.n_clean = file.now.len(),
             _ => {}
         }

@@ -1,14 +1,15 @@
-//! Slurm's lists of nodes: `node[9-11,15],gpu[01-03]-x,login`.
+//! Slurm's lists of nodes, such as `node[9-11,15],gpu[01-03]-x,login`.
 //!
-//! The order of the list is kept, because Slurm distributes tasks in this order. TensorFlow sorts the
-//! names as text, so node10 becomes the first node of `node[9-11]`.
+//! The order of the list is kept, because Slurm distributes tasks in this order. TensorFlow
+//! differs: it sorts the names as text, so node10 becomes the first node of `node[9-11]`.
 
 use crate::values::digits;
 
-/// A limit above every real cluster, so that a malformed range cannot ask for much memory.
+/// Maximum number of nodes in a list. No real cluster has more. The limit keeps a malformed range
+/// from demanding much memory.
 const MOST_NODES: usize = 1 << 16;
 
-/// A text is no list of nodes.
+/// The error for a text that is not a list of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NodeListError {
     /// Brackets do not match.
@@ -20,7 +21,7 @@ pub(super) enum NodeListError {
     /// A name is empty.
     #[error("a name in the list is empty")]
     Empty,
-    /// The list is longer than any real one.
+    /// The list has more nodes than any real cluster.
     #[error("the list has more than {MOST_NODES} nodes")]
     TooMany,
 }
@@ -28,7 +29,7 @@ pub(super) enum NodeListError {
 /// Returns the names of the nodes, in the order of the list.
 ///
 /// # Errors
-/// If the text is no list of nodes.
+/// If the text is not a list of nodes.
 pub(super) fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
     let mut nodes = Vec::new();
     for name in names(list)? {
@@ -63,7 +64,8 @@ fn names(list: &str) -> Result<Vec<&str>, NodeListError> {
     if names.iter().any(|name| name.is_empty()) { Err(NodeListError::Empty) } else { Ok(names) }
 }
 
-/// Returns all names for which a name with brackets stands; the last bracket varies fastest.
+/// Returns all names that a name with brackets describes. The number of the last bracket varies
+/// fastest.
 fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     let mut found = vec![String::new()];
     let mut rest = name;
@@ -83,7 +85,7 @@ fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     Ok(found.into_iter().map(|start| start + rest).collect())
 }
 
-/// Returns the numbers of ranges such as `9-11,15`, with their leading zeros.
+/// Returns the numbers of ranges such as `9-11,15`. Leading zeros are kept.
 fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
     let mut numbers = Vec::new();
     for range in ranges.split(',') {
@@ -98,7 +100,7 @@ fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
             return Err(NodeListError::TooMany);
         }
         let width = first.len();
-        // `{:0width$}` panics for a width above 65,535, and this text may have any length.
+        // `{:0width$}` panics if the width is above 65,535, and this text may have any length.
         let padded = |number: u64| {
             let digits = number.to_string();
             format!("{}{digits}", "0".repeat(width.saturating_sub(digits.len())))

@@ -1,8 +1,8 @@
-//! Steps as Slurm describes them, and malformed descriptions.
+//! Environments of job steps as Slurm sets them, and malformed environments.
 
 use super::*;
 
-/// A step of five tasks on four nodes, as one task sees it.
+/// Returns the environment of one task. Its step has five tasks on four nodes.
 fn environment(changes: &[(&str, &str)]) -> Environment {
     let step = [
         ("SLURM_PROCID", "2"),
@@ -72,7 +72,7 @@ fn slurm_step_without_block_distribution_is_reported_with_its_remedy() {
         error(&[("SLURM_STEP_TASKS_PER_NODE", "2,0,1,2")]),
         error(&[("SLURM_STEP_TASKS_PER_NODE", "60000(x60000)")]),
         error(&[("SLURM_STEP_NUM_TASKS", "4")]),
-        // Ranks distributed in turn: 0 and 4 on the first node.
+        // Slurm has distributed the ranks in turn, so ranks 0 and 4 are on the first node.
         error(&[("SLURM_PROCID", "1")]),
         error(&[("SLURM_LOCALID", "1")]),
         error(&[("SLURMD_NODENAME", "node11")]),

@@ -1,13 +1,13 @@
-//! Derives the names of tasks that `TF_CONFIG` leaves out from the name of this task.
+//! Derives the addresses of tasks that `TF_CONFIG` leaves out from the address of this task.
 
 use crate::hosts::{Host, HostPort};
 use unisono_core::ids::Job;
 
-/// The address of a task, with placeholders for the role and the index.
+/// The form of addresses, with placeholders for the role and the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     form: Form,
-    /// The text before the role, with its dash, or before the number.
+    /// The text before the role, including a dash, or before the number.
     before: String,
     /// The text after the number.
     after: String,
@@ -16,14 +16,16 @@ pub(super) struct Template {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `NAME-ROLE-INDEX` and a suffix, as the Training Operator names the service of each task.
+    /// `NAME-ROLE-INDEX` and a suffix. The Training Operator of Kubeflow names the service of each
+    /// task like this.
     RoleAndIndex,
-    /// `NAMEINDEX` and a suffix, for tasks of this job only.
+    /// `NAMEINDEX` and a suffix. Only tasks of this job have addresses of this form.
     Index(Job),
 }
 
 impl Template {
-    /// Makes the template from the address of one task; `None` if the address has neither form.
+    /// Derives the form from the address of one task. Returns `None` if the address has neither
+    /// form.
     pub(super) fn of(own: &HostPort, job: Job, index: u32) -> Option<Self> {
         let Host::Name(name) = own.host() else { return None };
         let label_end = name.find('.').unwrap_or(name.len());
@@ -35,7 +37,7 @@ impl Template {
         Some(Self { form, before, after: after.to_owned(), port: own.port() })
     }
 
-    /// Returns the address of another task; `None` if the form does not give it.
+    /// Returns the address of another task; `None` if the form does not determine it.
     pub(super) fn address(&self, job: Job, index: u32) -> Option<HostPort> {
         let Self { form, before, after, port } = self;
         let name = match form {
@@ -47,8 +49,8 @@ impl Template {
     }
 }
 
-/// Returns a label without the index at its end; `None` if its number is another one: the number of
-/// `node11` is 11, not 1.
+/// Returns a label without the index at its end. Returns `None` if the number at the end of the
+/// label differs from the index: the number of `node11` is 11, not 1.
 fn before_number(label: &str, index: u32) -> Option<&str> {
     let before = label.strip_suffix(&index.to_string())?;
     let is_whole = before.ends_with(|last: char| !last.is_ascii_digit());

@@ -1,10 +1,10 @@
-//! Every shape of `TF_CONFIG` that engines set, and malformed ones.
+//! All forms of `TF_CONFIG` that cluster engines set, and malformed ones.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The role of this task and all addresses, as text.
+/// Returns the role of this task and all addresses, as text.
 fn told(text: &str) -> String {
     let config = TfConfig::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let list = |job| match config.hosts(job, None) {
@@ -30,7 +30,7 @@ fn error(text: &str) -> String {
 
 #[test]
 fn tf_config_of_the_training_operator_is_read() {
-    // kubeflow/training-operator, pkg/controller.v1/tensorflow, as a pod has it.
+    // The text is from kubeflow/training-operator, pkg/controller.v1/tensorflow, as a pod gets it.
     let text = r#"{"cluster":{"chief":["mnist-chief-0.ml.svc:2222"],
         "evaluator":["mnist-evaluator-0.ml.svc:2222"],
         "ps":["mnist-ps-0.ml.svc:2222","mnist-ps-1.ml.svc:2222"],
@@ -65,7 +65,8 @@ fn tf_config_of_vertex_and_ai_platform_is_read() {
 
 #[test]
 fn examples_of_tensorflow_are_read() {
-    // The guide to distributed training, the resolver's docstring, and its tests.
+    // The texts are from TensorFlow's guide to distributed training, from the resolver's docstring,
+    // and from the resolver's tests.
     let guide = r#"{"cluster": {"worker": ["host1:12345", "host2:23456"], "ps": ["host3:1"]},
         "task": {"type": "worker", "index": "0"}, "rpc_layer": "grpc", "session_master": "x"}"#;
     assert_eq!(told(guide), "Worker 0 of host3:1 and host1:12345,host2:23456");
@@ -114,7 +115,8 @@ fn sparse_cluster_is_completed_from_the_own_address() {
 
 #[test]
 fn cluster_map_with_one_worker_is_completed_to_the_number_of_workers() {
-    // From TensorFlow's pull request 48065, and the same worker as the Training Operator names it.
+    // The first text is from TensorFlow's pull request 48065. The second one has the same worker,
+    // with a name as the Training Operator makes it.
     let text = r#"{"cluster":{"ps":["ps0:2222","localhost:2801"],"worker":{"1":"worker1:2222"}},
         "task":{"type":"worker","index":1}}"#;
     let operators = text.replace("worker1", "mnist-worker-1.ml.svc");
@@ -180,7 +182,7 @@ fn unsupported_tf_config_is_reported_with_key_value_and_remedy() {
     insta::assert_snapshot!(all.join("\n"));
 }
 
-/// JSON with known and unknown keys and values.
+/// Returns JSON with known and unknown keys and values.
 fn json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "cluster",

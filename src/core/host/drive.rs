@@ -1,9 +1,11 @@
-//! The one loop: takes whatever happens next, gives it to the node, carries out what it wants.
+//! The loop that runs a node: it waits for the next input, gives the input to the node, and carries
+//! out the node's effects.
 
 use super::{Clock, Compute, Host, Network, Observer, Peers, Stop, Storage, Turn};
 use crate::protocol::{Effect, Input, Node, Outcome};
 
-/// Runs a node on a host until it halts. What it sent last has gone out then.
+/// Runs a node on a host until the node halts. Messages that the node sent before are flushed
+/// first.
 pub async fn drive<C, N, K, S, T>(
     node: &mut impl Node,
     mut host: Host<C, N, K, S, T>,
@@ -25,8 +27,8 @@ where
         peers.add(&input);
         observer.turn(&Turn { now, input: &input, effects: &effects, node, peers: &peers });
         peers.remove(&input, &effects);
-        // The input may share tensors with the effects. A job that owns its tensors alone can reuse
-        // their memory, so the input goes before the jobs start.
+        // The input may share tensors with the effects. A job can reuse the memory of a tensor only
+        // if the job is its only owner. So the input is dropped before the jobs start.
         drop(input);
         for effect in effects.drain(..) {
             if let Some(outcome) = host.carry_out(effect) {
@@ -46,8 +48,9 @@ where
     S: Storage,
     T: Stop,
 {
-    /// The next input. The order of the branches is fixed, so that a simulated run has one order;
-    /// the network comes last, because it alone can have something to say all the time.
+    /// Waits for the next input. The order of the branches is fixed, so that a simulated run has
+    /// only one possible order of inputs. The network comes last, because a busy network always has
+    /// an event and would starve the other branches.
     async fn next(&mut self, node: &impl Node) -> Input {
         let deadline = node.deadline();
         if deadline.is_some_and(|deadline| deadline <= self.clock.now()) {

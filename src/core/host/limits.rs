@@ -1,33 +1,36 @@
 //! Limits of the network that the production host and the simulator share.
 //!
-//! A limit that only one of them had would let the other pass where it fails.
+//! If only one of them had a limit, a test in the simulator would not show how production behaves.
 
 use std::time::Duration;
 
 use crate::protocol::PUSH_WINDOW;
 use crate::wire::MAX_CONTROL_BYTES;
 
-/// Frames of the largest size that may wait on one link.
+/// The maximum number of frames of the largest size that may wait on one link, in each direction.
 ///
-/// An honest task stays below: one way go a window of pushes and a restored state, the other way
-/// the versions that answer them and a captured state. A peer for which more waits does not read.
+/// A correct task stays below this limit. Towards a ps, a window of pushes and a restored state
+/// wait at most; towards a worker, the versions that answer the pushes and a captured state. If
+/// more frames wait for a peer, the peer does not read.
 pub const MAX_QUEUED_FRAMES: usize = 2 * PUSH_WINDOW;
 
-/// Accepted links of one task at a time. A task raises its soft limit of open files to the hard one,
-/// which is 4,096 or more on common systems; 64 of these files are for other purposes.
+/// The maximum number of accepted links of one task at a time. A task raises its soft limit of open
+/// files to the hard limit, which is at least 4,096 on common systems. The task needs up to 64 of
+/// these files for other purposes.
 pub const MAX_LINKS: usize = 4_032;
 
-/// Time for a closed link to write what was queued before. What is left then is lost.
+/// The time that a closed link has to write its queued messages. The rest is lost.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The bytes that wait on one link, each way on its own.
+/// The limit of the bytes that wait on one link in one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueLimit {
-    /// Of the largest frame so far.
+    /// The size of the largest frame so far, in bytes.
     largest: usize,
 }
 
-/// More waits for a peer than one that reads would leave.
+/// The error for a peer that does not read: more bytes wait for the peer than a reading peer would
+/// leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other end does not read: {waiting} bytes wait for it, and the limit is {limit}")]
 pub struct QueueFull {
@@ -36,7 +39,7 @@ pub struct QueueFull {
 }
 
 impl QueueFull {
-    /// Whether a link was closed for this reason, by the reason that was given.
+    /// Returns whether `why`, the reason for which a link was closed, is this error.
     #[must_use]
     pub fn is_reason(why: &str) -> bool {
         why.starts_with("the other end does not read")
@@ -44,11 +47,11 @@ impl QueueFull {
 }
 
 impl QueueLimit {
-    /// Checks a queue to which a frame of `n_bytes` was added, and in which `waiting` bytes are
-    /// now, that frame included.
+    /// Checks the limit after a frame of `n_bytes` was added to the queue. `waiting` is the number
+    /// of bytes in the queue, including that frame.
     ///
     /// # Errors
-    /// If the other end cannot be reading.
+    /// If the peer cannot be reading.
     pub const fn check(&mut self, n_bytes: usize, waiting: usize) -> Result<(), QueueFull> {
         if n_bytes > self.largest {
             self.largest = n_bytes;
@@ -74,11 +77,12 @@ mod tests {
         assert_eq!(limit.check(2 * frame, most + 1), Ok(()), "a larger frame needs more room");
     }
 
-    /// Numbers that bound nothing.
+    /// Constants that are not limits.
     const NO_LIMITS: [&str; 3] =
         ["protocol/message::PROTOCOL_VERSION", "wire::HEADER_BYTES", "wire::ENTRY_BYTES"];
 
-    /// The constants of a source file outside its tests, each as a row begins in the document.
+    /// Returns the first two columns of the document's row for each constant of a source file.
+    /// Constants of tests do not count.
     fn constants(module: &str, source: &str) -> Vec<String> {
         let code = source.split("#[cfg(test)]").next().unwrap_or_default();
         let constant = |line: &str| {

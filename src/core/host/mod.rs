@@ -1,6 +1,7 @@
-//! What a host provides, and the one loop that runs a node on it.
+//! The traits that a host implements, and the loop that runs a node on a host.
 //!
-//! Production implements the traits in `unisono_net::tcp`, the simulator in `sim/`; the loop is the same.
+//! `unisono_net::tcp` implements the traits for production, and `sim/` for the simulator. Both use
+//! the same loop.
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
 #[doc(hidden)]
@@ -22,65 +23,67 @@ use crate::ids::{LinkId, TaskId};
 use crate::protocol::{Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord};
 use crate::time::Moment;
 
-/// All that a node runs on.
+/// The parts of a host on which a node runs.
 #[derive(Debug)]
 pub struct Host<C, N, K, S, T> {
-    /// Tells the time.
+    /// The source of the time.
     pub clock: C,
-    /// Reaches the other tasks.
+    /// The links to the other tasks.
     pub network: N,
-    /// Does the arithmetic.
+    /// The computations of gradients and updates.
     pub compute: K,
-    /// Keeps the files.
+    /// The checkpoints and the losses file.
     pub storage: S,
-    /// Says when to end early.
+    /// The source of stop requests.
     pub stop: T,
 }
 
-/// A clock that can be waited for.
+/// A clock whose moments a caller can wait for.
 pub trait Clock {
-    /// The present moment; never earlier than one that was given before.
+    /// Returns the present moment. It is never earlier than a moment that was returned before.
     fn now(&self) -> Moment;
 
-    /// Comes back at `moment`, or soon after.
+    /// Returns at `moment` or soon after it, never earlier.
     fn sleep_until(&self, moment: Moment) -> impl Future<Output = ()>;
 }
 
-/// Links to other tasks: ordered, whole messages while a link lasts.
+/// Links to other tasks. A link delivers whole messages in order until it is closed or lost.
 ///
-/// None of the methods waits; what happens is told by [`Self::next`].
+/// No method except [`Self::next`] and [`Self::flush`] waits. [`Self::next`] returns the results as
+/// events.
 pub trait Network {
     /// Starts connecting to a task.
     fn connect(&mut self, to: TaskId);
 
-    /// Queues a message; drops it if the link is gone.
+    /// Queues a message. Drops the message if the link is closed or lost.
     fn send(&mut self, link: LinkId, message: Message);
 
-    /// Closes a link once what was queued before has gone out. No event follows.
+    /// Closes a link after its queued messages have been sent. No event of the link follows.
     fn close(&mut self, link: LinkId);
 
-    /// The next event. Cancel-safe: an event is never lost.
+    /// Waits for the next event. The future is cancel-safe: if it is dropped, no event is lost.
     fn next(&mut self) -> impl Future<Output = NetworkEvent>;
 
-    /// Lets everything that was queued go out, within a limit of the host's, and ends.
+    /// Sends all queued messages within a time limit of the host, and then closes every link.
     fn flush(&mut self) -> impl Future<Output = ()>;
 }
 
-/// Whoever computes gradients and updates.
+/// A queue of jobs that compute gradients and updates.
 pub trait Compute {
-    /// Starts a job. Jobs are done in the order in which they were started.
+    /// Starts a job. Jobs are finished in the order in which they were started.
     fn start(&mut self, job: Job);
 
-    /// The next result. Cancel-safe: a result is never lost.
+    /// Waits for the next result. The future is cancel-safe: if it is dropped, no result is lost.
     fn next(&mut self) -> impl Future<Output = Done>;
 }
 
-/// What does the jobs.
+/// The function that does the jobs, on whichever thread the host chooses.
 pub trait Work: Send {
-    /// Does one.
+    /// Does one job.
     fn work(&mut self, job: Job) -> Done;
 
-    /// Called when the last result is on its way, and there may be time before the next job.
+    /// Prepares data for later jobs. A host calls this method after it has delivered the last
+    /// result, while no job waits.
     fn look_ahead(&mut self) {}
 }
 
@@ -90,24 +93,27 @@ impl<F: FnMut(Job) -> Done + Send> Work for F {
     }
 }
 
-/// Durable files: checkpoints and losses.
+/// The durable files of a run: checkpoints and the losses file.
 ///
-/// What is asked is done in the order in which it was asked: a restore after a persist finds it.
+/// Requests are carried out in order. So a restore after a persist finds the persisted checkpoint.
 pub trait Storage {
-    /// Starts reading the newest valid checkpoint, or else the initial values.
+    /// Starts reading the newest valid checkpoint. Without a checkpoint, the answer has the initial
+    /// values.
     fn restore(&mut self);
 
-    /// Starts writing a checkpoint. What was recorded before is durable before it is visible.
+    /// Starts writing a checkpoint. Updates that were recorded before are durable before the
+    /// checkpoint is visible.
     fn persist(&mut self, snapshot: Arc<Snapshot>);
 
     /// Appends an update to the losses, in order.
     fn record(&mut self, update: UpdateRecord);
 
-    /// The next event. Cancel-safe: an event is never lost.
+    /// Waits for the next event. The future is cancel-safe: if it is dropped, no event is lost.
     fn next(&mut self) -> impl Future<Output = StorageEvent>;
 }
 
-/// A storage for tasks that keep no files: all but the chief. It is never asked for anything.
+/// A storage that keeps no files and never answers, for all tasks except the chief. A node of such
+/// a task asks its storage for nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct NoStorage;
 
@@ -125,11 +131,12 @@ impl Storage for NoStorage {
 
 /// A source of stop requests: signals, the parent process, a test.
 pub trait Stop {
-    /// Returns once for each request. Cancel-safe: a request is never lost.
+    /// Waits for the next request, and returns once for each request. The future is cancel-safe: if
+    /// it is dropped, no request is lost.
     fn next(&mut self) -> impl Future<Output = ()>;
 }
 
-/// A source without stop requests.
+/// A source that never requests a stop.
 #[derive(Clone, Copy, Debug)]
 pub struct NeverStops;
 

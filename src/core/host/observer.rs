@@ -1,4 +1,4 @@
-//! Observers of a node: each turn of the loop is one value.
+//! Observers of a node. The loop shows them each turn of the node as one value.
 
 use std::fmt;
 
@@ -7,23 +7,24 @@ use crate::ids::LinkId;
 use crate::protocol::{Effect, Input, Node};
 use crate::time::Moment;
 
-/// One turn of a node: an input that the node has handled, and effects that are still to be carried out.
+/// One turn of a node: an input that the node has handled, and the resulting effects. The loop
+/// carries out the effects after the turn was observed.
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// Time of the turn, on the node's clock.
     pub now: Moment,
     /// The input.
     pub input: &'a Input,
-    /// The effects of the input, in order.
+    /// The effects of the input, in the order in which the loop carries them out.
     pub effects: &'a [Effect],
-    /// The node, after the input.
+    /// The node in its state after the input.
     pub node: &'a dyn Node,
     /// The peers behind the node's links, including the links that this turn opens or closes.
     pub peers: &'a Peers,
 }
 
 impl Turn<'_> {
-    /// Returns the peer behind a link; `None` until the peer has said who it is.
+    /// Returns the peer behind a link, or `None` until the peer has sent its greeting.
     #[must_use]
     pub fn peer(&self, link: LinkId) -> Option<&Peer> {
         self.peers.get(link)
@@ -43,9 +44,9 @@ impl fmt::Debug for Turn<'_> {
 
 /// An observer of a node. The node does not depend on its observers.
 ///
-/// The loop carries out the effects of a turn after all observers have returned, so that an observer
-/// can write a record of an effect before the effect happens. Of two observers in a tuple, the first
-/// one is called first.
+/// The loop carries out the effects of a turn after all observers have returned. So an observer can
+/// write a record of an effect before the effect happens. In a tuple of observers, the first one is
+/// called first.
 pub trait Observer {
     /// Observes one turn.
     fn turn(&mut self, turn: &Turn<'_>);

@@ -1,4 +1,4 @@
-//! The peers behind the links of a node, as its inputs and effects name them.
+//! The peers behind the links of a node, derived from the node's inputs and effects.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::protocol::{Effect, Input, Message, NetworkEvent};
 /// The task at the other end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The task.
+    /// The peer's task.
     pub task: TaskId,
     /// The task's incarnation; `None` until its greeting has arrived.
     pub incarnation: Option<Incarnation>,
@@ -21,7 +21,7 @@ pub struct Peer {
 pub struct Peers(BTreeMap<LinkId, Peer>);
 
 impl Peers {
-    /// Returns the peer behind a link; `None` for a caller that has not greeted.
+    /// Returns the peer behind a link, or `None` for a caller that has not sent its greeting.
     #[must_use]
     pub fn get(&self, link: LinkId) -> Option<&Peer> {
         self.0.get(&link)

@@ -1,4 +1,4 @@
-//! The cluster's configuration, as every node gets it at its start.
+//! The cluster's configuration, which every node gets when it is created.
 
 use std::time::Duration;
 
@@ -8,16 +8,17 @@ use crate::ids::{Slot, Step, TaskId};
 use crate::protocol::settings::Settings;
 use crate::train_config::Sync;
 
-/// The cluster, as the protocol sees it. Only `data` differs between the tasks.
+/// The cluster's configuration. Only `data` differs between the tasks.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The number of parameter servers, at least 1.
     pub n_ps: u32,
     /// The numbers of workers and of gradients per update.
     pub sync: Sync,
-    /// The number of updates of the run, and so its last version.
+    /// The number of updates of the run, which is also the number of its last version.
     pub training_steps: Step,
-    /// Every setting that influences a number. Two tasks compare their settings in the greeting.
+    /// Every setting that influences the computed numbers. Two tasks compare their settings when
+    /// they connect.
     pub settings: Settings,
     /// The digest of the training data, or `None` on a ps, which has no data.
     pub data: Option<String>,
@@ -31,12 +32,13 @@ impl ClusterConfig {
         (0..self.n_ps).map(TaskId::ps)
     }
 
-    /// Returns all slots of a step, ascending.
+    /// Returns all slots of one step, ascending.
     pub fn all_slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.sync.slots_per_step()).map(Slot)
     }
 
-    /// Returns the slots of a worker, ascending: those congruent to the worker's number modulo N.
+    /// Returns the slots that a worker computes in each step, ascending. They are the slots that
+    /// are congruent to the worker's number modulo N.
     pub fn slots_of(
         &self,
         worker: TaskId,
@@ -52,14 +54,16 @@ impl ClusterConfig {
         TaskId::worker(slot.0 % self.sync.total_num_replicas)
     }
 
-    /// Returns whether this version is the last one, which all updates have made (rule 10).
+    /// Returns whether this version is the last one, which contains all updates of the run (rule
+    /// 10).
     #[must_use]
     pub const fn is_last(&self, step: Step) -> bool {
-        // A peer may send a step beyond the last, and no task may start to compute there.
+        // A faulty peer may send a step beyond the last one. No task may start a computation there.
         step.0 >= self.training_steps.0
     }
 
-    /// Returns whether R < N, so that the order of arrival chooses an update's slots (rule 2).
+    /// Returns whether R < N. Then the order in which gradients arrive decides which slots an
+    /// update uses (rule 2).
     #[must_use]
     pub const fn has_backup_workers(&self) -> bool {
         !self.sync.is_determined()
@@ -77,13 +81,15 @@ pub struct Limits {
     pub reconnect_min: Duration,
     /// The longest pause between two calls.
     pub reconnect_max: Duration,
-    /// The wait after which a task reports what it waits for, and again at 2×, 4×, … (rule 9).
+    /// The length of a wait at which a task reports what it waits for. The task reports again at
+    /// 2×, 4×, … this time (rule 9).
     pub report_after: Duration,
-    /// The wait after which a task ends the run, or [`Self::NEVER`].
+    /// The length of a wait at which a task ends the run, or [`Self::NEVER`].
     pub give_up_after: Duration,
-    /// The time for which a task that knows of the end waits for tasks that may not know yet.
+    /// The time for which a task that knows of the run's end stays, for peers that may not know of
+    /// it.
     pub linger: Duration,
-    /// The time that a chief has to save a checkpoint after it was asked to stop.
+    /// The time that the chief has to save a checkpoint after a stop was requested.
     pub stop_timeout: Duration,
     /// The time between two checkpoints.
     pub save_interval: Duration,
@@ -92,7 +98,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A limit that no run reaches: one year. A number needs no special case in the timers.
+    /// A time that no run reaches: one year. Timers then need no special case for "never".
     pub const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 }
 
@@ -105,8 +111,9 @@ impl Default for Limits {
             reconnect_max: Duration::from_secs(1),
             report_after: Duration::from_secs(10),
             give_up_after: Self::NEVER,
-            // A task that must be told may be behind a dead link. The time suffices to notice that
-            // (10 s), to call again (at most 1 s later), and to repeat the message.
+            // A peer that does not know of the run's end may have lost its link. Within this time,
+            // the task notices the lost link (10 s), calls again (at most 1 s later), and repeats
+            // the message.
             linger: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(20),
             save_interval: Duration::from_secs(60),

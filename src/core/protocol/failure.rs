@@ -1,4 +1,4 @@
-//! The reasons for which a run ends without its result.
+//! The reasons for which a run ends without a result.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Slot, Step, TaskId};
 
-/// The reason for which a task, or the whole run, cannot continue. The user sees the text as it is.
+/// The reason for which a task or the whole run cannot continue. The user sees exactly this text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// A loss was NaN or infinite.
     #[error(
         "the loss is {loss} at step {step}, slot {slot}: training stopped there, and the last good \
-         checkpoint stays; a lower --learning-rate, with --allow-changed-settings, is the usual \
+         checkpoint is kept; a lower --learning-rate, with --allow-changed-settings, is the usual \
          remedy"
     )]
     NonFinite {
@@ -36,7 +36,8 @@ pub enum Failure {
         /// The worker that sent the second copy.
         worker: TaskId,
     },
-    /// An update was recomputed after a rollback, and its bits differ from the first time.
+    /// A recomputed update differs from the first computation. An update is recomputed after a
+    /// rollback.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
     /// A peer refused the session; the text is the peer's reason.
@@ -48,7 +49,8 @@ pub enum Failure {
     /// A task has waited for `give_up_after`.
     #[error(transparent)]
     GaveUp(#[from] GaveUp),
-    /// Rule 8: a peer knows a newer incarnation of the task, and this process may not replace it.
+    /// Rule 8: a peer knows a newer incarnation of this task, and this process may not take a
+    /// larger incarnation.
     #[error("{0}")]
     Fenced(String),
 }
@@ -57,29 +59,30 @@ pub enum Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "{task} has waited {:.0} s {what}, and gives up as --give-up-after says; the newest checkpoint \
-     stays, and the same commands go on from it",
+     is kept, and the same commands continue from it",
     waited.as_secs_f64()
 )]
 pub struct GaveUp {
     /// The task that waited.
     pub task: TaskId,
-    /// The awaited thing and the tasks that must provide it, in words.
+    /// The awaited message or event, and the tasks that must provide it, as text.
     pub what: String,
     /// The length of the wait.
     pub waited: Duration,
 }
 
-/// An update that was recomputed after a rollback differs from the first time.
+/// A recomputed update differs from the first computation. An update is recomputed after a
+/// rollback.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "update {step} was made a second time, and the loss of slot {slot} is {again}, where it was \
-     {first}: faulty hardware, another build, or other data on one of the tasks; or the first was left \
-     by a run with other settings that was killed before it saved, and then the same command goes on"
+    "update {step} was computed a second time, and the loss of slot {slot} is {again} instead of \
+     {first}: faulty hardware, another build, or other data on one of the tasks; or the first loss is \
+     of a run with other settings that was killed before it saved, and then the same command continues"
 )]
 pub struct NotRepeated {
     /// The update's step.
     pub step: Step,
-    /// The first slot whose loss differs.
+    /// The lowest slot whose loss differs.
     pub slot: Slot,
     /// The slot's loss in the losses file.
     pub first: f32,

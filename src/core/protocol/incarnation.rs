@@ -1,7 +1,7 @@
-//! Rule 8: the choice of a process's incarnation, the order of incarnations, and the larger
-//! incarnation that a refused process may take.
+//! Rule 8: the incarnation of a new process, the order of incarnations, and the larger incarnation
+//! that a refused process may take.
 //!
-//! A host reads clocks and files. This file makes every decision about the numbers, so that
+//! A host only reads clocks and files. This file makes every decision about incarnations, so
 //! production and the simulator decide alike.
 
 use crate::ids::Incarnation;
@@ -10,20 +10,22 @@ use crate::protocol::{Failure, Outcome};
 impl Incarnation {
     /// The largest incarnation that a task may have: 2^53.
     ///
-    /// Microseconds since 1970 reach this number in the year 2255. A double holds every integer up
-    /// to it, which metrics and JSON readers need. The largest incarnation fences no other
-    /// ([`Self::fences`]), so a stranger that claims it cannot block the task itself.
+    /// An incarnation is usually the number of microseconds since 1970, which reaches 2^53 in the
+    /// year 2255. A double represents every integer up to 2^53 exactly; metrics and JSON readers
+    /// need that. The largest incarnation fences no other incarnation ([`Self::fences`]). So a
+    /// stranger that claims it cannot block the task.
     pub const LARGEST: Self = Self(1 << 53);
 
     /// Returns the incarnation of a new process.
     ///
-    /// `clock` is the number that a supervisor counted, or a clock's microseconds since 1970.
-    /// `recorded` is the newest incarnation of the task in the process's own files. A record that
-    /// leaves no room below [`Self::LARGEST`] is ignored, because no host chose it. If the record
-    /// was right nevertheless, a peer's refusal names the incarnation to exceed.
+    /// `clock` is a count by a supervisor, or the number of microseconds since 1970 according to a
+    /// clock. `recorded` is the newest incarnation of the task in the process's own files. No host
+    /// chooses an incarnation without room below [`Self::LARGEST`], so such a record is ignored. If
+    /// the record was right nevertheless, a peer refuses the process and names the incarnation to
+    /// exceed.
     #[must_use]
     pub fn first(clock: u64, recorded: Option<Self>) -> Self {
-        // The largest incarnation stays free for a raise, which must be able to exceed this one.
+        // A process may have to exceed this incarnation, so the largest incarnation must stay free.
         let clock = Self(clock.min(Self::LARGEST.0 - 1));
         let after = recorded.map(Self::next).filter(|after| *after < Self::LARGEST);
         after.map_or(clock, |after| after.max(clock))
@@ -42,32 +44,35 @@ impl Incarnation {
     }
 }
 
-/// The raises of one process. A raise replaces a node that was refused as older by a node with a
-/// larger incarnation.
+/// The raises of one process. If a peer refuses the process's node as older, a raise replaces the
+/// node by one with a larger incarnation.
 #[derive(Clone, Copy, Debug)]
 pub struct Raises {
-    /// The number that is added to each raise. It differs between two processes of a task
-    /// ([`Self::SPREAD`]).
+    /// The distance that each raise adds to the smallest possible incarnation. The distance differs
+    /// between two processes of a task ([`Self::SPREAD`]).
     offset: u64,
     n_raises: u32,
 }
 
 impl Raises {
-    /// The largest number of raises of one process.
+    /// The maximum number of raises of one process.
     ///
-    /// A raise is necessary only if a peer knows a newer incarnation than all peers before it did,
-    /// and few incarnations have connected to only a part of the cluster. A peer that always names
-    /// a larger incarnation is lying, and must not keep the process busy forever.
+    /// A process needs another raise only if a peer knows a newer incarnation than all peers
+    /// before. Few incarnations have connected to only a part of the cluster, so few raises are
+    /// needed. A peer that always names a larger incarnation is lying, and must not keep the
+    /// process busy forever.
     pub const MOST: u32 = 16;
 
-    /// The largest difference between a raised incarnation and the one that it exceeds. The
-    /// smallest difference is 1. With incarnations in microseconds, the constant is one second.
+    /// The largest difference between a raised incarnation and the incarnation that it exceeds. The
+    /// smallest difference is 1. If incarnations are microseconds, the largest difference is one
+    /// second.
     ///
-    /// Two processes of one task may be told to exceed the same incarnation, if no peer knows both.
-    /// If both took the next number, a peer of the earlier process would take the later one for the
-    /// same process. The peer would not repeat messages that only the earlier process has received.
-    /// The first incarnations of the two processes are different readings of a clock or different
-    /// counts, so their remainders agree only by chance, once in a million.
+    /// If no peer knows both of two processes of a task, the two may have to exceed the same
+    /// incarnation. If both took the next number, a peer of the first process would mistake the
+    /// second process for the first. The peer would then not repeat messages that only the first
+    /// process has received. The two processes started with different clock readings or counts. So
+    /// the remainders of these numbers, from which the differences come, agree only by chance: once
+    /// in a million.
     pub const SPREAD: u64 = 1 << 20;
 
     /// Creates the raises of a process whose first node has the incarnation `first`.
@@ -76,7 +81,8 @@ impl Raises {
         Self { offset: first.0 % Self::SPREAD, n_raises: 0 }
     }
 
-    /// Returns the incarnation of the process's next node, after a node ended with `outcome`.
+    /// Returns the incarnation of the process's next node, after the previous node ended with
+    /// `outcome`.
     ///
     /// # Errors
     /// The outcome of the process, if it must not start another node.
@@ -87,7 +93,7 @@ impl Raises {
             return Err(Outcome::Failed(Failure::Refused(reason)));
         }
         self.n_raises += 1;
-        // The spread must not lead beyond the largest incarnation, which peers refuse.
+        // The result must not exceed the largest incarnation, because peers refuse larger ones.
         let spread = Incarnation(next.0 + self.offset);
         Ok(if spread < Incarnation::LARGEST { spread } else { next })
     }

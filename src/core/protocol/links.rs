@@ -1,8 +1,7 @@
 //! Sessions with other tasks: calls, greetings, heartbeats, and the refusal of wrong callers.
 //! [`fencing`] refuses older incarnations of a task.
 //!
-//! This file turns events of links into events of peers. It does not know steps, gradients or
-//! versions.
+//! This file turns events of links into events of peers. It knows no steps, gradients or versions.
 
 mod fencing;
 mod refusal;
@@ -27,11 +26,11 @@ const MAX_STRANGERS: usize = 256;
 /// An event of a peer.
 #[derive(Debug, PartialEq)]
 pub(super) enum PeerEvent {
-    /// A session started. If this task called, `state` is the cut of the peer's shard.
+    /// A session started. If this task was the caller, `state` is the cut of the called ps's shard.
     Up { peer: TaskId, incarnation: Incarnation, state: Option<Cut> },
     /// The session ended.
     Down { peer: TaskId },
-    /// The peer sent a message other than greetings and heartbeats.
+    /// The peer sent a message that is neither a greeting nor a heartbeat.
     Message { peer: TaskId, message: Message },
     /// The peer refused this task.
     Refused { peer: TaskId, refusal: Refusal },
@@ -43,28 +42,31 @@ pub(super) struct Links {
     me: TaskId,
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// The tasks that this task calls, and calls again after each lost link.
+    /// The state of the calls to each task that this task calls. A task is called again after each
+    /// lost link.
     calls: BTreeMap<TaskId, Call>,
     /// All links, including those without a completed greeting.
     sessions: BTreeMap<LinkId, Session>,
     /// The link of each connected peer.
     up: BTreeMap<TaskId, LinkId>,
-    /// The newest known incarnation of each task. Older ones are refused (rule 8).
+    /// The newest known incarnation of each task. Processes with an older incarnation are refused
+    /// (rule 8).
     incarnations: BTreeMap<TaskId, Incarnation>,
-    /// The first time that a peer refused this task as older than a connected incarnation.
+    /// The time of the first refusal by a peer that was connected to a newer incarnation of this
+    /// task.
     contested_since: Option<Moment>,
-    /// The called tasks that have welcomed this incarnation at some time.
+    /// The called tasks that have sent this incarnation a `Welcome` at least once.
     welcomed_by: BTreeSet<TaskId>,
-    /// The time of each disconnected peer's last message, for reports of waits.
+    /// The time of the last message of each disconnected peer, for reports of waits.
     last_heard: BTreeMap<TaskId, Moment>,
-    /// The training data that all workers must have, as its digest and the worker that decided it.
-    /// The chief decides, or the first connected worker until the chief has connected.
+    /// The training data that all workers must have: its digest, and the worker that decided it.
+    /// The chief decides. Until the chief has connected, the first connected worker decides.
     data: Option<(TaskId, String)>,
     /// The digest in each worker's last accepted `Hello`.
     digests: BTreeMap<TaskId, String>,
     /// The time of the next [`Self::check`].
     next_check: Moment,
-    /// The reason for which the last call to a disconnected peer failed, or its session ended.
+    /// For each disconnected peer, the reason for which the last call failed or the session ended.
     reasons: BTreeMap<TaskId, String>,
 }
 
@@ -83,7 +85,7 @@ enum Call {
 struct Session {
     /// The task at the other end, or `None` before a caller's `Hello`.
     peer: Option<TaskId>,
-    /// Whether the two ends have exchanged greetings.
+    /// Whether the session is established: both ends have sent their greetings.
     up: bool,
     last_heard: Moment,
     last_sent: Moment,
@@ -127,7 +129,8 @@ impl Links {
         self.next_check
     }
 
-    /// Accepts any incarnation of each peer in the peer's next greeting.
+    /// Forgets all known incarnations, so that each peer's next greeting is accepted with any
+    /// incarnation.
     pub(super) fn forget_incarnations(&mut self) {
         self.incarnations.clear();
     }
@@ -141,7 +144,8 @@ impl Links {
         self.up.keys().copied().collect()
     }
 
-    /// Describes a wait for the tasks `from` (rule 9): `what`, followed by the state of each task.
+    /// Describes a wait for the tasks `from` (rule 9): the text `what`, followed by the state of
+    /// each task.
     pub(super) fn awaited(
         &self,
         now: Moment,
@@ -190,19 +194,19 @@ impl Links {
         }
     }
 
-    /// Ends this node after a finished run, and says goodbye to all connected peers.
+    /// Ends this node after a finished run, and sends a goodbye to all connected peers.
     pub(super) fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Goodbye, out);
         out.push(Effect::Halt(Outcome::Finished));
     }
 
-    /// Ends this node and the run with a failure, which all connected peers receive.
+    /// Ends this node and the run with a failure, and sends the failure to all connected peers.
     pub(super) fn abort(&mut self, now: Moment, failure: Failure, out: &mut Vec<Effect>) {
         self.send_to_all(now, &Message::Abort(failure.clone()), out);
         out.push(Effect::Halt(Outcome::Failed(failure)));
     }
 
-    /// Returns whether every called task has welcomed this incarnation at some time.
+    /// Returns whether every called task has sent this incarnation a `Welcome` at least once.
     pub(super) fn all_have_welcomed(&self) -> bool {
         self.calls.keys().all(|called| self.welcomed_by.contains(called))
     }
@@ -212,7 +216,7 @@ impl Links {
         self.incarnations.get(&peer).copied()
     }
 
-    /// Ends the session with a peer. The task that called the other one calls again.
+    /// Ends the session with a peer. The task that made the call then calls again.
     pub(super) fn drop_peer(
         &mut self,
         now: Moment,
@@ -225,7 +229,7 @@ impl Links {
         self.remove_session(now, link, why, out)
     }
 
-    /// Handles an event of a link. `state` is the cut that a `Welcome` from this task carries.
+    /// Handles an event of a link. `state` is the cut that this task reports in its `Welcome`.
     pub(super) fn on_network(
         &mut self,
         now: Moment,
@@ -243,8 +247,9 @@ impl Links {
                 return self.on_received(now, link, message.clone(), state, out);
             }
             NetworkEvent::Progress { link } => {
-                // Only messages of a session may be long. A stranger that sends its short greeting
-                // slowly counts as silent, and is disconnected.
+                // Only an established session may send long messages. Progress of a stranger's long
+                // greeting does not count as a sign of life, so the stranger is disconnected as
+                // silent.
                 if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.up) {
                     session.last_heard = now;
                 }
@@ -287,11 +292,11 @@ impl Links {
         let mut events = Vec::new();
         for link in silent {
             out.push(Effect::Close { link });
-            let why = format!("nothing heard for {} s", limits.heartbeat_timeout.as_secs_f32());
+            let why = format!("no message for {} s", limits.heartbeat_timeout.as_secs_f32());
             events.extend(self.remove_session(now, link, why, out));
         }
-        // A look at every session costs time, so it happens at intervals and not at each event.
-        // With half of `heartbeat_interval`, a heartbeat is late by at most that half.
+        // Checking every session costs time, so it happens at intervals and not at each event. With
+        // an interval of half a `heartbeat_interval`, a heartbeat is late by at most that half.
         let beat = now + limits.heartbeat_interval / 2;
         let pauses = self.calls.values().filter_map(|call| match *call {
             Call::Pausing { until, .. } => Some(until),
@@ -303,7 +308,7 @@ impl Links {
 
     fn on_connected(&mut self, now: Moment, link: LinkId, to: TaskId, out: &mut Vec<Effect>) {
         let Some(call) = self.calls.get_mut(&to) else {
-            // This task did not call. No greeting is due on the link, so it is of no use.
+            // This task did not ask for the link, so it sends no greeting, and the link has no use.
             out.push(Effect::Close { link });
             return;
         };
@@ -326,7 +331,8 @@ impl Links {
     fn on_connect_failed(&mut self, now: Moment, to: TaskId, why: String, out: &mut Vec<Effect>) {
         if let Some(Call::Connecting { failures }) = self.calls.get(&to) {
             let failures = *failures;
-            // Only the first failure is reported. Reports of waits name the reason of later ones.
+            // Only the first failure is reported as an event. Later failures appear as reasons in
+            // the reports of waits.
             if failures == 0 {
                 out.push(Effect::Report(Report::PeerDown { peer: to, why: why.clone() }));
             }
@@ -334,11 +340,12 @@ impl Links {
         }
     }
 
-    /// Schedules the next call, after a pause that doubles with each failure.
+    /// Schedules the next call to a task. Each further failure doubles the pause.
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
         self.reasons.insert(to, why);
         let limits = self.config.limits;
-        // The bound keeps the product within a `Duration`, however many calls have failed.
+        // The limit on the exponent keeps the product within a `Duration`, however many calls have
+        // failed.
         let doubled =
             limits.reconnect_min * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
         let until = now + doubled.min(limits.reconnect_max);
@@ -387,8 +394,8 @@ impl Links {
                 self.on_welcome(now, link, peer, incarnation, state, out)
             }
             (Message::Refused { reason, older_than }, Some(peer), false) => {
-                // If the named incarnation is not newer than this one, a larger incarnation would
-                // not help. The refusal is then final.
+                // If the peer names an incarnation that is not newer than this one, a larger
+                // incarnation would not help. The refusal is then final.
                 let older_than =
                     older_than.filter(|newer| newer.incarnation.fences(self.incarnation));
                 self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
@@ -411,7 +418,7 @@ impl Links {
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
         out.push(Effect::Close { link });
-        let reason = format!("{peer} turned this task away: {}", refusal.reason);
+        let reason = format!("{peer} refused this task: {}", refusal.reason);
         let down = self.remove_session(now, link, reason.clone(), out);
         let refused = PeerEvent::Refused { peer, refusal: Refusal { reason, ..refusal } };
         down.into_iter().chain([refused]).collect()
@@ -426,7 +433,7 @@ impl Links {
         out: &mut Vec<Effect>,
     ) -> Vec<PeerEvent> {
         if let Err(refusal) = self.check_hello(hello, state) {
-            let why = format!("{} called, and was turned away: {}", hello.from, refusal.reason);
+            let why = format!("refused the caller {}: {}", hello.from, refusal.reason);
             self.reject(now, link, why, Some(refusal), out);
             return Vec::new();
         }
@@ -438,8 +445,9 @@ impl Links {
             self.digests.insert(peer, data.clone());
         }
         self.incarnations.insert(peer, hello.incarnation);
-        // The newer link replaces the older one, even within one incarnation. The peer calls only
-        // when it has lost its end of the older link, which is then half-open.
+        // The new link replaces the old one, even if both are of the same incarnation. The peer
+        // calls again only after it has lost its end of the old link. The old link is then
+        // half-open.
         let mut events = Vec::new();
         if let Some(&old) = self.up.get(&peer) {
             out.push(Effect::Close { link: old });
@@ -449,29 +457,30 @@ impl Links {
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
-        // The caller may be the chief, whose data replaces that of the first worker.
+        // If the caller is the chief, its data replaces the data that the first worker decided.
+        // Workers with other data must go.
         events.extend(self.disconnect_other_data(now, out));
         events
     }
 
-    /// Returns whether a worker decides which training data all workers must have. The chief does,
-    /// and before the chief connects, the first worker that has connected.
+    /// Returns whether the worker `from` may decide which training data all workers must have. The
+    /// chief may. Before the chief connects, the first connected worker may.
     fn may_set_data(&self, from: TaskId, state: Option<Cut>) -> bool {
         match &self.data {
             None => true,
-            // A shard with a state may have been trained on the present data, so not even another
+            // A shard with a state may have been trained on the present data. Not even another
             // chief may change the data then.
             Some((whose, _)) => state.is_none() && (from == TaskId::CHIEF || from == *whose),
         }
     }
 
-    /// Disconnects the workers whose training data differs from the data that was decided. They
-    /// call again, and then receive a refusal with the reason.
+    /// Disconnects the workers whose training data differs from the decided data. They call again,
+    /// and are then refused with the reason.
     fn disconnect_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         let Some((whose, data)) = self.data.clone() else { return Vec::new() };
         let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
         let others: Vec<_> = self.peers().into_iter().filter(differs).collect();
-        let why = format!("its training data is not that of {whose}");
+        let why = format!("its training data differs from that of {whose}");
         others.into_iter().filter_map(|peer| self.drop_peer(now, peer, why.clone(), out)).collect()
     }
 
@@ -533,7 +542,8 @@ impl Links {
 
     fn is_called_by(&self, from: TaskId) -> bool {
         match (from.job, self.me.job) {
-            // Workers call every ps. With R < N, the other ps call ps 0, which chooses the slots.
+            // Workers call every ps. With R < N, the other ps also call ps 0, which chooses the
+            // slots.
             (_, Job::Worker) => false,
             (Job::Worker, Job::Ps) => true,
             (Job::Ps, Job::Ps) => self.me == TaskId::PS_ZERO && self.config.has_backup_workers(),
@@ -554,7 +564,7 @@ impl Links {
         }
         self.incarnations.insert(peer, incarnation);
         self.welcomed_by.insert(peer);
-        // Only a `Welcome` resets the pause, because a link alone proves no working peer.
+        // Only a `Welcome` resets the pause. A link alone does not prove that the peer works.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.reasons.remove(&peer);
         self.open(link, peer, out);
@@ -581,7 +591,8 @@ impl Links {
         out: &mut Vec<Effect>,
     ) {
         if let Some(Refusal { reason, older_than }) = refusal {
-            // The host sends this message before it closes the link, so the caller gets the reason.
+            // The host sends queued messages before it closes the link, so the caller gets the
+            // reason.
             self.send_on(now, link, Message::Refused { reason, older_than }, out);
         }
         out.push(Effect::Close { link });
@@ -589,7 +600,7 @@ impl Links {
         out.push(Effect::Report(Report::TurnedAway { why }));
     }
 
-    /// Removes a lost or closed link. If this task calls the peer, the next call is scheduled.
+    /// Removes a lost or closed link. If this task calls the peer, schedules the next call.
     fn remove_session(
         &mut self,
         now: Moment,
@@ -602,8 +613,8 @@ impl Links {
         if let Some(Call::Linked { failures } | Call::Connecting { failures }) =
             self.calls.get(&peer)
         {
-            // A lost link counts as a failure. A ps that accepts each call and hangs up is
-            // therefore called less and less often.
+            // A lost link counts as a failure. So the pauses grow if a ps accepts each call and
+            // closes the link.
             let failures = *failures;
             self.pause(now, peer, failures + 1, why.clone());
         }

@@ -17,22 +17,22 @@ pub const PROTOCOL_VERSION: u32 = 2;
 /// One shard's state at one version: everything that an update reads and writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardState {
-    /// The shard's parameters, flat, in the order of its layout.
+    /// The shard's parameters as one flat buffer, in the order of the shard's layout.
     #[serde(skip)]
     pub parameters: Floats,
-    /// The buffers of the optimizer and of the moving average, each as long as the parameters, in
-    /// the order that the update rule documents. Empty for plain gradient descent.
+    /// The buffers of the optimizer and of the moving average, in the order that the update rule
+    /// documents. Each is as long as the parameters. Plain gradient descent has no such buffers.
     #[serde(skip)]
     pub auxiliary: Vec<Floats>,
-    /// The elements that the L2 term covers, as ascending ranges. They travel with the state,
-    /// because a ps does not know the model.
+    /// The elements that the L2 term covers, as ascending ranges. A ps does not know the model, so
+    /// the ranges are sent together with the state.
     pub regularized: Vec<Range<usize>>,
 }
 
 /// The slots and losses of one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The version k from which the update made version k + 1, and the generation.
+    /// The update's cut. The update made version `step + 1` from version `step` of this generation.
     pub cut: Cut,
     /// Exactly `replicas_to_aggregate` slots, ascending, each with the loss of its batch.
     pub losses: Vec<(Slot, f32)>,
@@ -43,12 +43,12 @@ pub struct UpdateRecord {
 pub struct Recorded {
     /// The first step that is not in the file. Ps 0 need not send the chief any update below it.
     pub written: Step,
-    /// The first step that a power loss of the chief's machine may remove from the file. Ps 0 need
-    /// not keep any update below it.
+    /// The first step that the file may lose if the chief's machine loses power. Ps 0 need not keep
+    /// any update below it.
     pub durable: Step,
 }
 
-/// The first message on every link, from the end that connected.
+/// The first message on every link. The end that connected sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The sender's [`PROTOCOL_VERSION`].
@@ -57,15 +57,17 @@ pub struct Hello {
     pub from: TaskId,
     /// The incarnation of the calling task.
     pub incarnation: Incarnation,
-    /// The task that the caller expects at this address. It reveals a permuted host list.
+    /// The task that the caller expects at this address. If the host lists of two tasks have
+    /// different orders, this field shows it.
     pub to: TaskId,
-    /// Every setting of the caller that influences a number.
+    /// Every setting of the caller that influences the computed numbers.
     pub settings: Settings,
     /// The digest of a worker's training data, or `None` from a ps.
     pub data: Option<String>,
 }
 
-/// The newest incarnation of a task that a peer knows, in its refusal of an older incarnation.
+/// The newest incarnation of a task that a peer knows. The peer names it when it refuses an older
+/// incarnation of that task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewerIncarnation {
     /// The incarnation that the refused task must exceed.
@@ -77,8 +79,8 @@ pub struct NewerIncarnation {
 /// The reason for which a ps did not accept a gradient as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
-    /// A gradient with this identity and these bits was accepted before. The copy was ignored
-    /// (rule 4).
+    /// A gradient for the same slot and version with the same bits was accepted before. The copy
+    /// was ignored (rule 4).
     Duplicate,
     /// The gradient was computed from an older version than the shard's. It was counted and dropped
     /// (rule 5).
@@ -91,7 +93,7 @@ pub enum Verdict {
 /// The version that a worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Want {
-    /// The first version that is not older than this cut.
+    /// The first version at this cut or a newer one.
     AtLeast(Cut),
     /// The version of this cut, if it is the shard's current or previous version. Otherwise like
     /// `AtLeast`.
@@ -99,7 +101,7 @@ pub enum Want {
 }
 
 impl Want {
-    /// Returns the oldest version that the worker can use.
+    /// Returns the oldest cut that the worker can use.
     #[must_use]
     pub const fn cut(self) -> Cut {
         match self {
@@ -110,8 +112,8 @@ impl Want {
 
 /// A message between two tasks.
 //
-// A frame contains the position of the kind in this list. A new kind goes to the end, so that a
-// program of an older version can still decode a `Refused` with its reason.
+// A frame encodes the kind of its message as the position in this list. A new kind is appended at
+// the end, so that a program of an older version can still decode a `Refused` with its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Message {
     /// Opens a session.
@@ -123,15 +125,16 @@ pub enum Message {
         /// The cut of the called ps's shard, or `None` while the ps has no state.
         state: Option<Cut>,
     },
-    /// Refuses a session. The called task sends it instead of `Welcome`, or the caller sends it
-    /// after a `Welcome` of an older incarnation. The sender then closes the link.
+    /// Refuses a session. A called task sends it instead of `Welcome`. A caller sends it after it
+    /// got a `Welcome` from an older incarnation. The sender then closes the link.
     Refused {
         /// One line for the user who started the refused task: the problem and the remedy.
         reason: String,
-        /// The newer incarnation, if the receiver is refused as older (rule 8).
+        /// The newer incarnation, if the receiver is refused because it has an older one (rule 8).
         older_than: Option<NewerIncarnation>,
     },
-    /// Proves that the sender is alive, when it has sent nothing else for `heartbeat_interval`.
+    /// Shows that the sender is alive. Sent if the sender has sent nothing else for
+    /// `heartbeat_interval`.
     Heartbeat,
 
     /// Worker to ps: asks for a version.
@@ -141,7 +144,7 @@ pub enum Message {
         /// From the chief: the state of the losses file.
         recorded: Recorded,
     },
-    /// Worker to ps: this shard's part of a gradient. A push also asks for the next version.
+    /// Worker to ps: the shard's part of a gradient. A push also asks for the next version.
     Push {
         /// The version that the gradient was computed from.
         cut: Cut,
@@ -151,11 +154,12 @@ pub enum Message {
         loss: f32,
         /// From the chief: the state of the losses file.
         recorded: Recorded,
-        /// The gradient of the shard's parameters, flat, in the order of its layout.
+        /// The gradient of the shard's parameters as one flat buffer, in the order of the shard's
+        /// layout.
         #[serde(skip)]
         gradient: Floats,
     },
-    /// Ps to worker: a push was not accepted as new.
+    /// Ps to worker: a push was not accepted as a new gradient.
     PushReply {
         /// The cut of the push.
         cut: Cut,
@@ -168,21 +172,21 @@ pub enum Message {
     Version {
         /// The version and its generation.
         cut: Cut,
-        /// From ps 0: the slots of this step that the worker may compute, ascending.
+        /// From ps 0: the slots that the worker may compute in this step, ascending.
         tokens: Vec<Slot>,
-        /// The worker's slots that the shard holds already.
+        /// The worker's slots whose gradients the shard already holds.
         received: Vec<Slot>,
         /// From ps 0 to the chief: the updates that the chief has not written yet, ascending.
         updates: Vec<UpdateRecord>,
-        /// The number of pushes on this link that the ps has judged, as in
+        /// The number of pushes on this link that the ps has processed, as in
         /// [`Message::Acknowledged`].
         acknowledged: u64,
-        /// The shard's parameters, flat, in the order of its layout.
+        /// The shard's parameters as one flat buffer, in the order of the shard's layout.
         #[serde(skip)]
         parameters: Floats,
     },
 
-    /// Ps i to ps 0, when R < N: slots of this step that shard i holds whole.
+    /// Ps i to ps 0, when R < N: slots of this step whose gradients shard i holds.
     Received {
         /// The version that the gradients were computed from.
         cut: Cut,
@@ -197,14 +201,14 @@ pub enum Message {
         slots: Vec<Slot>,
     },
 
-    /// Chief to ps: replace the shard by this state, in a new generation.
+    /// Chief to ps: replace the shard's state by this one, and start a new generation.
     Restore {
-        /// The version of the state, in the generation that the message opens.
+        /// The version of the state, in the new generation.
         cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: the shard has the state of this generation.
+    /// Ps to chief: the shard has the restored state of this generation.
     Restored {
         /// The generation of the [`Message::Restore`].
         generation: Generation,
@@ -221,29 +225,29 @@ pub enum Message {
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: the shard is past the version to capture.
+    /// Ps to chief: the shard cannot be captured, because it already has a later version.
     Missed {
         /// The version of the [`Message::Capture`].
         cut: Cut,
-        /// The shard's version.
+        /// The present version of the shard.
         current: Step,
     },
 
     /// Chief to ps, and ps to workers: the final checkpoint is durable, so the task may end. A ps
-    /// answers the chief with the same message.
+    /// also answers the chief with this message.
     Finished {
-        /// The generation that ended.
+        /// The generation in which the run ended.
         generation: Generation,
     },
-    /// Worker to ps: the worker knows of the end of the run, and leaves.
+    /// Worker to ps: the worker knows that the run has ended, and leaves.
     Goodbye,
     /// Any task to its peers: the run cannot continue.
     Abort(Failure),
 
-    /// Ps to worker: the first pushes of this link are judged, and the worker need not keep them.
-    /// The ps sends it only if no version is due that would acknowledge the pushes.
+    /// Ps to worker: the ps has processed the first pushes of this link, and the worker need not
+    /// keep them. Sent only if no version is due that would acknowledge the pushes.
     Acknowledged {
-        /// The number of pushes on this link that the ps has judged.
+        /// The number of pushes on this link that the ps has processed.
         pushes: u64,
     },
 }
@@ -275,7 +279,7 @@ impl Message {
         }
     }
 
-    /// Returns the tensors that follow the message on the wire, in order.
+    /// Returns the tensors that follow the message in its frame, in order.
     #[must_use]
     pub fn tensors(&self) -> Vec<&Floats> {
         match self {
@@ -288,7 +292,7 @@ impl Message {
         }
     }
 
-    /// Stores the tensors that followed the message on the wire in the message's fields.
+    /// Stores the tensors of the message's frame in the message's fields.
     ///
     /// # Errors
     /// The number of tensors, if a message of this kind cannot have so many.

@@ -1,7 +1,7 @@
-//! The protocol's participants as pure state machines. They make every decision, and have no I/O,
-//! no clock, no thread, no randomness and no arithmetic on tensors.
+//! The participants of the protocol as pure state machines. They make every decision. They have no
+//! I/O, no clock, no thread, no randomness and no arithmetic on tensors.
 //!
-//! A host gives a node [`Input`]s and carries out the [`Effect`]s that the node returns, in their
+//! A host gives [`Input`]s to a node. The node returns [`Effect`]s, which the host carries out in
 //! order. `docs/protocol.md` states the numbered rules that comments here cite.
 
 pub mod config;
@@ -39,17 +39,19 @@ use crate::time::Moment;
 
 /// A participant of the protocol.
 pub trait Node {
-    /// Handles one input at the time `now`, and appends the effects to `out`, in order.
+    /// Handles one input at the time `now`. Appends the effects to `out`, in the order in which the
+    /// host must carry them out.
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>);
 
-    /// Returns the moment at which the node needs an [`Input::Wake`] if no input comes before.
+    /// Returns the time at which the node needs an [`Input::Wake`], unless another input comes
+    /// before.
     fn deadline(&self) -> Option<Moment>;
 
-    /// Returns the node's version and activity as text, for the user.
+    /// Returns the node's version and current activity as text, for the user.
     fn status(&self, now: Moment) -> Status;
 
-    /// Returns the node's version and current wait as plain values, for metrics. Passes each task
-    /// that the node waits for to `each_awaited`, in order.
+    /// Returns the node's version and current wait as plain values, for metrics. Calls
+    /// `each_awaited` with each task that the node waits for, in order.
     ///
     /// A host may call this method at every event, because it allocates nothing.
     fn standing(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Standing;
@@ -60,22 +62,22 @@ pub trait Node {
 pub struct Status {
     /// The version of the node, in words.
     pub at: String,
-    /// The node's computation or wait, in words.
+    /// The current computation or wait of the node, in words.
     pub does: String,
 }
 
 /// An event that a host gives to a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The first input of every node.
+    /// The first input of every node, given once.
     Start,
     /// An event of the network.
     Network(NetworkEvent),
-    /// The result of an [`Effect::Compute`].
+    /// The result of a computation that an [`Effect::Compute`] started.
     Computed(Done),
-    /// An answer of the storage.
+    /// An answer of the storage, such as the restored state.
     Stored(StorageEvent),
-    /// The arrival of [`Node::deadline`].
+    /// The time that [`Node::deadline`] returned has come.
     Wake,
     /// A request to stop this task, from the user, a supervisor or the parent process.
     Stop,
@@ -103,20 +105,20 @@ pub enum NetworkEvent {
         /// The new link.
         link: LinkId,
     },
-    /// A whole and undamaged message arrived.
+    /// A whole, undamaged message arrived.
     Received {
         /// The link on which the message arrived.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Bytes of a long message arrived. They prove that the sender is alive.
+    /// Some bytes of a long message arrived. They show that the sender is alive.
     Progress {
         /// The link on which the bytes arrived.
         link: LinkId,
     },
-    /// A link is lost: the other end closed or reset it, or its bytes were damaged. A link that the
-    /// node itself closed causes no such event.
+    /// A link is lost: the peer closed or reset it, or the received bytes were damaged. If the node
+    /// itself closes a link, this event does not follow.
     Closed {
         /// The link.
         link: LinkId,
@@ -128,18 +130,19 @@ pub enum NetworkEvent {
 /// A computation that the host runs outside the node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
-    /// The loss and gradient of batch(seed, slot, step) at a whole version.
+    /// The computation of the loss and gradient of batch(seed, slot, step). It needs the same
+    /// version of every shard.
     Gradient {
         /// The version of the parameters.
         cut: Cut,
         /// The slot of the batch.
         slot: Slot,
-        /// The version's parameters, one buffer per shard.
+        /// The parameters of the version, one buffer per shard.
         parameters: Vec<Floats>,
     },
-    /// The next version of one shard.
+    /// The computation of a shard's next version.
     Update {
-        /// The version of `state`. The update makes the next version.
+        /// The version of `state`, from which the update makes the next version.
         cut: Cut,
         /// The shard's state at this version.
         state: ShardState,
@@ -153,7 +156,7 @@ pub enum Job {
 pub enum Done {
     /// The result of a [`Job::Gradient`].
     Gradient {
-        /// The version of the job.
+        /// The version from which the gradient was computed.
         cut: Cut,
         /// The slot of the job.
         slot: Slot,
@@ -164,7 +167,7 @@ pub enum Done {
     },
     /// The result of a [`Job::Update`].
     Update {
-        /// The version of the job. The new state is of the version after it.
+        /// The version from which the update started. The new state is of the next version.
         cut: Cut,
         /// The shard's state at the next version.
         state: ShardState,
@@ -192,8 +195,8 @@ pub struct Restored {
 /// An answer of the storage.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StorageEvent {
-    /// The answer to [`Effect::Restore`]: the newest valid checkpoint, the initial values, or the
-    /// reason for which there is neither.
+    /// The answer to [`Effect::Restore`]: the state of the newest valid checkpoint, the initial
+    /// values, or the reason for which neither is available.
     Restored(Result<Restored, String>),
     /// The answer to [`Effect::Persist`].
     Persisted {
@@ -202,8 +205,8 @@ pub enum StorageEvent {
         /// The path of the durable checkpoint, or the reason for which it could not be written.
         result: Result<String, String>,
     },
-    /// The answer to an [`Effect::Record`] whose update was recomputed and differs from the first
-    /// time.
+    /// The answer to an [`Effect::Record`] if the update was recomputed and differs from the first
+    /// computation.
     NotRepeated(NotRepeated),
 }
 
@@ -215,14 +218,14 @@ pub enum Effect {
         /// The task to call.
         to: TaskId,
     },
-    /// Send a message. A message to a lost link disappears without an answer.
+    /// Send a message. If the link is lost, the message is dropped without an answer.
     Send {
         /// The link to send on.
         link: LinkId,
         /// The message.
         message: Message,
     },
-    /// Close a link, after all earlier messages have been sent on it.
+    /// Close a link after all messages before this effect have been sent on it.
     Close {
         /// The link.
         link: LinkId,
@@ -233,12 +236,12 @@ pub enum Effect {
     Restore,
     /// Write a checkpoint. The answer comes when the checkpoint is durable.
     Persist(Arc<Snapshot>),
-    /// Append an update to the losses file. Rows of this step or a later one are from before a
-    /// rollback, and are removed.
+    /// Append an update to the losses file. Rows of this step and later steps date from before a
+    /// rollback, and are removed first.
     Record(UpdateRecord),
     /// Pass a report to the host's observers.
     Report(Report),
-    /// End the node, which takes no more inputs. Earlier messages are sent first.
+    /// End the node. Messages before this effect are still sent. The node gets no further inputs.
     Halt(Outcome),
 }
 
@@ -247,18 +250,18 @@ pub enum Effect {
 pub enum Outcome {
     /// All updates are made, and the final checkpoint is durable (rule 10).
     Finished,
-    /// The node stopped because it was asked to.
+    /// A stop was requested, and the node stopped.
     Stopped {
-        /// The step of the checkpoint that was written for the stop.
+        /// The step of the checkpoint that was written for the stop, if any.
         saved: Option<Step>,
     },
     /// The node could not continue.
     Failed(Failure),
-    /// A peer refused the node as older than another incarnation of its task, before the node had
-    /// joined the run (rule 8). The host may start another node with a larger incarnation
-    /// ([`Raises::after`]).
+    /// A peer refused the node because it knows a newer incarnation of the node's task, and the
+    /// node had not joined the run (rule 8). The host may start another node with a larger
+    /// incarnation ([`Raises::after`]).
     Outdated {
-        /// The newest incarnation of the task that the refusing peer knows.
+        /// The newest incarnation of the task that the peer knows, which the next node must exceed.
         exceed: Incarnation,
         /// The peer's reason, for the user.
         reason: String,
@@ -280,14 +283,14 @@ pub enum Report {
         /// The reason, for the user.
         why: String,
     },
-    /// This task refused a caller, or a called task that has an older incarnation.
+    /// This task refused a peer: a wrong caller, or a called task with an older incarnation.
     TurnedAway {
         /// The reason, for the user.
         why: String,
     },
-    /// A wait is longer than `report_after`, or has doubled since the last report (rule 9).
+    /// The node has waited for `report_after`, or for twice the time of the last report (rule 9).
     Waiting {
-        /// The awaited thing and the tasks that must provide it, in words.
+        /// The awaited message or event, and the tasks that must provide it, as text.
         what: String,
         /// The length of the wait.
         waited: Duration,
@@ -317,26 +320,26 @@ pub enum Report {
         /// The worker that pushed the gradient.
         worker: TaskId,
         /// The verdict that the worker received. `None` for a gradient of the current version that
-        /// was not among the first R.
+        /// came after the first R.
         verdict: Option<Verdict>,
     },
-    /// A ps reconnected without its shard while the cluster was training. All tasks go back to an
-    /// earlier version.
+    /// A ps that lost its shard has reconnected while the cluster was training. All tasks go back
+    /// to an earlier version.
     ShardLost {
         /// The ps.
         ps: TaskId,
-        /// The version that the chief's worker holds whole, from which all tasks continue. As an
-        /// error, the reason for which they continue from the newest checkpoint instead.
+        /// The version from which all tasks continue, if worker 0 holds that version of every
+        /// shard. Otherwise the reason for which they continue from the newest checkpoint.
         live: Result<Step, &'static str>,
     },
-    /// The chief adopted or restored the cluster's state.
+    /// The chief knows the state of the cluster: it has adopted the live state, or restored one.
     Adopted {
         /// The generation of the state.
         generation: Generation,
         /// The version of the state, or `None` if the chief does not know it yet.
         step: Option<Step>,
-        /// `None` if the chief adopted the live state. Otherwise the checkpoint that it restored,
-        /// or `Some(None)` for initial values.
+        /// `None` if the chief adopted the live state. `Some` if it restored a state: the path of
+        /// the checkpoint, or `Some(None)` for initial values.
         restored: Option<Option<String>>,
     },
     /// A checkpoint is durable.

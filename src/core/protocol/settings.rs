@@ -1,12 +1,13 @@
-//! The settings that influence a number. All tasks of a cluster must have the same ones.
+//! The settings that influence the computed numbers. All tasks of a cluster must have the same
+//! ones.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Every setting that influences a number, as text, in a fixed order.
+/// Every setting that influences the computed numbers, as text, in a fixed order.
 ///
-/// A caller sends its settings in the greeting, so that a refusal can name the value of each side.
+/// A caller sends its settings in its greeting, so that a refusal can name the value of each side.
 /// A clone shares the memory of the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings(Arc<Vec<(String, String)>>);
@@ -19,14 +20,14 @@ impl Settings {
         self
     }
 
-    /// Returns the settings without these keys, in the same order.
+    /// Returns a copy without the settings `keys`, in the same order.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Self {
         let kept = self.0.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
         Self(Arc::new(kept.cloned().collect()))
     }
 
-    /// Returns the settings, followed by those of `weaker` whose keys are absent here.
+    /// Returns these settings, followed by the settings of `weaker` whose keys are missing here.
     #[must_use]
     pub fn or(&self, weaker: &Self) -> Self {
         let is_absent = |(key, _): &&(String, String)| self.value(key).is_none();
@@ -45,7 +46,8 @@ impl Settings {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Returns the settings in which `self` and `other` differ. Keys that `self` has come first.
+    /// Returns the settings whose values differ between `self` and `other`. Settings of `self` come
+    /// first.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
         let value = |settings: &'a Self, key: &str| settings.value(key).unwrap_or(ABSENT);

@@ -6,8 +6,8 @@ use crate::time::Moment;
 /// A node's version and its current wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The node's version: that of a ps's shard, or the whole version of a worker. `None` until the
-    /// node has one.
+    /// The node's version: the version of a ps's shard, or the version that a worker holds of every
+    /// shard. `None` until the node has one.
     pub cut: Option<Cut>,
     /// The current wait, or `None` while the node computes.
     pub wait: Option<Wait>,
@@ -18,15 +18,16 @@ pub struct Standing {
 pub struct Wait {
     /// The thing that the node waits for.
     pub what: WaitFor,
-    /// The start of the wait, which is the node's last progress. The arrival of a part of the
-    /// awaited thing does not start a new wait.
+    /// The start of the wait, which is the time of the node's last progress. If only a part of the
+    /// awaited message arrives, the start stays the same.
     pub since: Moment,
 }
 
-/// The things that a node can wait for.
+/// The kinds of waits of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WaitFor {
-    /// The cluster's state: the reading of a checkpoint, the cuts of the ps, or a restore.
+    /// The cluster's state: a node waits for the read of a checkpoint, the cuts of the ps, or a
+    /// restore.
     State,
     /// The next version of a shard.
     Version,
@@ -34,16 +35,17 @@ pub enum WaitFor {
     Gradient,
     /// The choice of the slots that an update uses, when R < N.
     Choice,
-    /// The durable final checkpoint.
+    /// The final checkpoint, which must become durable.
     Checkpoint,
-    /// The other tasks' confirmation that they know of the end of the run.
+    /// The confirmation of other tasks that they know of the run's end.
     Goodbye,
-    /// The acknowledgement of a full window of pushes: a link or its ps is slow.
+    /// The acknowledgement of pushes, because the window of pushes is full. The link or its ps is
+    /// slow.
     Link,
 }
 
 impl WaitFor {
-    /// All things that a node can wait for.
+    /// All kinds of waits.
     pub const ALL: [Self; 7] = [
         Self::State,
         Self::Version,
@@ -54,7 +56,7 @@ impl WaitFor {
         Self::Link,
     ];
 
-    /// Returns the value of the label `what` in metrics.
+    /// Returns the wait's value of the label `what` in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

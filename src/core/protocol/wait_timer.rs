@@ -1,5 +1,5 @@
-//! Rule 9: a task that waits too long reports the wait, and again whenever the wait has doubled. A
-//! task ends the run when the wait reaches `give_up_after`.
+//! Rule 9: a task that waits for `report_after` reports the wait, and reports it again whenever its
+//! length has doubled. The task ends the run when the wait reaches `give_up_after`.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::{Effect, Report};
 use crate::ids::TaskId;
 use crate::time::Moment;
 
-/// The age of the current wait, and the waits at which to report it and to give up.
+/// The age of the current wait, and the ages at which to report it and to give up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitTimer {
     report_after: Duration,
     give_up_after: Duration,
-    /// The extra time before giving up while all awaited peers are connected. Such a peer may be
-    /// waiting itself, and it knows better which task is missing.
+    /// The extra time before giving up if all awaited peers are connected. A connected peer may
+    /// itself be waiting, and knows better which task is missing.
     grace: Duration,
     /// The start of the current wait.
     since: Moment,
@@ -25,12 +25,13 @@ pub(super) struct WaitTimer {
     give_up_at: Duration,
 }
 
-/// The thing that a task waits for.
+/// What a task waits for, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Awaited {
-    /// The thing and the tasks that must provide it, in words: `"for version 7 of ps 0, …"`.
+    /// The awaited message or event and the tasks that must provide it, such as `"for version 7 of
+    /// ps 0, …"`.
     pub(super) what: String,
-    /// Whether only peers can end the wait, and each of them is connected.
+    /// Whether only peers can end the wait, and all these peers are connected.
     pub(super) all_connected: bool,
 }
 
@@ -46,7 +47,7 @@ impl WaitTimer {
         }
     }
 
-    /// Starts a new wait at `now`, because the node has made progress.
+    /// Starts a new wait at `now`. A node calls it when it has made progress.
     pub(super) const fn restart(&mut self, now: Moment) {
         self.since = now;
         self.next_report = self.report_after;
@@ -58,7 +59,7 @@ impl WaitTimer {
         self.since
     }
 
-    /// Returns the moment from which [`Self::report_or_give_up`] has an effect.
+    /// Returns the time of the next report or of giving up.
     pub(super) fn deadline(&self) -> Moment {
         self.since + self.next_report.min(self.give_up_at)
     }
@@ -75,14 +76,16 @@ impl WaitTimer {
         out: &mut Vec<Effect>,
     ) -> Result<(), Failure> {
         let waited = now - self.since;
-        // `awaited` builds text from all sessions, and most wakes have nothing to report.
+        // `awaited` builds text from all sessions. Most wakes have nothing to report and need no
+        // text.
         if waited < self.next_report.min(self.give_up_at) {
             return Ok(());
         }
         let Awaited { what, all_connected } = awaited();
         if waited >= self.give_up_at {
-            // A task whose peers are all connected is not the one that sees which task is missing.
-            // The grace lets that peer give up first, so that the run ends with the real reason.
+            // If all peers of this task are connected, another task sees better which task is
+            // missing. The grace lets that other task give up first, so that the run ends with the
+            // real reason.
             self.give_up_at = self.give_up_after + self.grace;
             if !all_connected || waited >= self.give_up_at {
                 return Err(Failure::GaveUp(GaveUp { task, what, waited }));
@@ -108,8 +111,8 @@ mod tests {
         WaitTimer::new(&Limits { give_up_after, ..Limits::default() })
     }
 
-    /// Returns the reported length of the wait in seconds, or as an error the length at which the
-    /// task gave up.
+    /// Returns the length in seconds of the reported wait. If the task gave up, returns that length
+    /// as the error.
     fn check(timer: &mut WaitTimer, secs: u64, all_connected: bool) -> Result<Option<u64>, u64> {
         let mut out = Vec::new();
         let awaited = || Awaited { what: String::new(), all_connected };

@@ -1,9 +1,9 @@
-//! Rule 11: flow control of pushes. It bounds the gradients that a worker keeps and that a link
+//! Rule 11: flow control of pushes. It limits the gradients that a worker keeps and that a link
 //! carries.
 //!
-//! A ps acknowledges a push once it has judged the push, which it then holds or has declined. Both
-//! ends count the pushes of a link, so that one number acknowledges all pushes before it. Both
-//! counts start from 0 on a new link.
+//! A ps acknowledges a push when it has processed the push: it holds or has declined the gradient.
+//! Both ends count the pushes of a link, so that one number acknowledges all pushes before it. On a
+//! new link, both counts start from 0.
 
 use std::collections::VecDeque;
 
@@ -12,8 +12,8 @@ use crate::ids::{Cut, Slot};
 
 /// The maximum number of unacknowledged pushes of a worker on one link.
 ///
-/// One push is computed while the push before it travels. Two more cover the time of an
-/// acknowledgement. A worker starts no slot beyond the window, so it keeps at most this many
+/// One push is computed while the push before it is sent. Two more pushes may wait for their
+/// acknowledgements. A worker starts no slot beyond the window, so it keeps at most this many
 /// gradients per ps.
 pub const PUSH_WINDOW: usize = 4;
 
@@ -38,9 +38,10 @@ pub(super) struct NeverSent {
 /// A worker's unacknowledged pushes to one ps.
 #[derive(Debug, Default)]
 pub(super) struct PushWindow {
-    /// The unacknowledged pushes, oldest first. If there is a link, all of them were sent on it.
+    /// The unacknowledged pushes, oldest first. While a link is up, all of them were sent on that
+    /// link.
     unacknowledged: VecDeque<Pending>,
-    /// The number of pushes on the current link that the ps has acknowledged.
+    /// The number of acknowledged pushes of the current link.
     acknowledged: u64,
 }
 
@@ -54,26 +55,27 @@ impl PushWindow {
         self.unacknowledged.push_back(push);
     }
 
-    /// Drops the first `pushes` pushes of this link, which the ps has acknowledged.
+    /// Drops the first `pushes` pushes of this link, because the ps has acknowledged them.
     ///
     /// # Errors
     /// If the worker has sent fewer pushes on this link.
     pub(super) fn acknowledge(&mut self, pushes: u64) -> Result<(), NeverSent> {
         let sent = self.acknowledged + self.unacknowledged.len() as u64;
-        // A faulty ps must not make this worker drop pushes that were never judged.
+        // A faulty ps must not make this worker drop pushes that the ps has not processed.
         if pushes > sent {
             return Err(NeverSent { acknowledged: pushes, sent });
         }
         for _ in self.acknowledged..pushes {
             self.unacknowledged.pop_front();
         }
-        // A smaller number acknowledges nothing new, and must not turn the count back.
+        // A smaller number than before acknowledges nothing new, and must not decrease the count.
         self.acknowledged = self.acknowledged.max(pushes);
         Ok(())
     }
 
-    /// Starts a new link. Returns the pushes to repeat on it, oldest first: the unacknowledged
-    /// pushes that were computed at `cut`. Drops all others, which no update can use any more.
+    /// Starts a new link. Keeps the unacknowledged pushes that were computed at `cut`, and returns
+    /// them, oldest first, to be repeated. Drops all other pushes, because no update can use them
+    /// any more.
     pub(super) fn restart(&mut self, cut: Option<Cut>) -> impl Iterator<Item = &Pending> {
         self.acknowledged = 0;
         self.unacknowledged.retain(|push| Some(push.cut) == cut);
@@ -85,7 +87,7 @@ impl PushWindow {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Judged {
     judged: u64,
-    /// The number in the last message that acknowledged pushes.
+    /// The count that was sent in the last acknowledgement.
     acknowledged: u64,
 }
 
@@ -94,7 +96,7 @@ impl Judged {
         self.judged += 1;
     }
 
-    /// Returns the number for a message that acknowledges all judged pushes.
+    /// Returns the count for a message that acknowledges all processed pushes.
     pub(super) const fn acknowledge(&mut self) -> u64 {
         self.acknowledged = self.judged;
         self.judged

@@ -15,7 +15,8 @@ use crate::protocol::{
 
 const LIMITS: Limits = Limits::with_tensor_bytes(1 << 20);
 
-/// Returns one message of each kind, with small tensors. Their numbers cover every varint width.
+/// Returns one message of each kind, with small tensors. The integers in the messages have every
+/// possible varint length.
 fn one_of_each_kind() -> Vec<Message> {
     let generation = Generation { number: 3, opener: Incarnation(1_700_000_000_000) };
     let state = ShardState {
@@ -105,7 +106,8 @@ fn message_of_every_kind_decodes_to_itself() {
 
 #[test]
 fn samples_contain_every_kind_once() {
-    // A new kind of message fails to compile here, so that it gets a sample above, too.
+    // If a kind of message is added, this match fails to compile. The new kind then gets a sample
+    // above, too.
     let number = |message: &Message| match message {
         Message::Hello(_) => 0,
         Message::Welcome { .. } => 1,
@@ -131,8 +133,9 @@ fn samples_contain_every_kind_once() {
     assert_eq!(numbers, (0..19).collect::<Vec<_>>());
 }
 
-/// The fixtures have the bytes of every kind, which `fixtures/wire/check.py` decodes independently.
-/// After a deliberate change of the layout, run `UPDATE_FIXTURES=1 cargo test -p unisono-core --lib wire`.
+/// The fixtures contain a frame of every kind, which `fixtures/wire/check.py` decodes
+/// independently. After a deliberate change of the layout, run `UPDATE_FIXTURES=1 cargo test -p
+/// unisono-core --lib wire`.
 #[test]
 fn frames_equal_the_fixtures_byte_for_byte() {
     for message in one_of_each_kind() {
@@ -195,7 +198,7 @@ fn assert_golden(name: &str, hex: &str) {
     assert_eq!(hex, golden, "{name} differs from {}", path.display());
 }
 
-/// The result of a link's reader for a head.
+/// The result of reading a head as a link's reader does.
 #[derive(Debug, PartialEq)]
 enum Taken {
     Whole,
@@ -203,7 +206,7 @@ enum Taken {
     Note(Note),
 }
 
-/// Parses a head like a link's reader.
+/// Parses a head as a link's reader does.
 fn read_head(bytes: &[u8]) -> Result<Taken, WireError> {
     let header = Header::parse(bytes.first_chunk().unwrap(), &LIMITS)?;
     let body = &bytes[HEADER_BYTES..];
@@ -226,7 +229,7 @@ fn frame_of_shared_memory_decodes_to_itself_and_any_flipped_bit_is_detected() {
         frame
     });
     for mut frame in notes.into_iter().chain([placed_push()]) {
-        // `decode` is for frames outside a link, where no memory is shared.
+        // `decode` is for frames outside a link, where there is no shared memory.
         assert_eq!(decode(&frame, &LIMITS), Err(WireError::NotShared));
         for bit in 0..frame.len() * 8 {
             frame[bit / 8] ^= 1 << (bit % 8);
@@ -334,7 +337,7 @@ fn message_with_a_wrong_number_of_tensors_is_rejected() {
     );
 }
 
-/// Returns a frame with tensors that no honest peer would send with this message.
+/// Returns a frame whose tensors do not fit the kind of its message. No honest peer sends it.
 fn frame_of(message: &Message, tensors: &[Floats]) -> Vec<u8> {
     let mut control = Vec::new();
     encode_control(message, &mut control);
@@ -367,7 +370,8 @@ fn control_part_with_surplus_bytes_is_rejected() {
 
 #[test]
 fn the_longest_control_part_fits_the_limit_of_its_decoder() {
-    // Bincode's limit counts a one-byte varint as eight bytes. Such varints reach it first.
+    // Bincode's limit counts a one-byte varint as eight bytes. So a message of such varints reaches
+    // the limit first.
     let updates = UpdateRecord {
         cut: Cut { generation: Generation::default(), step: Step(0) },
         losses: vec![(Slot(0), 0.0); 100],

@@ -22,17 +22,17 @@ const NAME: &str = "train-labels-idx1-ubyte";
 const PLACE: &str = "train-labels-idx1-ubyte.gz";
 const PART: &str = "train-labels-idx1-ubyte.gz.part";
 
-/// Timeouts that a loaded machine does not reach, without a pause between requests.
+/// Timeouts that even a loaded machine does not reach. There is no pause between requests.
 const QUICK: Timing = Timing {
     connect_timeout: Duration::from_secs(20),
     idle_timeout: Duration::from_secs(20),
     retry_delay: Duration::ZERO,
 };
 
-/// A short timeout, for servers that are expected to stop sending.
+/// A short timeout, for servers that stop sending.
 const IMPATIENT: Timing = Timing { idle_timeout: Duration::from_millis(200), ..QUICK };
 
-/// Returns bytes with four random bits each (Knuth's generator), which gzip halves.
+/// Returns bytes that gzip compresses to a half: each has four random bits, from Knuth's generator.
 fn content() -> Vec<u8> {
     let next = |state: &u64| {
         Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
@@ -82,7 +82,8 @@ fn fetch(
     (fetched, notes.0)
 }
 
-/// Fetches the file from these servers into an empty folder, and asserts that it is in its place.
+/// Fetches the file from these servers into an empty folder, and asserts that it is at its final
+/// path.
 fn fetched(mirrors: &[&Server]) -> TempDir {
     let folder = folder();
     let (fetched, notes) = fetch(folder.path(), mirrors, QUICK);
@@ -102,7 +103,7 @@ fn assert_in_place(folder: &Path, bytes: &[u8]) {
     assert_eq!(entries, 1, "no other file is left");
 }
 
-/// Returns the error's text, with names instead of the mirrors' URLs.
+/// Returns the text of the error. The URL of each mirror is replaced by a name.
 fn error_of(fetched: Result<Fetched, FetchError>, mirrors: &[&Server]) -> String {
     let mut error = fetched.expect_err("no mirror has the file").to_string();
     for (mirror, name) in mirrors.iter().zip(["FIRST", "SECOND"]) {
@@ -251,7 +252,7 @@ fn file_with_wrong_bytes_is_never_placed() {
             format!("{PLACE} could not be fetched: {why}; {LATER}")
         );
         assert_eq!(fs::read_dir(folder.path()).expect("the folder can be listed").count(), 0);
-        // The next mirror starts at byte 0.
+        // The next mirror is asked for the file from byte 0 on.
         let second = Server::start([Act::Serve(published())]);
         fetched(&[&Server::start([Act::Serve(bytes)]), &second]);
         assert_eq!(second.seen(), [format!("/set/{PLACE}")]);
@@ -272,17 +273,18 @@ fn same_content_in_another_compression_or_in_plain_form_is_accepted() {
 
 #[test]
 fn wrong_announced_length_is_detected() {
-    // Too long: the rest is requested, and the server answers that there is none.
+    // The announced length is too large: the client requests the rest, and the server answers that
+    // there is none.
     let file = published();
     let len = file.len() as u64 + 1000;
     let server =
         Server::start([Act::Announce { file: file.clone(), len }, Act::Serve(file.clone())]);
     fetched(&[&server]);
-    // Too short: the received bytes are not the whole file.
+    // The announced length is too small: the received bytes are not the complete file.
     let first = Server::start([Act::Announce { file: file.clone(), len: 1000 }]);
     let second = Server::start([Act::Serve(file.clone())]);
     fetched(&[&first, &second]);
-    // Far too long: no byte is read.
+    // The announced length is far too large: the client reads no byte.
     let first = Server::start([Act::Announce { file, len: 1 << 40 }]);
     let folder = folder();
     let (refused, _) = fetch(folder.path(), &[&first], QUICK);

@@ -1,4 +1,4 @@
-//! An HTTP server that answers each connection as its script says.
+//! An HTTP server that answers each connection according to a script.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// The answer to one connection.
+/// The way to answer one connection.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     /// Sends the file from the requested byte on.
@@ -18,7 +18,7 @@ pub(super) enum Act {
     FallSilent { file: Vec<u8>, after: usize },
     /// Sends the whole file, even if a range was requested.
     IgnoreRange(Vec<u8>),
-    /// Sends the file with the length `len` in the header.
+    /// Sends the file, but announces the length `len` in the header.
     Announce { file: Vec<u8>, len: u64 },
     /// Sends endless bytes without announcing a length.
     Flood,
@@ -28,11 +28,11 @@ pub(super) enum Act {
     Status(u16),
     /// Redirects to this URL.
     Redirect(String),
-    /// Sends nothing, not even a header.
+    /// Sends nothing and keeps the connection open.
     Hang,
 }
 
-/// The server, which stops when it is dropped.
+/// A server that runs until the value is dropped.
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
@@ -50,7 +50,7 @@ impl Server {
         let (seen, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (log, over) = (Arc::clone(&seen), Arc::clone(&is_over));
         let serve = move || {
-            // Kept, because dropping a stream would close the connection.
+            // The streams are kept, because dropping a stream would close its connection.
             let mut open = Vec::new();
             for stream in listener.incoming() {
                 if over.load(Ordering::SeqCst) {
@@ -76,7 +76,7 @@ impl Server {
         self.url.clone()
     }
 
-    /// Returns the path and the range, if any, of every request.
+    /// Returns the path of every request, and its range if it has one.
     pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().expect("no thread panics").clone()
     }
@@ -131,7 +131,7 @@ fn play(stream: &mut TcpStream, act: Act, from: Option<usize>) -> Option<After> 
     Some(After::HangUp)
 }
 
-/// Returns a response with at most `n` bytes of the file from byte `from` on. The header announces
+/// Returns a response with at most `n` bytes of the file from byte `from` on. Its header announces
 /// all bytes up to the end of the file.
 fn part(file: &[u8], from: Option<usize>, n: usize) -> Vec<u8> {
     let (status, start) = from.map_or((200, 0), |from| (206, from.min(file.len())));

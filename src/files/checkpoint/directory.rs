@@ -1,6 +1,7 @@
-//! The checkpoints of a logdir for its readers: lists them and finds the newest valid one.
+//! The checkpoints of a logdir for its readers: lists the checkpoints and finds the newest valid
+//! one.
 //!
-//! Nothing here changes a file.
+//! No function here changes a file.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -21,12 +22,12 @@ pub enum Warning {
     Skipped {
         /// Path of the invalid checkpoint.
         path: PathBuf,
-        /// Reason why it is not used.
+        /// Reason why the checkpoint is not valid.
         why: Unusable,
-        /// Name of the file that is used instead.
+        /// Name of the older checkpoint's file.
         instead: String,
     },
-    /// The state file cannot be used.
+    /// The state file, which lists the checkpoints, cannot be used.
     #[error("{}: {why}; using the checkpoints in the directory by step instead", path.display())]
     State {
         /// Path of the state file.
@@ -34,7 +35,8 @@ pub enum Warning {
         /// Reason why it cannot be used.
         why: StateError,
     },
-    /// The checkpoint was written with other settings or data, and the user allows that.
+    /// The checkpoint was written with other settings or data. The run continues from it, because
+    /// the user allows that.
     #[error(
         "checkpoint {} belongs to another run: {changes}; continuing from it because of \
          --allow-changed-settings", path.display()
@@ -51,7 +53,7 @@ pub enum Warning {
     /// The losses file was damaged while the run was writing it.
     #[error(transparent)]
     Losses(LossesNotice),
-    /// Losses before the checkpoint are missing, and the user allows that.
+    /// Losses before the checkpoint are missing. The run continues, because the user allows that.
     #[error(
         "{}: {missing}; continuing from the checkpoint because of --allow-missing-losses",
         path.display()
@@ -59,7 +61,7 @@ pub enum Warning {
     LossesMissing {
         /// Path of the checkpoint.
         path: PathBuf,
-        /// Missing rows.
+        /// The missing losses.
         missing: MissingLosses,
     },
 }
@@ -70,20 +72,21 @@ pub enum Unusable {
     /// The file is damaged.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Losses of updates before the checkpoint are missing, against rule 7.
+    /// Rule 7 is broken: losses of updates before the checkpoint are missing.
     #[error(transparent)]
     Losses(#[from] MissingLosses),
 }
 
-/// Rows before a checkpoint that the losses file lacks.
+/// Losses that the losses file lacks, although they precede a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{LOSSES_FILE} lacks losses of steps {from} to {to}, before this checkpoint{}", in_brackets(.why))]
 pub struct MissingLosses {
-    /// First step without losses.
+    /// First step whose losses are missing.
     pub from: Step,
     /// Last step before the checkpoint.
     pub to: Step,
-    /// Reason why they could not be found elsewhere; `None` if nobody searched for them.
+    /// Reason why the missing losses could not be found elsewhere; `None` if nobody searched for
+    /// them.
     pub why: Option<String>,
 }
 
@@ -91,13 +94,13 @@ fn in_brackets(why: &Option<String>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!(" ({why})"))
 }
 
-/// The reason why no checkpoint can be used, although starting a new run would be wrong.
+/// The reason why no checkpoint can be used. Starting a new run would be wrong, too.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The directory cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// There are checkpoints, and none is valid.
+    /// The directory has checkpoints, but none is valid.
     #[error(
         "no checkpoint in {} is valid: {}; nothing was changed there: restore a good copy, or \
          choose another --logdir to start a new run", logdir.display(), skipped.join("; ")
@@ -108,7 +111,7 @@ pub enum DirectoryError {
         /// Each skipped file with its problem.
         skipped: Vec<String>,
     },
-    /// There are valid checkpoints, and losses are missing before each of them.
+    /// The directory has valid checkpoints, but losses before each of them are missing.
     #[error(
         "no checkpoint in {} has the losses of every step before it: {}; nothing was changed \
          there: restore {LOSSES_FILE} (`unisono reference` with the same settings and another \
@@ -128,7 +131,8 @@ pub enum DirectoryError {
 /// Result of [`newest_valid`].
 #[derive(Debug)]
 pub struct Newest {
-    /// Path and content of the checkpoint; `None` if the logdir has no checkpoint at all.
+    /// Path and content of the newest valid checkpoint; `None` if the logdir has no checkpoint at
+    /// all.
     pub found: Option<(PathBuf, Checkpoint)>,
     /// Warnings for the user, in order.
     pub warnings: Vec<Warning>,
@@ -136,11 +140,12 @@ pub struct Newest {
 
 /// Reads the newest valid checkpoint.
 ///
-/// The checkpoint that the state file calls the latest is tried first, then the others that it
-/// lists, newest first, then all others in the directory, by descending step.
+/// The function first tries the checkpoint that the state file calls the latest. Then it tries the
+/// other listed checkpoints, newest first, and then all unlisted checkpoints of the directory, by
+/// descending step.
 ///
 /// # Errors
-/// If there are checkpoints and none is valid.
+/// If the directory has checkpoints, but none is valid.
 pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryError> {
     newest_with_losses(disk, logdir, |_| None)
 }
@@ -148,7 +153,7 @@ pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryE
 /// Reads the newest valid checkpoint for which `missing` reports no missing losses.
 ///
 /// # Errors
-/// If there are checkpoints, and each is invalid or lacks losses before it.
+/// If the directory has checkpoints, but each is invalid or lacks losses before it.
 pub(crate) fn newest_with_losses(
     disk: &dyn Disk,
     logdir: &Path,
@@ -177,8 +182,8 @@ pub(crate) fn newest_with_losses(
     }
     let lacks_losses = skipped.iter().any(|(_, why)| matches!(why, Unusable::Losses(_)));
     let skipped = skipped.into_iter().map(|(path, why)| (path, why.to_string()));
-    // A state file proves that there was a run, even if all checkpoints are gone: do not start
-    // anew.
+    // A state file proves that there was a run, even if all checkpoints are gone. A new run must
+    // not start in its logdir.
     let state = listing.state_error.take().filter(|_| listing.state_exists);
     let state = state.map(|why| (logdir.join(STATE_FILE), why.to_string()));
     let skipped: Vec<String> =
@@ -206,9 +211,10 @@ fn describe(path: &Path, why: &str) -> String {
     format!("{}: {why}", path.file_name().unwrap_or_default().display())
 }
 
-/// The checkpoints of a logdir by name; their content is not read.
+/// The checkpoints of a logdir, known only by their file names.
 pub(super) struct Listing {
-    /// Checkpoints that the state file lists, oldest first. All present ones if it cannot be used.
+    /// Checkpoints that the state file lists, oldest first. If the state file cannot be used, all
+    /// checkpoints of the directory.
     pub(super) listed: Vec<Step>,
     /// Checkpoints in the directory.
     pub(super) present: BTreeSet<Step>,
@@ -242,14 +248,15 @@ impl Listing {
         self.listed.iter().rev().chain(unlisted.rev()).copied().collect()
     }
 
-    /// Returns a warning if the state file cannot be used. The caller has found checkpoints.
+    /// Returns a warning if the state file cannot be used. The caller must have found checkpoints.
     pub(super) fn state_warning(&mut self, logdir: &Path) -> Option<Warning> {
         let why = self.state_error.take()?;
         Some(Warning::State { path: logdir.join(STATE_FILE), why })
     }
 }
 
-/// Returns the steps of checkpoint paths that are relative to the logdir, or absolute within it.
+/// Returns the steps of checkpoint paths. The paths are relative to the logdir, or absolute and
+/// within it.
 pub(super) fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
     let step = |path: &String| {
         let path_in_full = Path::new(path);

@@ -31,7 +31,8 @@ const FORMAT: u32 = 1;
 /// The only metadata key. The safetensors crate writes several keys in an order that varies.
 pub const KEY: &str = "unisono";
 
-/// The bytes between the header's length and the digest, the same in every checkpoint.
+/// The bytes between the length of the header and the digest. They are the same in every
+/// checkpoint.
 const PREFIX: &[u8] = br#"{"__metadata__":{"unisono":"{\"crc32c\":\""#;
 
 const LENGTH_BYTES: usize = 8;
@@ -41,10 +42,10 @@ const NO_DIGEST: &[u8; 8] = b"00000000";
 /// The reason why a file is not a valid checkpoint, or has no usable tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system refused to read it.
+    /// The operating system refused to read the file.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// The file ends before its header does.
+    /// The file ends within its header.
     #[error("it is truncated or not a safetensors file: {n_bytes} bytes do not contain its header")]
     NoHeader {
         /// Size of the file in bytes.
@@ -61,7 +62,7 @@ pub enum FileError {
         /// Size in bytes that follows from the header.
         announced: u128,
     },
-    /// A safetensors file that is not a checkpoint of this program.
+    /// The file is a safetensors file, but not a checkpoint of this program.
     #[error("it is a safetensors file, but not a checkpoint of this program")]
     NotACheckpoint,
     /// The digest does not match the content.
@@ -72,13 +73,14 @@ pub enum FileError {
         /// Digest of the content.
         actual: String,
     },
-    /// The file has the format of another version of the program.
+    /// The file has a format that another version of the program writes.
     #[error("it has format {0}; this program reads format {FORMAT}")]
     Format(u32),
     /// The digest is right, but the metadata is invalid.
     #[error("its metadata is invalid: {0}")]
     Metadata(String),
-    /// The steps in the name, the metadata and `global_step` are not equal, against rule 7.
+    /// Rule 7 is broken: the steps in the file's name, in the metadata and in `global_step` are not
+    /// all equal.
     #[error("its {place} has step {content}, but its name has step {name}")]
     Step {
         /// Step in the file's name.
@@ -104,7 +106,7 @@ pub enum FileError {
 pub struct ReadError {
     /// Path of the file.
     pub path: PathBuf,
-    /// Reason why it cannot be used.
+    /// Reason why the file cannot be used.
     pub why: FileError,
 }
 
@@ -119,7 +121,7 @@ pub fn file_name(step: Step) -> String {
 pub fn step_of(name: &str) -> Option<Step> {
     let digits = name.strip_prefix("model.ckpt-")?.strip_suffix(".safetensors")?;
     let step = Step(digits.parse().ok()?);
-    // Accept one spelling only: "model.ckpt-007" would be a second name for step 7.
+    // Only one spelling is accepted. Otherwise "model.ckpt-007" would be a second name for step 7.
     (file_name(step) == name).then_some(step)
 }
 
@@ -131,7 +133,7 @@ pub fn steps_among(names: &[String]) -> BTreeSet<Step> {
 
 /// Reads the tensors of any safetensors file of `f32`, such as initial values.
 ///
-/// [`GLOBAL_STEP`] is left out. The digest is verified if the file is a checkpoint.
+/// [`GLOBAL_STEP`] is left out. If the file is a checkpoint, its digest is verified.
 ///
 /// # Errors
 /// If the file cannot be read or has no usable tensors.
@@ -156,8 +158,8 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Reads the description of a checkpoint, but not its tensors, which may be large.
 ///
-/// The digest covers the tensors, so it is not verified. This suits a program that only watches a
-/// run.
+/// The digest covers the tensors, so this function cannot verify it. That suffices for a program
+/// that only watches a run.
 ///
 /// # Errors
 /// If the file cannot be read, or is not a checkpoint.
@@ -209,7 +211,7 @@ impl Description {
             format: u32,
         }
         let wrong = |error: serde_json::Error| FileError::Metadata(error.to_string());
-        // Parse the version alone first: the other fields may have changed with it.
+        // The version is parsed first and alone, because another version may have other fields.
         let Format { format } = serde_json::from_str(json).map_err(wrong)?;
         if format != FORMAT {
             return Err(FileError::Format(format));
@@ -240,7 +242,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         assert!(name != GLOBAL_STEP && name != "__metadata__", "a tensor is called {name}");
         views.push((name, view(Dtype::F32, tensor.shape(), tensor.values().as_bytes())));
     }
-    // A map with one entry has only one order.
+    // The order of entries in the map varies, so the map must have only one entry.
     let metadata = [(KEY.to_owned(), description)].into();
     let mut bytes = safetensors::serialize(views, Some(metadata)).expect("the views fit together");
 
@@ -253,7 +255,7 @@ fn view<'a>(dtype: Dtype, shape: &[usize], bytes: &'a [u8]) -> TensorView<'a> {
     TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor has the values of its shape")
 }
 
-/// Decodes a checkpoint file whose name has the step `name`.
+/// Decodes a checkpoint file. `name` is the step in the file's name.
 ///
 /// # Errors
 /// If the file is not a valid checkpoint of that step.
@@ -262,7 +264,7 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     if !parsed.is_checkpoint() {
         return Err(FileError::NotACheckpoint);
     }
-    // Verify the digest first: any other error of a damaged file would be misleading.
+    // The digest is verified first. In a damaged file, any other error would mislead the user.
     parsed.verify_digest()?;
     let description = Description::of_header(&parsed.header)?;
     let by = |place, content| FileError::Step { name, place, content };
@@ -278,14 +280,16 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     Ok(Checkpoint { step: name, settings, data, tensors: parsed.tensors()? })
 }
 
-/// Returns the CRC32C of a whole checkpoint file, with its own digest as zeros, in hexadecimal.
+/// Returns the CRC32C of a whole checkpoint file in hexadecimal. The digits of the file's own
+/// digest count as zeros.
 fn digest(bytes: &[u8]) -> String {
     let crc = crc32c::crc32c(&bytes[..DIGEST_AT]);
     let crc = crc32c::crc32c_append(crc, NO_DIGEST);
     format!("{:08x}", crc32c::crc32c_append(crc, &bytes[DIGEST_AT + NO_DIGEST.len()..]))
 }
 
-/// Writes the digest, if the bytes are long enough to have one.
+/// Writes the digest into the bytes of a checkpoint. Does nothing if the bytes are too few to
+/// contain a digest.
 pub(super) fn seal(bytes: &mut [u8]) {
     if bytes.len() >= DIGEST_AT + NO_DIGEST.len() {
         let digest = digest(bytes);
@@ -305,10 +309,11 @@ impl<'a> Parsed<'a> {
     /// Parses the header. Allocates at most a small multiple of the file's size.
     ///
     /// `SafeTensors::deserialize` (0.8.0) is not used, because it adds offsets from the file
-    /// without an overflow check, and a hostile file can make them wrap around 2^64.
+    /// without an overflow check. A hostile file can make these sums wrap around 2^64.
     ///
     /// # Errors
-    /// If the header is invalid, or the file's length differs from the announced one.
+    /// If the header is invalid, or the file's length differs from the length that the header
+    /// announces.
     pub fn new(bytes: &'a [u8]) -> Result<Self, FileError> {
         let no_header = || FileError::NoHeader { n_bytes: bytes.len() };
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>().ok_or_else(no_header)?;
@@ -349,7 +354,8 @@ impl<'a> Parsed<'a> {
     pub fn raw_tensors(&self) -> impl Iterator<Item = (String, &TensorInfo, &'a [u8])> {
         self.header.offset_keys().into_iter().map(|name| {
             let info = self.header.info(&name).expect("the header has the names that it lists");
-            // Indexing is safe: a valid header's tensors cover the data without gap or overlap.
+            // This index cannot be out of range, because the tensors of a valid header cover the
+            // data without gap or overlap.
             (name, info, &self.data[info.data_offsets.0..info.data_offsets.1])
         })
     }
@@ -390,8 +396,8 @@ mod tests {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
-    /// Returns the file with `from` replaced by `to`, of the same length, and with a correct
-    /// digest.
+    /// Returns the file with `from` replaced by `to` and with a correct digest. Both texts must
+    /// have the same length.
     fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
@@ -557,7 +563,8 @@ mod tests {
             lying[..8].copy_from_slice(&length.to_le_bytes());
             assert!(matches!(Parsed::new(&lying), Err(FileError::NoHeader { .. })), "{length}");
         }
-        // The sizes add up to 2^64 - 8, so adding the header's length overflows.
+        // The sizes of the two tensors add up to 2^64 - 8. Adding the length of the header to this
+        // sum would overflow.
         let size = 1_u64 << 61;
         let tensor = |i: u64, size: u64| {
             let from = i << 61;

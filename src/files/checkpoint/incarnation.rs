@@ -1,8 +1,9 @@
 //! The file in which a chief records its incarnation.
 //!
-//! Every later chief of the logdir then gets a larger incarnation, even if clocks go backwards. Two
-//! chiefs with the same incarnation would give two generations the same name. A worker would then
-//! take the later generation for the one to which it has already pushed its gradients.
+//! With this record, every later chief of the logdir gets a larger incarnation, even if clocks go
+//! backwards. Two chiefs with the same incarnation could give two generations the same name. A
+//! worker would then mistake the later generation for the earlier one, to which it has already
+//! pushed its gradients.
 
 use std::path::Path;
 
@@ -12,8 +13,8 @@ use unisono_core::ids::Incarnation;
 /// Name of the file in a logdir that holds the incarnation of the last chief, as a decimal number.
 pub const INCARNATION_FILE: &str = "incarnation";
 
-/// Bytes read from the file; an incarnation has fewer digits. A file of another program may be
-/// longer.
+/// Maximum number of bytes to read from the file. An incarnation has fewer digits, but a file of
+/// another program may be longer.
 const MAX_BYTES: u64 = 32;
 
 /// Returns the incarnation of the last chief of a logdir; `None` if the file is missing or damaged.

@@ -1,4 +1,5 @@
-//! Checkpoints on disk: the named tensors of one version, in files that are either whole or absent.
+//! Checkpoints on disk: the named tensors of one version, in files that are either complete or
+//! absent.
 //!
 //! | module | content |
 //! |---|---|
@@ -6,9 +7,9 @@
 //! | [`state`] | the format of TensorFlow's `checkpoint` file, which lists the checkpoints |
 //! | [`directory`] | finds the newest valid checkpoint of a logdir |
 //! | [`saver`] | writes checkpoints and removes old ones |
-//! | [`incarnation`] | the file that numbers the starts of the chief |
+//! | [`incarnation`] | the file in which each chief records its incarnation |
 //!
-//! Nothing here knows a model's layout or uses a thread. Nothing logs: warnings for the user are
+//! No module here knows a model's layout, uses a thread or writes a log. Warnings for the user are
 //! returned.
 
 pub mod directory;
@@ -42,9 +43,10 @@ pub const DATA_DIR_FILE: &str = "data_dir";
 /// Tensors that a model expects: name to shape.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// The state of a whole run at one version (rule 7), sufficient to resume from it.
+/// The state of a whole run at one version (rule 7). A run can resume from it.
 ///
-/// The history of the run is not part of it, so the file is a function of configuration and step.
+/// The state does not depend on how the run reached the version. So a file is a function of
+/// configuration and step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Version of the state.
@@ -53,8 +55,8 @@ pub struct Checkpoint {
     pub settings: Settings,
     /// Digest of the data that the state was trained on; `None` if the file does not record it.
     pub data: Option<String>,
-    /// Variables, optimizer slots and moving averages, under TensorFlow's names. [`GLOBAL_STEP`] is
-    /// not among them, because it is derived from `step`.
+    /// Variables, buffers of the optimizer and moving averages, under TensorFlow's names.
+    /// [`GLOBAL_STEP`] is not among them, because it is derived from `step`.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
@@ -74,10 +76,10 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Creates a tensor; the shape of a scalar is empty.
+    /// Creates a tensor. The shape of a scalar is empty.
     ///
     /// # Panics
-    /// If the shape does not have as many elements as there are values.
+    /// If the number of values differs from the number of elements of the shape.
     #[must_use]
     pub fn new(shape: Vec<usize>, values: Floats) -> Self {
         let n_elements = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));

@@ -1,6 +1,7 @@
 //! Writes checkpoints, keeps the newest few, and lists them, as TensorFlow's `Saver` does.
 //!
-//! A checkpoint that was never listed is never removed: the user put it there.
+//! If a checkpoint was never listed, the user has put it into the logdir, and the saver never
+//! removes it.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -65,12 +66,12 @@ impl Saver {
     /// Writes a checkpoint, lists it as the latest, and removes the oldest ones. All of that is
     /// durable when the call returns.
     ///
-    /// A checkpoint of the same step is replaced, and becomes the latest. `writer` is part of the
-    /// names of temporary files.
+    /// A checkpoint of the same step is replaced, and becomes the latest. The names of temporary
+    /// files contain `writer`.
     ///
     /// # Errors
-    /// If the operating system refuses. Earlier checkpoints are unchanged then, and the new one may
-    /// exist, whole. The call can be repeated.
+    /// If the operating system refuses. Earlier checkpoints are then unchanged. The new checkpoint
+    /// may exist, but only as a complete file. The call can be repeated.
     pub fn save(&mut self, checkpoint: &Checkpoint, writer: &str) -> Result<Saved, DiskError> {
         let step = checkpoint.step;
         let publish = |name: &str, bytes: &[u8]| {
@@ -84,13 +85,13 @@ impl Saver {
         let n_oldest = self.kept.len().saturating_sub(self.max_to_keep.get());
         let listed: Vec<String> = self.kept[n_oldest..].iter().copied().map(file_name).collect();
         publish(STATE_FILE, state::encode(&listed).as_bytes())?;
-        // Remove old checkpoints only now: until the new list was durable, a crash could bring back
-        // the list that names them.
+        // Old checkpoints are removed only here, after the new list is durable. A crash before this
+        // point could bring back the old list, which names them.
         self.retired.extend(self.kept.drain(..n_oldest));
         Ok(Saved { path, warnings: self.remove_retired() })
     }
 
-    /// Removes retired checkpoints. Those that cannot be removed are retried after the next save.
+    /// Removes retired checkpoints. After a failure, the removal is retried after the next save.
     fn remove_retired(&mut self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         self.retired.retain(|step| {
@@ -106,7 +107,8 @@ impl Saver {
 
 fn remove_temporaries(disk: &dyn Disk, logdir: &Path) -> Result<Vec<Warning>, DiskError> {
     let names = disk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
-    // Remove only files with our names: other `.tmp` files belong to the user.
+    // Only temporary files with the names of this program are removed. Other `.tmp` files belong to
+    // the user.
     let prefixes =
         ["model.ckpt-", STATE_FILE, LOSSES_FILE, DATA_DIR_FILE, INCARNATION_FILE, WRITE_CHECK];
     let is_ours = |name: &&String| {

@@ -1,9 +1,9 @@
-//! The text of TensorFlow's `checkpoint` file, which names the latest checkpoint and all that are
-//! kept.
+//! The text of TensorFlow's `checkpoint` file, which names the latest checkpoint and all other kept
+//! checkpoints.
 //!
 //! The format is the text form of the `CheckpointState` message
 //! (`tensorflow/python/training/checkpoint_state.proto`), limited to the fields that a saver
-//! writes. Nothing here reads or writes a file.
+//! writes. This module does not read or write the file.
 
 use std::fmt::Write as _;
 
@@ -25,21 +25,22 @@ pub enum StateError {
         /// Line number, from 1.
         line: usize,
     },
-    /// The file is torn, or not a state file at all.
+    /// The file names no latest checkpoint: it is torn, or not a state file.
     #[error("it has no {LATEST}")]
     NoLatest,
-    /// The file names something that is not a checkpoint in the logdir.
+    /// A path in the file is not that of a checkpoint in the logdir.
     #[error("it names {path:?}, which is not a checkpoint of this program in this directory")]
     Foreign {
         /// Path in the file, verbatim.
         path: String,
     },
-    /// The operating system refused to read it.
+    /// The operating system refused to read the file.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
 }
 
-/// Returns the text that lists `paths`, oldest first; the last one is the latest.
+/// Returns the text of a state file that lists `paths`, oldest first. The last path is the latest
+/// checkpoint.
 pub(crate) fn encode(paths: &[String]) -> String {
     let latest = paths.last().map(|path| (LATEST, path));
     let mut text = String::new();
@@ -49,7 +50,7 @@ pub(crate) fn encode(paths: &[String]) -> String {
     text
 }
 
-/// Returns the listed paths, oldest first; the last one is the latest.
+/// Returns the listed paths, oldest first. The last path is the latest checkpoint.
 ///
 /// # Errors
 /// If the text is not a complete state file.
@@ -70,13 +71,15 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
         }
     }
     let latest = latest.ok_or(StateError::NoLatest)?;
-    // The latest counts as the last wherever the list has it, as in TensorFlow.
+    // As in TensorFlow, the latest checkpoint counts as the last of the list, wherever the list has
+    // it.
     paths.retain(|path| *path != latest);
     paths.push(latest);
     Ok(paths)
 }
 
-/// Escapes a string as protobuf's text format does: byte by byte, octal for unprintable bytes.
+/// Escapes a string byte by byte, as protobuf's text format does. Unprintable bytes become octal
+/// numbers.
 fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
@@ -88,7 +91,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Returns the content of a quoted string, with either kind of quotes; `None` if it is not one.
+/// Returns the content of a quoted string, with either kind of quotes; `None` if the text is not
+/// such a string.
 fn unescape(quoted: &str) -> Option<String> {
     let quote = quoted.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''))?;
     let mut rest = &quoted.as_bytes()[1..];

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Returns whether the file system lacks the operation. Old CIFS, DrvFs and vboxsf cannot sync a
-/// directory.
+/// Returns whether the file system does not support the operation. Old CIFS, DrvFs and vboxsf
+/// cannot sync a directory.
 fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
@@ -16,7 +16,7 @@ fn is_unsupported(error: &io::Error) -> bool {
 
 /// Makes the names in an open directory durable, if its file system supports that.
 ///
-/// A file system without the operation counts as success here, because a retry cannot help. The
+/// A file system that does not support it counts as success here, because a retry cannot help. The
 /// chief warns once, when it opens the logdir (see [`unsupported_sync`]).
 pub(super) fn sync(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
@@ -25,7 +25,7 @@ pub(super) fn sync(dir: &File) -> io::Result<()> {
     }
 }
 
-/// Returns the error of syncing a directory, if its file system lacks the operation.
+/// Returns the error of syncing a directory, if its file system does not support that.
 ///
 /// On such a file system, names in the directory may not be durable when
 /// [`Disk::sync_dir`](crate::disk::Disk::sync_dir) returns.
@@ -43,8 +43,8 @@ pub struct DanglingLink {
 }
 
 impl DanglingLink {
-    /// Returns the link that prevents `dir` from being created, if any: `dir` itself or one of its
-    /// parents.
+    /// Returns the link that prevents `dir` from being created, if any. The link is `dir` itself or
+    /// one of its parents.
     #[must_use]
     pub fn above(dir: &Path) -> Option<Self> {
         let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;
@@ -97,7 +97,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(unsupported_sync(dir.path()).is_none());
         if cfg!(target_os = "linux") {
-            // procfs lacks the sync of a directory, and every Linux has procfs.
+            // Directories of procfs cannot be synced, and every Linux has procfs.
             let procfs = Path::new("/proc");
             RealDisk.sync_dir(procfs).unwrap();
             assert!(unsupported_sync(procfs).is_some());

@@ -1,7 +1,8 @@
-//! The [`Disk`] trait, and [`Publication`], which writes a file that appears whole or not at all.
+//! The [`Disk`] trait, and [`Publication`], which writes a file that appears completely or not at
+//! all.
 //!
-//! Checkpoints and losses use no other file operations, so tests and the simulator can replace
-//! every one of them.
+//! Checkpoints and losses use no other file operations. So tests and the simulator can replace
+//! every operation.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -41,13 +42,14 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Opens a file for many appends, and creates an empty file if there is none.
     ///
-    /// The operating system's files are locked: a file has one appender at a time.
+    /// On the operating system's disk, the file is then locked, so that it has only one appender at
+    /// a time.
     fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
     /// Truncates a file to its first `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes the content of a file durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Renames a file atomically; an existing file of the new name is replaced.
+    /// Renames a file atomically. Replaces an existing file of the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -55,7 +57,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// Identity and length of a file: distinguishes a file from another that has taken over its name.
+/// Identity and length of a file. A stamp shows whether another file has taken over the file's
+/// name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Inode number of the file. After a file is removed, a later file may get the same number.
@@ -69,8 +72,8 @@ pub trait Appender: fmt::Debug + Write + Send {
     /// Returns the identity and the length of the open file.
     ///
     /// # Errors
-    /// If the file no longer has the name under which it was opened: readers would not find the
-    /// appended bytes.
+    /// If the file no longer has the name under which it was opened. Readers would not find the
+    /// appended bytes then.
     fn stamp(&self) -> io::Result<Stamp>;
     /// Truncates the file to its first `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
@@ -101,7 +104,7 @@ impl<D: Disk> NamedEnd<D> {
 
 impl<D: Disk> Write for NamedEnd<D> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Append everything at once, so that one `write_all` is one operation of the disk.
+        // All bytes are appended at once, so that one `write_all` is one operation of the disk.
         self.disk.append(&self.path, bytes).map(|()| bytes.len())
     }
 
@@ -169,10 +172,10 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Checks that a logdir exists, or can be created, and that files can be written in it.
+/// Checks that a logdir exists or can be created, and that files can be written in it.
 ///
 /// # Errors
-/// The operating system's error, as one line for the user.
+/// If the check fails: the operating system's error, as one line for the user.
 pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
     disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
     let probe = logdir.join(format!("{WRITE_CHECK}{TEMPORARY}"));
@@ -188,15 +191,15 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// Name of the file that [`check_writable`] writes and removes.
 pub(crate) const WRITE_CHECK: &str = "write-check";
 
-/// A file to be published: name, directory and content.
+/// A file to be published: its name, directory and content.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'a> {
     /// Directory of the file.
     pub dir: &'a Path,
     /// Final name of the file in `dir`.
     pub name: &'a str,
-    /// Name of the writer, part of the temporary file's name: two writers of the same file do not
-    /// share a temporary file.
+    /// Name of the writer, which is part of the temporary file's name. Two writers of the same file
+    /// thus have different temporary files.
     pub writer: &'a str,
     /// Content of the file.
     pub bytes: &'a [u8],
@@ -205,18 +208,18 @@ pub struct Publication<'a> {
 impl Publication<'_> {
     /// Writes the file under a temporary name, makes it durable, and renames it to its final name.
     ///
-    /// At any moment, and after any crash, the final name refers to the whole old file or the whole
-    /// new one. Returns the path of the file.
+    /// At any moment, and after any crash, the final name refers to the complete old file or the
+    /// complete new file. Returns the path of the file.
     ///
     /// # Errors
-    /// If the disk refuses; either the old file is unchanged, or the new one is in its place.
+    /// If the disk refuses. Either the old file is then unchanged, or the new file is in its place.
     pub fn publish(&self, disk: &dyn Disk) -> Result<PathBuf, DiskError> {
         let temporary = self.dir.join(format!("{}.{}{TEMPORARY}", self.name, self.writer));
         let path = self.dir.join(self.name);
         let result = self.write_and_move(disk, &temporary, &path);
         if result.is_err() {
-            // Best effort, to free the space. The next process that opens the directory removes
-            // leftovers, too.
+            // The temporary file is removed to free its space. If that fails, the next process that
+            // opens the directory removes it.
             let _ = disk.remove(&temporary);
         }
         result.map(|()| path)
@@ -238,7 +241,7 @@ mod tests {
     use crate::disk::test_disk::TestDisk;
     use crate::disk::{RealDisk, test_disk};
 
-    /// Checks the behaviour that callers of a disk rely on, on a disk where no operation fails.
+    /// Checks the behaviour on which callers of a disk rely. No operation of the disk may fail.
     fn keeps_what_is_written(disk: &dyn Disk, dir: &Path) {
         let path = dir.join("file");
         disk.write(&path, b"some").unwrap();
@@ -341,7 +344,7 @@ mod tests {
     }
 }
 
-/// A file or folder that is still open but no longer at its path.
+/// The error for an open file or folder that is no longer at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Displaced {
     #[error("the logdir was moved, removed or replaced since this run opened it")]

@@ -1,8 +1,8 @@
-//! A file that grows by whole lines. A last line that a crash tore is cut off when the file is
-//! opened again.
+//! A file that grows by whole lines. If a crash has torn the last line, the line is cut off when
+//! the file is opened again.
 //!
-//! When [`Lines::append`] returns, the operating system has the bytes, so killing the process loses
-//! none. After [`Lines::sync`] they also survive a loss of power.
+//! When [`Lines::append`] returns, the operating system has the bytes, so they survive the end of
+//! the process. After [`Lines::sync`] they also survive a loss of power.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::interface::{Appender, Disk, DiskError, Stamp};
 use super::real_disk::RealDisk;
 
-/// Bytes read from the end of a file to find its last whole line. The longest line of a ledger, an
-/// update of 4,096 slots, takes less than 600 KiB.
+/// Number of bytes to read from the end of a file to find its last whole line. The longest line of
+/// a ledger, an update of 4,096 slots, takes less than 600 KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// The reason why a folder cannot be searched for files, or a file cannot be read.
@@ -20,7 +20,7 @@ pub enum ReadError {
     /// The folder does not exist.
     #[error("there is no folder {}: give the logdir of a run", .0.display())]
     None(PathBuf),
-    /// The operating system refused.
+    /// The operating system refused to read the folder or the file.
     #[error("cannot read {}: {source}; make it readable for this user", path.display())]
     Unreadable {
         /// The folder or the file.
@@ -55,20 +55,21 @@ pub fn find<T: Ord>(
 /// Returns the content of a regular file.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     RealDisk.read(path).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })
 }
 
 /// Returns the whole lines at the end of a file, last line first, without their line ends.
 ///
-/// Returns nothing if the file cannot be read or is not a regular file: opening a pipe would block.
+/// Returns nothing if the file cannot be read or is not a regular file. Opening a pipe, for
+/// example, would block.
 pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
     let is_regular = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
     let end = is_regular.then(|| RealDisk.read_end(path, MAX_LINE_BYTES).ok()).flatten();
     let Some((len, end)) = end else { return Vec::new() };
     // The first piece may be the end of a longer line, unless the whole file was read. The last
-    // piece is empty, or a torn line.
+    // piece is empty or a torn line.
     let n_cut = usize::from(len > end.len() as u64);
     let mut lines: Vec<_> = end.split(|byte| *byte == b'\n').skip(n_cut).collect();
     lines.pop();
@@ -80,29 +81,30 @@ pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
 pub struct Lines {
     path: PathBuf,
     end: Box<dyn Appender>,
-    /// Bytes of the file that are whole lines.
+    /// Number of bytes in whole lines.
     len: u64,
 }
 
 impl Lines {
-    /// Opens a file of a logdir for appending, or creates it. A last line that a crash tore is cut
-    /// off.
+    /// Opens a file of a logdir for appending, or creates the file. If a crash has torn the last
+    /// line, the line is cut off.
     ///
     /// # Errors
-    /// If the operating system refuses, or another process is writing the file. The file is
-    /// unchanged then.
+    /// If the operating system refuses, or another process is writing the file. The file is then
+    /// unchanged.
     pub fn open(disk: &dyn Disk, logdir: &Path, name: &str) -> Result<Self, DiskError> {
         let path = logdir.join(name);
         disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
-        // Open first, because opening takes the lock: while another process writes, an incomplete
-        // last line is not torn but still being written.
+        // The file is opened before its end is read, because opening takes the lock. While another
+        // process writes, an incomplete last line is not torn but still being written.
         let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
         let (len, last) =
             disk.read_end(&path, MAX_LINE_BYTES).map_err(DiskError::at("read", &path))?;
         if len == 0 {
             disk.sync_dir(logdir).map_err(DiskError::at("sync the directory", logdir))?;
         }
-        // Damage can be longer than any line, so no line end was found in the part that was read.
+        // The part that was read has no line end. Damage can be longer than any line, so the whole
+        // file must be read.
         let last = if last.contains(&b'\n') || len <= MAX_LINE_BYTES {
             last
         } else {
@@ -125,12 +127,12 @@ impl Lines {
     /// Appends whole lines with one write.
     ///
     /// # Errors
-    /// If the operating system refuses. A partly written line is cut off again if possible. After
-    /// an error, nothing more may be appended, because lines would be missing in the middle of the
-    /// file.
+    /// If the operating system refuses. A partly written line is then cut off if possible. After an
+    /// error, the caller must append nothing more, because lines would be missing in the middle of
+    /// the file.
     pub fn append(&mut self, lines: &[u8]) -> Result<(), DiskError> {
         if let Err(error) = self.end.write_all(lines) {
-            // Best effort: readers ignore a torn last line anyway.
+            // If the partly written line cannot be cut off, readers still ignore it as a torn line.
             let _ = self.cut();
             return Err(DiskError::at("append to", &self.path)(error));
         }
@@ -142,9 +144,9 @@ impl Lines {
     ///
     /// # Errors
     /// If the operating system refuses. Also if another program moved, removed, replaced or changed
-    /// the file, because readers would then not find the appended lines.
+    /// the file, because readers would not find the appended lines then.
     ///
-    /// After a failed sync, nothing more may be appended: a second sync could report success
+    /// After a failed sync, the caller must append nothing more: a second sync could report success
     /// although the lines are lost.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.end.sync().map_err(DiskError::at("sync", &self.path))?;

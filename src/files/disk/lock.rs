@@ -1,10 +1,10 @@
 //! Locks that allow one writer at a time: on the logdir itself, and on files that a task appends
 //! to.
 //!
-//! A lock leaves no file behind and is released when the process that holds it ends.
+//! A lock leaves no file behind. It is released when the process that holds it ends.
 //!
-//! The cluster fences an older incarnation of a task. Fencing cannot stop that incarnation from
-//! finishing a write when it wakes from a pause; the lock can.
+//! The protocol rejects messages of an older incarnation of a task. But it cannot prevent that
+//! incarnation from finishing a write to a file after a pause. The lock can.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -15,19 +15,19 @@ use std::time::Duration;
 
 use super::interface::DiskError;
 
-/// Time between two attempts to take a lock.
+/// Pause between two attempts to take a lock.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// Attempts before giving up (250 × 20 ms = 5 s), so that a writer that was just killed can release
-/// its lock.
+/// Number of attempts to take a lock: 250 × 20 ms = 5 s. A writer that was just killed needs some
+/// time until its lock is released.
 const MAX_ATTEMPTS: u32 = 250;
 
-/// The holder of the logdir's lock when a process starts.
+/// The holder of the logdir's lock at the time when a process starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockedBy {
-    /// No process: this process takes the lock itself.
+    /// No process holds the lock, so this process takes it.
     #[default]
     Nobody,
-    /// The parent process, which shares its lock with this process.
+    /// The parent process holds the lock, and shares it with this process.
     Parent,
 }
 
@@ -48,22 +48,22 @@ pub enum LockError {
     },
 }
 
-/// The lock on a logdir, held as long as this value or a copy of its descriptor lives.
+/// The lock on a logdir. It is held as long as this value or a copy of its descriptor exists.
 #[derive(Debug)]
 pub struct LogdirLock(File);
 
 impl LogdirLock {
-    /// Takes the lock on an existing folder. Returns a warning instead of a lock if the file system
-    /// has no locks.
+    /// Takes the lock on an existing folder. If the file system has no locks, returns a warning
+    /// instead of a lock.
     ///
     /// # Errors
-    /// If another process holds the lock and keeps it.
+    /// If another process holds the lock and does not release it in time.
     pub fn take(logdir: &Path) -> Result<(Option<Self>, Option<String>), LockError> {
         let dir = open(logdir)?;
         match attempt(&dir) {
             Ok(()) => Ok((Some(Self(dir)), None)),
             Err(TryLockError::WouldBlock) => Err(LockError::InUse { logdir: logdir.to_owned() }),
-            // Some file systems have no locks. Warn, but do not prevent the run.
+            // Some file systems have no locks. The user gets a warning, and the run continues.
             Err(TryLockError::Error(why)) => {
                 let warning = format!(
                     "cannot lock {}: {why}; nothing prevents a second chief from writing there",
@@ -80,8 +80,8 @@ impl LogdirLock {
     /// If the folder cannot be opened.
     pub(crate) fn of_parent(logdir: &Path) -> Result<Self, LockError> {
         let dir = open(logdir)?;
-        // Fails if the parent has the lock, which is what we want. If the parent has none, this
-        // process takes it.
+        // This attempt fails if the parent has the lock, as it should. If the parent has no lock,
+        // this process takes it.
         let _ = dir.try_lock();
         Ok(Self(dir))
     }
@@ -104,7 +104,7 @@ fn open(logdir: &Path) -> Result<File, DiskError> {
     File::open(logdir).map_err(DiskError::at("open the logdir", logdir))
 }
 
-/// Takes the lock on an open file. Succeeds without a lock if the file system has none.
+/// Takes the lock on an open file. If the file system has no locks, succeeds without a lock.
 pub(super) fn take_file(file: &File) -> io::Result<()> {
     match attempt(file) {
         Err(TryLockError::WouldBlock) => {

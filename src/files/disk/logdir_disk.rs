@@ -2,7 +2,7 @@
 //!
 //! If a user moves a logdir away and starts another run at the same path, the first run must not
 //! write into the second run's files. So every name is looked up in the open folder, not by path.
-//! Every operation fails while the folder is not at its path, because readers would not find the
+//! While the folder is not at its path, every operation fails, because readers would not find the
 //! files.
 
 use std::fs::File;
@@ -36,11 +36,11 @@ pub struct LogdirDisk {
 }
 
 impl LogdirDisk {
-    /// Opens the folder at `path`. `lock` is the lock that this process or its parent holds; `None`
-    /// if the file system has no locks.
+    /// Opens the folder at `path`. `lock` is the lock of this process or of its parent; `None` if
+    /// the file system has no locks.
     pub fn open(path: &Path, lock: Option<LogdirLock>) -> Result<Self, DiskError> {
         let opened = match &lock {
-            // Use the folder that was locked: another folder may be at the path by now.
+            // The locked folder is used, because another folder may be at the path by now.
             Some(lock) => lock.folder().try_clone(),
             None => File::open(path),
         };
@@ -91,14 +91,15 @@ impl FolderDisk for LogdirDisk {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.folder()?)? {
             let entry = entry?;
-            // All our file names are UTF-8; ignore others.
+            // This program only writes names in UTF-8. Other names belong to other programs, and
+            // are ignored.
             names.extend(entry.file_name().to_str().ok().map(str::to_owned));
         }
         names.retain(|name| name != "." && name != "..");
         Ok(names)
     }
 
-    /// Unsupported: the chief keeps no file open, because its lock covers the whole folder.
+    /// Not supported. The chief keeps no file open, because its lock covers the whole folder.
     fn appender(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
         Err(ErrorKind::Unsupported.into())
     }

@@ -32,9 +32,10 @@ impl RealDisk {
     /// Makes the name of a new directory durable in its parent.
     fn sync_name(&self, made: &Path) -> io::Result<()> {
         match made.parent().map(|parent| self.sync_dir(parent)) {
-            // A parent that may be written but not listed (mode 1733, the scratch folders of some
-            // clusters) cannot be opened, so it cannot be synced. On ext4, XFS and Btrfs, syncing
-            // the new directory also writes its name. Other file systems offer nothing better.
+            // Some clusters have scratch folders that may be written but not listed (mode 1733).
+            // Such a parent cannot be opened, so it cannot be synced. On ext4, XFS and Btrfs,
+            // syncing the new directory also writes its name. Other file systems offer nothing
+            // better.
             Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => self.sync_dir(made),
             Some(synced) => synced,
             None => Ok(()),
@@ -42,17 +43,17 @@ impl RealDisk {
     }
 }
 
-/// A disk of the operating system, which looks up every path in an open folder.
+/// A disk of the operating system. It looks up every path in an open folder.
 pub(super) trait FolderDisk: fmt::Debug + Send + Sync {
     /// Returns the folder of a file, and the path of the file in the folder.
     fn at<'a>(&'a self, path: &'a Path) -> io::Result<(BorrowedFd<'a>, &'a Path)>;
-    /// As [`Disk::create_dir`].
+    /// Does the same as [`Disk::create_dir`].
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
-    /// As [`Disk::list`], in any order.
+    /// Does the same as [`Disk::list`], in any order.
     fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// As [`Disk::open_end`].
+    /// Does the same as [`Disk::open_end`].
     fn appender(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
-    /// As [`Disk::sync_dir`].
+    /// Does the same as [`Disk::sync_dir`].
     fn sync_names(&self, dir: &Path) -> io::Result<()>;
 
     /// Opens a regular file.
@@ -141,8 +142,8 @@ impl FolderDisk for RealDisk {
     }
 
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        // Find the missing parents first: afterwards, nothing shows which names are new and need a
-        // sync.
+        // The missing parents must be found before they are created. Later, nothing shows which
+        // names are new and need a sync.
         let missing: Vec<&Path> = dir
             .ancestors()
             .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
@@ -151,14 +152,15 @@ impl FolderDisk for RealDisk {
             return Err(link.into());
         }
         fs::create_dir_all(dir)?;
-        // A checkpoint is no more durable than the name of its directory.
+        // A checkpoint is only as durable as the name of its directory.
         missing.into_iter().try_for_each(|made| self.sync_name(made))
     }
 
     fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
-            // All our file names are UTF-8; ignore others.
+            // This program only writes names in UTF-8. Other names belong to other programs, and
+            // are ignored.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
@@ -175,7 +177,7 @@ impl FolderDisk for RealDisk {
     }
 }
 
-/// A file that only this process may append to, as long as this value lives.
+/// An open file to which only this process may append, as long as this value exists.
 #[derive(Debug)]
 struct LockedEnd {
     file: File,
@@ -184,12 +186,13 @@ struct LockedEnd {
 
 impl LockedEnd {
     fn open(path: &Path) -> io::Result<Self> {
-        // No O_TRUNC: before the lock is held, another process may be writing.
+        // The file is not truncated here (no O_TRUNC), because another process may be writing it
+        // while this process waits for the lock.
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
         let file = RealDisk.open(path, flags)?;
         lock::take_file(&file)?;
         let end = Self { file, path: path.to_owned() };
-        // The previous holder of the lock may have replaced the file while we waited.
+        // The previous holder of the lock may have replaced the file while this process waited.
         end.stamp()?;
         Ok(end)
     }

@@ -1,8 +1,8 @@
-//! Opens regular files and nothing else.
+//! Opens regular files, and refuses every other kind of file.
 //!
 //! A symbolic link could lead out of the logdir, to a file of another user. Opening a FIFO waits
 //! for a second process, and opening a device can have any effect. So no link is followed, no open
-//! waits, and anything that is not a regular file is closed again unread.
+//! waits, and a file that is not regular is closed again unread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-/// An object other than a regular file, found where a regular file was expected.
+/// The kind of a file that is not a regular file, although a regular file was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotRegular {
     #[error("it is a symbolic link, which is not followed here")]
@@ -36,21 +36,21 @@ impl From<NotRegular> for io::Error {
 /// Opens the regular file at `path`, which is relative to `dir`.
 pub(super) fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<File> {
     // NONBLOCK: opening a FIFO must not wait. NOCTTY: a terminal must not become the controlling
-    // one. CLOEXEC: a child process must not keep files, and their locks, open.
+    // terminal. CLOEXEC: a child process must not keep files, and their locks, open.
     let safe = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     // The same mode as `File::create`; the umask is applied to it.
     let mode = Mode::from_raw_mode(0o666);
     match retry_on_intr(|| openat(dir, path, flags | safe, mode)) {
         Ok(file) => checked(File::from(file)),
-        // Opening links, FIFOs without a reader, and sockets for writing fails in the kernel
-        // already.
+        // The kernel itself refuses to open links, and to open FIFOs without a reader and sockets
+        // for writing.
         Err(errno @ (Errno::LOOP | Errno::NXIO)) => Err(why_not(dir, path, errno)),
         Err(errno) => Err(errno.into()),
     }
 }
 
 fn checked(file: File) -> io::Result<File> {
-    // Check the open file. Its path may refer to another object by now.
+    // The open file is checked, not its path. The path may refer to another object by now.
     match FileType::from_raw_mode(fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(file),
         FileType::Directory => Err(ErrorKind::IsADirectory.into()),
@@ -58,7 +58,8 @@ fn checked(file: File) -> io::Result<File> {
     }
 }
 
-/// Names the object that could not be opened, if it explains the error.
+/// Returns an error that names the kind of the file, if that explains why the file could not be
+/// opened.
 fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
     let Ok(stat) = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) else { return errno.into() };
     let object = not_regular(FileType::from_raw_mode(stat.st_mode));

@@ -34,10 +34,11 @@ pub enum LossesError {
         /// Content of the line, or its beginning.
         content: String,
     },
-    /// An update was recomputed after a rollback, and its losses differ from the first time.
+    /// A recomputed update differs from the first computation. An update is recomputed after a
+    /// rollback.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
-    /// The disk refused for so long that rows no longer fit into memory and were dropped.
+    /// Rows were dropped: the disk refused them for so long that they no longer fit into memory.
     #[error(
         "the losses from step {from} on could not be written to {} and were dropped; restart from \
          the last checkpoint to record them again", path.display()
@@ -48,7 +49,8 @@ pub enum LossesError {
         /// Step of the first update whose rows were dropped.
         from: Step,
     },
-    /// The file was damaged while the run wrote it, and is too long to be kept in memory.
+    /// The file was damaged while the run wrote it. The run cannot repair it, because the file is
+    /// too long to be kept in memory.
     #[error(
         "{} {harm} while this run was writing it, and has too many rows to be kept in memory: \
          restore the file, or stop this run", path.display()
@@ -61,8 +63,8 @@ pub enum LossesError {
     },
 }
 
-/// The unused end of a losses file, from the first line that is not a row. The next write cuts it
-/// off.
+/// The unused end of a losses file, beginning with the first line that is not a row. The next write
+/// cuts it off.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged from line {line} on: its last {n_bytes} bytes are not used", path.display())]
 pub struct Damage {
@@ -80,10 +82,10 @@ pub enum Harm {
     /// The file no longer exists.
     #[error("was removed")]
     Removed,
-    /// Another file has the name.
+    /// Another file has taken over the name.
     #[error("was replaced")]
     Replaced,
-    /// The file is shorter than its rows.
+    /// The file is shorter than the rows that were written.
     #[error("was cut from {from} to {to} bytes")]
     Cut {
         /// Length of the written rows in bytes.
@@ -99,7 +101,7 @@ pub enum Harm {
     NotSynced,
 }
 
-/// A notice about the losses for the user; the run continues.
+/// A notice about the losses for the user. The run continues.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LossesNotice {
     /// The file was damaged and has been rewritten.
@@ -110,7 +112,7 @@ pub enum LossesNotice {
         /// Damage that was repaired.
         harm: Harm,
     },
-    /// An update was recorded although earlier updates were not.
+    /// An update was recorded although earlier updates were not recorded.
     #[error(
         "{} lacks the losses of steps {from} to {to}: restore them, or start the next time with \
          --allow-missing-losses", path.display()

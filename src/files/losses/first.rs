@@ -1,4 +1,5 @@
-//! The first losses of updates that are recomputed after a rollback, for comparison.
+//! The losses of updates in their first computation. They are compared when the updates are
+//! recomputed after a rollback.
 
 use std::collections::VecDeque;
 
@@ -10,17 +11,18 @@ use unisono_core::protocol::{NotRepeated, UpdateRecord};
 pub(super) struct FirstLosses(VecDeque<(Step, Slot, f32)>);
 
 impl FirstLosses {
-    /// Takes the rows that a rollback removes. Keeps rows of later steps, from an earlier rollback.
+    /// Adds the rows that a rollback removes. Rows of later steps, from an earlier rollback, are
+    /// kept.
     pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
         let mut rows: VecDeque<_> = rows.into_iter().collect();
-        // Rows of an earlier rollback may reach further than this one, and those updates will be
-        // recomputed, too.
+        // An earlier rollback may have removed later steps than this rollback. The updates of those
+        // steps will be recomputed, too.
         let last = rows.back().map(|row| row.0);
         rows.extend(self.0.iter().filter(|row| last.is_none_or(|last| row.0 > last)));
         self.0 = rows;
     }
 
-    /// Compares a recomputed update with the first one: every slot must have the same loss.
+    /// Compares a recomputed update with its first computation. Every slot must have the same loss.
     ///
     /// # Errors
     /// If a loss differs in any bit.

@@ -1,32 +1,32 @@
-//! A copy in memory of the text written to a losses file, because the file can be lost during the
-//! run.
+//! A copy in memory of the text written to a losses file. It is needed because another program can
+//! damage the file during the run.
 
-/// Maximum length of a file that is kept whole, some three million rows.
+/// Maximum length of a file of which the whole text is kept: some three million rows.
 ///
-/// Of a longer file, only the header, the first and the last row are kept. They suffice to detect
-/// damage, but not to repair it.
+/// Of a longer file, only the header, the first row and the last row are kept. They suffice to
+/// detect damage, but not to repair it.
 pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// The text of a losses file.
 #[derive(Debug)]
 pub(super) struct KeptText {
-    /// The whole text; `None` if it is too long.
+    /// The whole text; `None` if the text is too long.
     whole: Option<Vec<u8>>,
-    /// The header and the first row, as far as they exist.
+    /// The header and the first row, as far as the file has them.
     pub(super) start: Vec<u8>,
     /// The last line.
     pub(super) end: Vec<u8>,
 }
 
 impl KeptText {
-    /// Returns the copy of `text`, which consists of whole lines.
+    /// Returns the copy of `text`. `text` must consist of whole lines.
     pub(super) fn of(text: &[u8]) -> Self {
         let mut kept = Self { whole: Some(Vec::new()), start: Vec::new(), end: Vec::new() };
         kept.append(text);
         kept
     }
 
-    /// Returns the whole text; `None` if it is too long to be kept.
+    /// Returns the whole text; `None` if the text is too long to be kept.
     pub(super) fn whole(&self) -> Option<&[u8]> {
         self.whole.as_deref()
     }
@@ -51,8 +51,8 @@ impl KeptText {
 
     /// Replaces the copy after the file was cut down to `text`.
     pub(super) fn cut_to(&mut self, text: &[u8]) {
-        // A copy that was given up stays given up: `text` was read from the disk then, so it proves
-        // nothing about the disk.
+        // If the whole text was given up as too long, it stays given up. `text` was then read from
+        // the disk, so it cannot serve to check or repair the disk.
         let is_whole = self.whole.is_some();
         *self = Self::of(text);
         if !is_whole {

@@ -1,5 +1,5 @@
-//! Checks that a losses file has all rows before a checkpoint, and restores missing rows from
-//! another source.
+//! Checks that a losses file has all rows before a checkpoint, and takes missing rows from another
+//! source.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,16 +13,16 @@ use crate::losses::error::{LOSSES_FILE, LossesError};
 use unisono_core::ids::Step;
 use unisono_core::protocol::UpdateRecord;
 
-/// Finds the losses of a range of updates in another source, such as the ledgers.
+/// A function that finds the losses of a range of updates in another source, such as the ledgers.
 ///
-/// Returns the reason if there are none. The result may lack updates of the range, and may contain
-/// others.
+/// If the source has none of these losses, the function returns the reason. Otherwise the result
+/// may lack some updates of the range, and may contain updates outside the range.
 pub type FindLosses = dyn Fn(Range<Step>) -> Result<Vec<UpdateRecord>, String> + Send;
 
-/// The completeness of the losses of a logdir.
+/// The result of checking whether the losses of a logdir are complete.
 #[derive(Debug)]
 pub struct LossesState {
-    /// Every update below this step has all of its rows, in the file or in `rebuilt`.
+    /// Every update below this step has all its rows, in the file or in `rebuilt`.
     pub complete_below: Step,
     /// The file with rows from the other source; `None` if no row was added.
     pub rebuilt: Option<Rebuilt>,
@@ -42,7 +42,7 @@ pub struct Rebuilt {
 }
 
 impl LossesState {
-    /// Checks the losses before a checkpoint of step `needed`. Asks `find` for missing ones.
+    /// Checks the losses before a checkpoint of step `needed`. Asks `find` for missing losses.
     /// Changes nothing.
     ///
     /// # Errors
@@ -101,8 +101,8 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, Loss
     Err(LossesError::Foreign { path: path.to_owned() })
 }
 
-/// Adds the updates found elsewhere, from step `from` on, to the rows of a file. Returns the text
-/// and the first step that is still missing.
+/// Adds the updates from step `from` on that were found in another source to the rows of a file.
+/// Returns the new text and the first step that is still missing.
 fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
     let mut updates: BTreeMap<Step, String> = BTreeMap::new();
     for line in rows::lines(bytes).skip(1).filter(|line| line.is_whole) {
@@ -114,8 +114,8 @@ fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
         }
     }
     for update in found.into_iter().filter(|update| update.cut.step >= from) {
-        // Replaces the rows of the file: a crash may have torn the update, so some of its rows are
-        // missing.
+        // The found update replaces the file's rows of the same update. A crash may have torn these
+        // rows, so some of them may be missing.
         updates.insert(update.cut.step, rows::encode(&update));
     }
     // Find the first gap in the steps, counted from 0.
@@ -145,8 +145,8 @@ mod tests {
         steps.into_iter().map(|step| format!("{step},0,0.5\n{step},1,{step}\n")).collect()
     }
 
-    /// Returns the state of a file with these rows, before a checkpoint of step 6, after the
-    /// updates of the steps `found` were found elsewhere.
+    /// Returns the state of a losses file with these rows before a checkpoint of step 6. The other
+    /// source has the updates of the steps `found`.
     fn rebuilt(rows: &str, found: &[u64]) -> (u64, String) {
         let disk = TestDisk::new(Bug::None, None);
         let path = PathBuf::from(LOGDIR).join(LOSSES_FILE);

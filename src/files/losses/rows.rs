@@ -1,5 +1,5 @@
-//! The text format of a losses file: `step,slot,loss`, one line for each gradient. Reads and writes
-//! no file.
+//! The text format of a losses file: `step,slot,loss`, one line for each gradient. This module
+//! reads and writes no file.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -28,10 +28,10 @@ pub fn format_loss(loss: f32) -> String {
     PercentG::new(loss.into()).with_precision(9).to_string()
 }
 
-/// Largest step of a row, because a checkpoint's `global_step` is an `i64`.
+/// Largest step of a row. The limit is that of a checkpoint's `global_step`, which is an `i64`.
 const LAST: Step = Step(i64::MAX as u64);
 
-/// Parses a line without its line end; `None` if it is not a row.
+/// Parses a line without its line end. Returns `None` if the line is not a row.
 pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     let mut fields = std::str::from_utf8(line).ok()?.split(',');
     let step = Some(Step(fields.next()?.parse().ok()?)).filter(|step| *step <= LAST)?;

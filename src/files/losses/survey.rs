@@ -1,16 +1,17 @@
-//! Scans a losses file: which updates have all of their rows, and where the file is damaged.
+//! Scans a losses file: finds the updates that have all their rows, and the first damaged line.
 
 use super::rows;
 use unisono_core::ids::Step;
 
-/// Result of scanning a file that begins with the header. The default is that of no file.
+/// Result of scanning a file that begins with the header. The default value is the result for a
+/// missing file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
     /// Length of the header and the whole rows, in bytes.
     pub(super) len: u64,
-    /// All rows have smaller steps than this one.
+    /// The smallest step that is larger than the steps of all rows.
     pub(super) next: Step,
-    /// Every update below this step has all of its rows.
+    /// Every update below this step has all its rows.
     pub(super) complete_below: Step,
     /// Number of the first line that has a line end but is not a row.
     pub(super) damaged_line: Option<usize>,
@@ -21,14 +22,14 @@ impl Survey {
     /// rows.
     pub(super) fn of(bytes: &[u8], n_losses: usize) -> Self {
         let mut survey = Self { len: rows::HEADER.len() as u64, ..Self::default() };
-        // The steps from 0 to this one follow each other without a gap.
+        // From step 0 to this step, the file has rows of every step, in order.
         let mut last_in_order: Option<Step> = None;
         let (mut n_rows, mut n_rows_before) = (0, None);
         for line in rows::lines(bytes).skip(1) {
             let Some((step, ..)) =
                 rows::decode(&bytes[line.range.clone()]).filter(|_| line.is_whole)
             else {
-                // A last line without a line end is not damage: a crash can tear it.
+                // A last line without a line end is not damage, because a crash can tear it.
                 survey.damaged_line = line.is_whole.then_some(line.number);
                 break;
             };
@@ -37,15 +38,15 @@ impl Survey {
             if last_in_order == Some(step) {
                 n_rows += 1;
             } else if step == last_in_order.map_or(Step(0), Step::next) {
-                // All rows of an update are written at once, so a row of the next update proves
-                // that this one is whole.
+                // All rows of an update are written at once. So a row of the next update proves
+                // that this update has all its rows.
                 survey.complete_below = step;
                 n_rows_before = last_in_order.map(|_| n_rows);
                 (last_in_order, n_rows) = (Some(step), 1);
             }
         }
-        // The last update may be older than a change of settings, and then have as many rows as the
-        // update before it.
+        // The last update may have been written before the settings changed. It then has as many
+        // rows as the update before it.
         let wanted = n_rows_before.map_or(n_losses, |before| n_losses.min(before));
         if let Some(last) = last_in_order.filter(|_| n_rows >= wanted) {
             survey.complete_below = last.next();
@@ -74,7 +75,7 @@ mod tests {
             ("0,0,1\n0,1,1\n2,0,1\n2,1,1\n", 1),
             ("1,0,1\n1,1,1\n", 0),
             ("0,0,1\n0,1,1\n1;0,1\n1,1,1\n", 1),
-            // With other settings, an update had one row, or three.
+            // The updates of a run with other settings had one row, or three rows.
             ("0,0,1\n1,0,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n1,1,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n", 1),

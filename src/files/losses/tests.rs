@@ -8,7 +8,8 @@ use crate::disk::test_disk::{Bug, Fault, TestDisk};
 use unisono_core::ids::Generation;
 
 impl LossLog {
-    /// Removes the rows of `step` or later, as the first append of a run that resumes at `step`.
+    /// Removes the rows of `step` and of later steps, as the first append does after a run has
+    /// resumed at `step`.
     fn rewind(&mut self, step: Step) -> Result<(), LossesError> {
         self.forget_from(step);
         self.flush()

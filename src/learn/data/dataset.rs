@@ -1,6 +1,7 @@
-//! A data set as training sees it: training, validation and test examples.
+//! A data set as training uses it: training, validation and test examples.
 //!
-//! The split is TensorFlow's. This module shuffles nothing; `order` decides the order of batches.
+//! The division into these three parts is that of TensorFlow. This module shuffles nothing; `order`
+//! decides the order of batches.
 
 use std::ops::Range;
 use std::path::Path;
@@ -23,26 +24,29 @@ pub const FILE_NAMES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Largest default validation size of a directory's data set, in images. TensorFlow's
+/// Largest default number of validation images for the data set of a directory. TensorFlow's
 /// `read_data_sets` always takes this many.
 pub const VALIDATION_SIZE: usize = 5000;
 
-/// Sets below 50,000 training images give one image in ten to validation by default: 5,000 images
-/// would leave nothing to train on of a set of 300.
+/// Share of the training images that are used for validation by default, if there are fewer than
+/// 50,000 training images: one in ten. 5,000 validation images would leave no training images in a
+/// set of 300.
 const VALIDATION_SHARE: usize = 10;
 
-/// Default validation size of the embedded data set, in images. The rule for directories does not
-/// apply, because the embedded subset has always had this split and recorded results depend on it.
+/// Default number of validation images for the embedded data set. The rule for directories does not
+/// apply: the embedded data set has always been divided like this, and recorded results depend on
+/// it.
 pub const EMBEDDED_VALIDATION_SIZE: usize = 1000;
 
 /// Training, validation and test examples with the same number of features and of classes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The training images that follow the first `validation_size`, in file order; at least one.
+    /// The training images that follow the first `validation_size` images, in file order. At least
+    /// one.
     pub train: Examples,
     /// The first `validation_size` training images.
     pub validation: Examples,
-    /// The test images; at least one.
+    /// The test images. At least one.
     pub test: Examples,
     name: String,
     digest: String,
@@ -54,8 +58,8 @@ pub enum DatasetError {
     /// One of the four files cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The files do not fit together, or a size in the configuration does not fit the data; holds
-    /// the numbers and a remedy.
+    /// The files do not fit together, or a size in the configuration does not fit the data. The
+    /// text has the numbers and a remedy.
     #[error("{0}")]
     Unfit(String),
 }
@@ -148,7 +152,8 @@ impl Dataset {
         })
     }
 
-    /// Returns a data set of the caller's own examples. Errors refer to the data set by `name`.
+    /// Returns a data set of examples that the caller provides. Errors refer to the data set by
+    /// `name`.
     ///
     /// # Panics
     /// If `train` is empty, or if the parts differ in their number of features or classes.
@@ -163,17 +168,19 @@ impl Dataset {
         Self { train, validation, test, name: name.to_owned(), digest }
     }
 
-    /// Returns the name by which errors refer to this data set: its folder, or a description.
+    /// Returns the name by which errors refer to this data set: the path of its folder, or a
+    /// description.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns a digest of everything that training sees: 64 hexadecimal digits.
+    /// Returns a digest of everything in the data that affects training: 64 hexadecimal digits.
     ///
     /// Two data sets have the same digest if and only if they have the same training examples, in
-    /// the same order, and the same number of classes. Nothing else changes a loss, so nothing else
-    /// changes the digest: neither compression, nor the height and width of an image of the same
+    /// the same order, and the same number of classes. Everything else leaves the losses and the
+    /// digest unchanged: the compression, the height and width of images with the same number of
+    /// pixels, and the validation and test examples.
     /// number of pixels, nor the validation and test examples.
     ///
     /// A data set of IDX files has the SHA-256 of these bytes:
@@ -244,17 +251,17 @@ fn embedded_files() -> [IdxFile; 4] {
     ]
 }
 
-/// Converts an image file to the form that training reads from.
+/// Converts an image file to the form from which training reads.
 fn pixel_rows(file: IdxFile) -> Result<PixelRows, FileError> {
     let images = file.parse(Images::parse)?;
     let (n_images, n_features) = (images.len(), images.n_pixels_each());
     let content = file.into_content();
-    // The pixels are the file's last bytes. `PixelRows` packs them within the file's own buffer.
+    // The pixels are the last bytes of the file. `PixelRows` packs them within the same buffer.
     let start = content.len() - n_images * n_features;
     Ok(PixelRows::new(content, start, n_images, n_features))
 }
 
-/// Images and the same number of labels, as bytes.
+/// Images and their labels, as bytes. The numbers of images and labels are equal.
 #[derive(Clone, Copy)]
 struct LabelledImages<'a> {
     images: Images<'a>,
@@ -277,7 +284,7 @@ impl<'a> LabelledImages<'a> {
         Ok(Self { images, labels })
     }
 
-    /// Returns this part without its first `n` examples.
+    /// Returns these images and labels without the first `n`.
     fn skip(self, n: usize) -> Self {
         Self { images: self.images.split_at(n).1, labels: &self.labels[n..] }
     }
@@ -338,7 +345,7 @@ mod tests {
     fn pixel_is_its_byte_times_the_f32_reciprocal_of_255() {
         // The bits of np.float32(1.0 / 255.0).
         assert_eq!(PIXEL_SCALE.to_bits(), 0x3b80_8081);
-        // For byte 3, division gives a different value than multiplication.
+        // For byte 3, division and multiplication give different values.
         assert_ne!(3.0 * PIXEL_SCALE, 3.0 / 255.0);
         let data = load(&small_set(1), 0);
         let (columns, values) = data.train.row(0);
@@ -414,7 +421,7 @@ mod tests {
                 write(dir, "train-images-idx3-ubyte", &idx(&[5, 2, 3], &pixels));
             },
             &|dir| write(dir, "train-labels-idx1-ubyte", &idx(&[5], &[0, 1, 4, 3, 4])),
-            // A test label of 5 makes a sixth class.
+            // A test label of 5 adds a sixth class.
             &|dir| write(dir, "t10k-labels-idx1-ubyte", &idx(&[2], &[1, 5])),
         ];
         for (i, change) in changes.iter().enumerate() {

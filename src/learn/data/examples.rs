@@ -1,13 +1,13 @@
-//! Labelled examples, stored without most of their zeros.
+//! Labelled examples. Most features that are zero are not stored.
 //!
-//! Four fifths of MNIST's pixels are zero. The first layer's products skip them.
+//! Four fifths of MNIST's pixels are zero. The products of the first layer skip them.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::pixels::PixelRows;
 
-/// Labelled examples, each a row of features.
+/// Labelled examples. The features of each example form a row.
 #[derive(Clone, Debug)]
 pub struct Examples {
     n_features: usize,
@@ -21,15 +21,15 @@ pub struct Examples {
 enum Rows {
     /// The non-zero features as (column, value) pairs.
     Sparse {
-        /// Index of each row's first pair, and the number of all pairs as the last element.
+        /// Index of each row's first pair. The last element is the number of all pairs.
         starts: Vec<usize>,
         /// The column of each pair, ascending within a row.
         columns: Vec<u32>,
         /// The value of each pair.
         values: Vec<f32>,
     },
-    /// The bytes of an image file; example 0 is row `first`. MNIST takes three tenths of the
-    /// memory of [`Self::Sparse`].
+    /// The bytes of an image file. Example 0 is row `first` of the file. MNIST takes three tenths
+    /// of the memory of [`Self::Sparse`].
     Pixels { rows: Arc<PixelRows>, first: usize },
 }
 
@@ -41,7 +41,7 @@ impl Examples {
         Self { n_features, n_classes, labels: Vec::new(), rows }
     }
 
-    /// Returns the images `images` of a file as examples with these labels.
+    /// Returns images of a file as examples with these labels. `images` is the range of the images.
     ///
     /// # Panics
     /// If the numbers of images and labels differ, or a label is not below `n_classes`.
@@ -102,14 +102,14 @@ impl Examples {
         self.n_features
     }
 
-    /// Returns the number of classes. Every label is below it.
+    /// Returns the number of classes. Every label is below this number.
     #[must_use]
     pub const fn n_classes(&self) -> usize {
         self.n_classes
     }
 
-    /// Calls `take` with p and both values for each pair of features (2·p, 2·p + 1) of example
-    /// `row` that is not (0, 0), with p ascending.
+    /// Visits the pairs of features (2·p, 2·p + 1) of example `row` in ascending order of p. Calls
+    /// `take` with p and the values of both features, unless both are zero.
     #[inline]
     pub fn for_each_pair(&self, row: usize, mut take: impl FnMut(u32, [f32; 2])) {
         match &self.rows {
@@ -130,7 +130,7 @@ impl Examples {
         }
     }
 
-    /// Brings the examples `rows` into the CPU's caches, because they will be read next.
+    /// Loads the examples `rows` into the CPU's caches, because they will be read next.
     pub fn touch(&self, rows: &[usize]) {
         if let Rows::Pixels { rows: images, first } = &self.rows {
             rows.iter().for_each(|row| images.touch(first + row));

@@ -1,18 +1,19 @@
-//! The names under which the files of a data set are found. Mirrors and archives spell them in
+//! The names under which the files of a data set are found. Mirrors and archives spell the names in
 //! several ways.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Number of folder entries that are searched for a file of a similar name. A data set's folder has
-/// a few entries; the limit bounds the time in a folder of something else.
+/// Maximum number of folder entries that are searched for a file of a similar name. The folder of a
+/// data set has few entries. The limit bounds the time if the folder contains something else.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Returns the paths that are tried for the file `name` of a data set, in this order.
+/// Returns the paths at which the file `name` of a data set may be, in the order in which they are
+/// tried.
 ///
-/// The first paths are `name` and `name` with a dot instead of the hyphen before `idx`, each plain
-/// and with `.gz`. The others are the same names within a folder of such a name, because some
-/// archives unpack each file into a folder of its name.
+/// The first paths are `name`, and `name` with a dot instead of the hyphen before `idx`, each plain
+/// and with `.gz`. The next paths lead to the same names within a folder of such a name. Some
+/// archives unpack each file into a folder that has the file's name.
 pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     let spellings = [name.to_owned(), name.replacen("-idx", ".idx", 1)];
     let files: Vec<_> =
@@ -25,10 +26,11 @@ pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     in_dir.chain(in_folders).collect()
 }
 
-/// Returns a file of the folder that may be the file `name` under a name that is not tried.
+/// Returns a file of the folder that may be the file `name`, although its name is not among the
+/// tried ones.
 ///
-/// The name of such a file contains the same part (training or test) and the same kind of content
-/// (images or labels).
+/// The file's name contains the same part (training or test) and the same kind of content (images
+/// or labels).
 pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
     let parts = if name.starts_with("train") { &["train"][..] } else { &["t10k", "test"] };
     let content = if name.contains("labels") { "label" } else { "image" };
@@ -41,8 +43,8 @@ pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
         entry.file_name().to_str().is_some_and(is_similar)
             && fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file())
     };
-    // The smallest path, because the order of `read_dir` depends on the file system and an error
-    // message must not.
+    // The smallest path is returned, so that an error message does not depend on the order of
+    // `read_dir`, which varies between file systems.
     entries.filter(is_similar_file).map(|entry| entry.path()).min()
 }
 

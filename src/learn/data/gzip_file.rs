@@ -1,4 +1,5 @@
-//! A gzip file as a stream of its content: one or more members, then zeros or nothing.
+//! A gzip file as a stream of its content. The file consists of one or more members, which zeros
+//! may follow.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -6,14 +7,14 @@ use flate2::bufread::GzDecoder;
 
 /// Decompresses a gzip file.
 ///
-/// Consecutive members are one file (RFC 1952, 2.2). Zeros after the last member are accepted, as
-/// `gzip -t` does: tapes and some file systems pad a file to a whole block. Anything else after the
-/// last member is an error.
+/// Consecutive members form one file (RFC 1952, 2.2). Like `gzip -t`, this type accepts zeros after
+/// the last member, because tapes and some file systems pad a file to a whole block. Anything else
+/// after the last member is an error.
 #[derive(Debug)]
 pub(super) enum GzipFile<R: BufRead> {
     /// The next byte belongs to a member.
     Member(GzDecoder<R>),
-    /// The last member and its padding were read.
+    /// The last member and all padding have been read.
     End,
 }
 
@@ -37,7 +38,7 @@ impl<R: BufRead> Read for GzipFile<R> {
             let mut file = decoder.into_inner();
             let n_zeros = skip_zeros(&mut file)?;
             if file_has_more(&mut file)? {
-                // Padding ends a file, so anything after the padding is damage.
+                // Padding can only be at the end of a file. Anything after the padding is damage.
                 if n_zeros > 0 {
                     let why = format!("data after {n_zeros} bytes of padding");
                     return Err(io::Error::new(ErrorKind::InvalidData, why));
@@ -49,7 +50,8 @@ impl<R: BufRead> Read for GzipFile<R> {
     }
 }
 
-/// Reads all zeros up to the next other byte or the end, and returns their number.
+/// Reads all zeros up to the next byte that is not zero, or to the end of the file. Returns the
+/// number of zeros.
 fn skip_zeros(file: &mut impl BufRead) -> io::Result<u64> {
     let mut n_zeros = 0;
     while file_has_more(file)? {
@@ -65,7 +67,7 @@ fn skip_zeros(file: &mut impl BufRead) -> io::Result<u64> {
     Ok(n_zeros)
 }
 
-/// Returns whether there is another byte. Retries a read that a signal interrupted, as
+/// Returns whether the file has another byte. If a signal interrupts the read, retries it, as
 /// `read_to_end` does.
 fn file_has_more(file: &mut impl BufRead) -> io::Result<bool> {
     loop {

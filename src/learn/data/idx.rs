@@ -1,13 +1,13 @@
 //! IDX, the format of MNIST's files: a header with the shape, then the elements, row by row.
 //!
-//! This module parses bytes. It opens no file and decompresses nothing; `idx_file` does.
+//! This module parses bytes. It opens no file and decompresses nothing; the module `idx_file` does.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// Largest accepted IDX file, in bytes when uncompressed. The limit is needed because a few bytes
-/// of gzip can expand to any size. The largest data set in use, EMNIST, has a file of 638 MB.
+/// Largest accepted length of an uncompressed IDX file, in bytes. The limit is needed because a few
+/// bytes of gzip can expand to any size. The largest data set in use, EMNIST, has a file of 638 MB.
 pub const MAX_FILE_LEN: u64 = 1 << 30;
 
 /// Length in bytes of the longest header: 4 bytes of magic, then 255 dimensions of 4 bytes.
@@ -59,14 +59,14 @@ pub enum IdxError {
         /// The type code, which is the third byte of the file.
         code: u8,
     },
-    /// The file holds labels in the form of QMNIST's.
+    /// The file has labels in the format of QMNIST.
     #[error(
         "holds {n_labels} rows of 8 32-bit integers, as QMNIST's labels do, but only labels of one \
          unsigned byte each are read; write the first integer of every row as a byte, in an IDX \
          file of the shape {n_labels}"
     )]
     QmnistLabels {
-        /// Number of rows, and so of labels.
+        /// Number of rows, which is the number of labels.
         n_labels: u32,
     },
     /// The header announces a file longer than [`MAX_FILE_LEN`].
@@ -80,7 +80,7 @@ pub enum IdxError {
     Rank {
         /// The shape in the header.
         shape: Shape,
-        /// The rule for the expected content, and a remedy.
+        /// The rule that the shape breaks, and a remedy.
         rule: &'static str,
     },
     /// The header announces no images, or images without pixels.
@@ -91,7 +91,8 @@ pub enum IdxError {
     },
 }
 
-/// The dimensions that a header announces. Their file is not longer than [`MAX_FILE_LEN`].
+/// The dimensions that a header announces. A file of these dimensions is not longer than
+/// [`MAX_FILE_LEN`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(Vec<u32>);
 
@@ -140,7 +141,8 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A damaged header can have 255 dimensions, and an error should fit one line.
+        /// Maximum number of dimensions to show. A damaged header can have 255 dimensions, and an
+        /// error should fit in one line.
         const MAX_SHOWN: usize = 6;
         if self.0.is_empty() {
             return f.write_str("of a single number");
@@ -165,8 +167,8 @@ pub struct Images<'a> {
 impl<'a> Images<'a> {
     /// Parses one whole IDX file of images.
     ///
-    /// The first dimension is the number of images. The product of the others is the number of
-    /// pixels per image. Both are at least 1.
+    /// The first dimension is the number of images. The product of the other dimensions is the
+    /// number of pixels per image. Both numbers are at least 1.
     ///
     /// # Errors
     /// If `bytes` are not exactly one IDX file of images.
@@ -188,7 +190,7 @@ impl<'a> Images<'a> {
         self.pixels.len() / self.n_pixels_each
     }
 
-    /// Returns whether there are no images. A file has at least one.
+    /// Always returns `false`, because a file has at least one image.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
@@ -206,7 +208,7 @@ impl<'a> Images<'a> {
         self.pixels
     }
 
-    /// Splits the images into the first `at` and the rest.
+    /// Splits the images into the first `at` images and the rest.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         let (head, tail) = self.pixels.split_at(at * self.n_pixels_each);
         (Self { pixels: head, ..self }, Self { pixels: tail, ..self })
@@ -262,7 +264,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Builds an IDX file of `elements` with the shape `dims`, even if they do not fit together.
+    /// Builds an IDX file with the shape `dims` and these elements, even if the shape and the
+    /// elements do not fit together.
     pub(crate) fn idx(dims: &[u32], elements: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, UNSIGNED_BYTE, dims.len() as u8];
         bytes.extend(dims.iter().flat_map(|dim| dim.to_be_bytes()));

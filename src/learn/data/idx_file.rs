@@ -1,4 +1,4 @@
-//! The file layer of [`idx`](super::idx).
+//! Reads the files that the module [`idx`](super::idx) parses.
 //!
 //! This module finds a file, plain or gzip, and reads no more than its header announces. It does
 //! not interpret the elements.
@@ -16,7 +16,7 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 /// The reason why a file of a data set cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The file, or its folder, does not exist; holds the tried paths and a remedy.
+    /// The file or its folder does not exist. The text has the tried paths and a remedy.
     #[error("{0}")]
     Missing(String),
     /// The file cannot be read, or is not the expected IDX file.
@@ -49,7 +49,7 @@ impl ContentError {
     }
 }
 
-/// The compression of a stored file, by its content. The file's name does not matter.
+/// The compression of a stored file. The file's content determines it, not the file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not compressed.
@@ -69,16 +69,16 @@ pub(crate) struct IdxFile {
 impl IdxFile {
     /// Reads the file `name` of `dir`, under any spelling of `file_names`, plain or gzip.
     ///
-    /// The buffer grows with the bytes that arrive, so a false header cannot make it large. Reading
-    /// stops one byte after the announced end; that byte lets [`parse`](Self::parse) notice a file
-    /// that is too long.
+    /// The buffer grows only with the bytes that arrive, so a false header cannot make it large.
+    /// The function reads one byte beyond the announced end, so that [`parse`](Self::parse) can
+    /// notice a file that is too long.
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         let (compression, content) = read_content(file).map_err(|error| error.in_file(&path))?;
         Ok(Self { path, compression, content })
     }
 
-    /// Decompresses a file that was compiled in.
+    /// Decompresses a file that is part of the program.
     ///
     /// # Panics
     /// If the file is damaged.
@@ -88,7 +88,7 @@ impl IdxFile {
         Self { path: name.into(), compression, content }
     }
 
-    /// Parses the whole content with `parser`. An error names the file.
+    /// Parses the whole content with `parser`. If that fails, the error names the file.
     pub(crate) fn parse<'a, T>(
         &'a self,
         parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,
@@ -116,8 +116,8 @@ impl IdxFile {
     }
 }
 
-/// Opens the first of the candidates that is not a folder. Some archives unpack to a folder of the
-/// file's name, which may lie beside the file itself.
+/// Opens the first candidate that is not a folder. Some archives unpack a file into a folder of the
+/// same name, and the file itself may lie beside that folder.
 fn open(dir: &Path, name: &str) -> Result<(PathBuf, File), FileError> {
     for path in file_names::candidates(dir, name) {
         let opened = File::open(&path).and_then(|file| {
@@ -158,9 +158,9 @@ fn missing(dir: &Path, name: &str) -> FileError {
     }
 }
 
-/// Returns an error if the file holds QMNIST's labels: renaming such a file would not help.
+/// Returns an error if the file has QMNIST's labels, because renaming such a file would not help.
 fn qmnist_labels(path: &Path) -> Option<IdxError> {
-    // Large enough for the header of any IDX file, plain or gzip.
+    // Any IDX header, plain or gzip, is shorter than this.
     const N_BYTES: u64 = 4096;
     match read_content(File::open(path).ok()?.take(N_BYTES)) {
         Err(ContentError::Idx(error @ IdxError::QmnistLabels { .. })) => Some(error),
@@ -182,7 +182,7 @@ pub(super) fn read_content(mut file: impl Read) -> Result<(Compression, Vec<u8>)
     }
 }
 
-/// Reads as many bytes as the header announces and, if there are more, one further byte.
+/// Reads as many bytes as the header announces, and one further byte if the file has more.
 fn read_announced(
     mut reader: impl Read,
     io_error: fn(io::Error) -> ContentError,
@@ -191,7 +191,7 @@ fn read_announced(
     reader.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut content).map_err(io_error)?;
     let shape = Shape::parse(&content)?;
     let missing = (shape.file_len() + 1).saturating_sub(content.len() as u64);
-    // The extra byte also makes the gzip decoder reach the end and verify its checksum.
+    // The extra byte also makes the gzip decoder reach the end of the file and verify its checksum.
     reader.take(missing).read_to_end(&mut content).map_err(io_error)?;
     Ok(content)
 }
@@ -281,7 +281,7 @@ pub(crate) mod tests {
 
     #[test]
     fn damage_that_only_the_checksum_reveals_is_refused() {
-        // Longer than the first read, which covers the longest header.
+        // The file is longer than the first read, which has the size of the longest header.
         let elements: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let mut file = gzip(&idx(&[5000], &elements));
         let checksum = file.len() - 8;

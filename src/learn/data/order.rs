@@ -1,6 +1,6 @@
-//! batch(seed, slot, step): the rows of a slot's batch, as a pure function.
+//! batch(seed, slot, step): the row numbers of a slot's batch, as a pure function.
 //!
-//! This module handles row numbers only. It does not read examples.
+//! This module computes row numbers only. It does not read examples.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::permutation::permutation;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::train_config::{Order, Sync, TrainConfig};
 
-/// Memory limit for cached permutations, in bytes: enough for 152 slots of 55,000 rows. A process
-/// that computes more slots in turn shuffles again for each batch, which is slower but yields the
-/// same rows.
+/// Memory limit for cached permutations, in bytes: enough for 152 slots of 55,000 rows. If a
+/// process computes more slots than fit, it computes the permutation again for each batch. That is
+/// slower but yields the same rows.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 
 /// All parameters that determine the batches of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOrder {
-    /// The rule that orders the rows of each slot's stream.
+    /// The kind of order: shuffled, partitioned or sequential.
     pub order: Order,
     /// The seed of the permutations.
     pub seed: u64,
@@ -41,11 +41,11 @@ impl BatchOrder {
         }
     }
 
-    /// Returns the position in the stream at which the batch of (slot, step) starts.
+    /// Returns the position in the slot's stream at which the batch of (slot, step) starts.
     ///
-    /// A stream is an endless sequence of epochs of n rows each. With `shuffled`, every slot has a
-    /// stream of its own and takes B rows of it per step. With the other orders, all slots share
-    /// one stream: in each step, every slot takes B rows, in the order of the slots.
+    /// A stream is an endless sequence of epochs, each of n rows. With `shuffled`, every slot has
+    /// its own stream and takes B rows per step from it. With the other orders, all slots share one
+    /// stream. In each step, the slots take B rows each, slot 0 first.
     fn start(&self, slot: Slot, step: Step) -> Position {
         assert!(slot.0 < self.slots_per_step, "slot {slot} of {}", self.slots_per_step);
         let batch = match self.order {
@@ -57,12 +57,12 @@ impl BatchOrder {
         // The product is below 2^128: step < 2^64, S < 2^32, and `Batches::new` asserts B < 2^32.
         let position = batch * self.batch_size as u128;
         let n = self.n_train as u128;
-        // Epochs are numbered modulo 2^64. No run lasts long enough for that to matter.
+        // Epochs are numbered modulo 2^64. No run is so long that this matters.
         Position { epoch: (position / n) as u64, index: (position % n) as usize }
     }
 
-    /// Returns the entity whose permutations make the stream of `slot`, as [`permutation`] numbers
-    /// it, or `None` if the rows stay in file order.
+    /// Returns the entity for [`permutation`] whose permutations make the stream of `slot`. Returns
+    /// `None` if the rows stay in file order.
     const fn entity(&self, slot: Slot) -> Option<u64> {
         match self.order {
             Order::Shuffled => Some(slot.0 as u64),
@@ -78,14 +78,14 @@ struct Position {
     index: usize,
 }
 
-/// Draws batches, and caches the permutations that the next batches will need.
+/// Computes batches. Caches the permutations that the next batches will need.
 #[derive(Clone, Debug)]
 pub struct Batches {
     order: BatchOrder,
     /// The most recently used permutation of each entity.
     cache: BTreeMap<u64, Cached>,
     n_cached_max: usize,
-    /// Number of cache uses so far: the clock of the eviction.
+    /// Number of cache uses so far. It serves as a clock to find the least recently used entry.
     now: u64,
 }
 
@@ -98,7 +98,7 @@ struct Cached {
 }
 
 impl Batches {
-    /// Returns batches in the order `order`, with an empty cache.
+    /// Creates batches in the order `order`, with an empty cache.
     ///
     /// # Panics
     /// If B, S or n is 0, or B or n is not below 2^32.
@@ -146,7 +146,7 @@ impl Batches {
         let entity = self.order.entity(slot);
         let Position { mut epoch, mut index } = self.order.start(slot, step);
         rows.clear();
-        // A batch may be larger than an epoch and then spans several permutations.
+        // A batch that is larger than an epoch spans several permutations.
         while rows.len() < batch_size {
             let end = n_train.min(index + batch_size - rows.len());
             match entity {
@@ -171,7 +171,8 @@ impl Batches {
         &cached.rows
     }
 
-    /// Evicts the entity's old permutation and, if the cache is full, the least recently used one.
+    /// Removes the entity's old permutation from the cache. If the cache is still full, removes the
+    /// least recently used permutation.
     fn make_room(&mut self, entity: u64) {
         self.cache.remove(&entity);
         if self.cache.len() >= self.n_cached_max {
@@ -193,8 +194,8 @@ mod tests {
         BatchOrder { order, seed: 7, batch_size, slots_per_step, n_train }
     }
 
-    /// `DataSet` of TensorFlow's mnist.py since tensorflow#7071, statement by statement.
-    /// `shuffle` returns the order after each shuffle and replaces numpy's global generator.
+    /// `DataSet` of TensorFlow's mnist.py since tensorflow#7071, translated statement by statement.
+    /// `shuffle` replaces numpy's global generator, and returns the order after each shuffle.
     struct TensorFlowDataSet<F> {
         rows: Vec<u32>,
         shuffle: F,
@@ -231,8 +232,8 @@ mod tests {
 
     #[test]
     fn shuffled_batches_equal_those_of_tensorflows_next_batch() {
-        // In order: B divides n; B does not divide n, so batches cross epochs; B = n; B = 1;
-        // B just below n; B above n / 3.
+        // The cases in order: B divides n; B does not divide n, so batches cross epochs; B = n; B =
+        // 1; B just below n; B above n / 3.
         for (n, batch_size) in [(120, 8), (101, 10), (7, 7), (5, 1), (9, 8), (64, 24)] {
             for slot in [0, 1, 4] {
                 let permute = |epoch| permutation(7, slot, epoch, n as u32);
@@ -332,7 +333,7 @@ mod tests {
         let _ = Batches::new(order(Order::Shuffled, 5, 2, 10)).rows(Slot(2), Step(0));
     }
 
-    /// Computes each row from the definition, without a cache.
+    /// Computes each row by the definition, without a cache.
     fn rows_by_definition(order: BatchOrder, slot: Slot, step: Step) -> Vec<u32> {
         let BatchOrder { batch_size, slots_per_step, n_train, seed, .. } = order;
         let (b, n) = (batch_size as u64, n_train as u64);

@@ -4,9 +4,9 @@ use unisono_core::random::{Purpose, Stream};
 
 /// Returns the permutation of 0..n for one epoch.
 ///
-/// `entity` is the slot, or 0 for the permutation that all slots share. The shuffle is Fisher and
-/// Yates's, from the end (Durstenfeld 1964, CACM algorithm 235). It draws from the random stream
-/// (seed, [`Purpose::Permutation`], entity, epoch).
+/// `entity` is the slot, or 0 for the permutation that all slots share. The shuffle is that of
+/// Fisher and Yates, beginning with the last element (Durstenfeld 1964, CACM algorithm 235). Its
+/// random numbers come from the stream (seed, [`Purpose::Permutation`], entity, epoch).
 #[must_use]
 pub fn permutation(seed: u64, entity: u64, epoch: u64, n: u32) -> Vec<u32> {
     let mut stream = Stream::new(seed, Purpose::Permutation, entity, epoch);
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn permutations_keep_their_recorded_values() {
-        // A change of these values changes the trajectory of every run. Both permutations were
-        // checked against a second implementation in Python, with a ChaCha8 of its own.
+        // If these values change, the losses of every run change. Both permutations were checked
+        // against a second implementation in Python, which has its own ChaCha8.
         assert_eq!(permutation(1, 0, 0, 10), [6, 8, 7, 4, 5, 0, 1, 9, 2, 3]);
         let long = permutation(3, 2, 5, 55_000);
         assert_eq!(long[..4], [32_356, 20_890, 10_375, 28_191]);

@@ -1,4 +1,4 @@
-//! The images of a file as bytes, without their zeros if that takes less memory.
+//! The images of a file as bytes. Zeros are left out if that takes less memory.
 //!
 //! Images are packed in place, so packing needs no more memory than the file.
 
@@ -6,18 +6,18 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 use std::ops::Range;
 
-/// Factor from a pixel's byte to its value. TensorFlow multiplies by the f32 reciprocal, too;
-/// dividing by 255 would give other bits.
+/// The factor that converts a pixel's byte to a feature. TensorFlow also multiplies by this f32
+/// reciprocal. A division by 255 would give other bits.
 pub(crate) const PIXEL_SCALE: f32 = 1.0 / 255.0;
 
-/// A pair of neighbouring pixels that are not both zero: the pair's number as a little-endian
-/// `u16`, then both pixels.
+/// A pair of neighbouring pixels that are not both zero: first the pair's number within its image
+/// as a little-endian `u16`, then both pixels.
 type Packed = [u8; 4];
 
 /// Bytes per cache line.
 const LINE_BYTES: usize = 64;
 
-/// Images of equal size, each a row of pixels.
+/// Images of equal size. The pixels of each image form a row.
 #[derive(Debug)]
 pub(crate) struct PixelRows {
     n_rows: usize,
@@ -30,12 +30,14 @@ pub(crate) struct PixelRows {
 enum Form {
     /// All pixels, row after row, from byte `start` on.
     Plain { start: usize },
-    /// Each row's non-zero pairs, ascending. Row i is the pairs `starts[i]..starts[i + 1]`.
+    /// The pairs of each row that are not (0, 0), ascending. Row i consists of the pairs
+    /// `starts[i]..starts[i + 1]`.
     Packed { starts: Vec<usize> },
 }
 
 impl PixelRows {
-    /// Takes the `n_rows` images of `n_features` pixels each that start at byte `start` of a file.
+    /// Creates the rows from `file`. The `n_rows` images of `n_features` pixels each start at byte
+    /// `start` of the file.
     ///
     /// # Panics
     /// If the file ends before the last image.
@@ -43,7 +45,8 @@ impl PixelRows {
         let images = &file[start..start + n_rows * n_features];
         let starts = packed_starts(images, n_features);
         let n_bytes = size_of::<Packed>() * starts[starts.len() - 1];
-        // Dense images would grow, and a pair's number must fit 16 bits.
+        // Images with few zeros would grow if they were packed, and a pair's number must fit in 16
+        // bits.
         if n_bytes >= images.len() || n_features.div_ceil(2) > 1 << u16::BITS {
             return Self { n_rows, n_features, bytes: file, form: Form::Plain { start } };
         }
@@ -61,8 +64,8 @@ impl PixelRows {
         self.n_rows
     }
 
-    /// Brings a row into the CPU's caches. The cache misses of consecutive calls overlap, so
-    /// touching a whole batch takes little longer than touching one row.
+    /// Loads a row into the CPU's caches. The cache misses of consecutive calls overlap. So loading
+    /// a whole batch takes little longer than loading one row.
     #[inline]
     pub(crate) fn touch(&self, row: usize) {
         let bytes = match &self.form {
@@ -77,8 +80,8 @@ impl PixelRows {
         black_box(self.bytes[bytes].iter().step_by(LINE_BYTES).fold(0, |all, byte| all | byte));
     }
 
-    /// Calls `take` with p and both values for each pair of pixels (2·p, 2·p + 1) of a row that is
-    /// not (0, 0), with p ascending.
+    /// Visits the pairs of pixels (2·p, 2·p + 1) of a row in ascending order of p. Calls `take`
+    /// with p and both values, unless both pixels are zero.
     #[inline]
     pub(crate) fn for_each_pair(&self, row: usize, mut take: impl FnMut(u32, [f32; 2])) {
         let value = |pixel: u8| f32::from(pixel) * PIXEL_SCALE;
@@ -98,8 +101,8 @@ impl PixelRows {
     }
 }
 
-/// Returns the index of each row's first non-zero pair, and the number of all such pairs at the
-/// end.
+/// Returns the index of each row's first pair that is not (0, 0). The last element is the number of
+/// all such pairs.
 fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     let mut starts = vec![0];
     let mut end = 0;
@@ -112,7 +115,8 @@ fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
 
 /// Packs the images of a file into the file's own buffer, from its beginning on.
 fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
-    // Packed bytes that would overwrite rows not read yet. A dense row is longer packed than plain.
+    // The packed bytes that must wait, because they would overwrite rows that are not read yet. A
+    // row with few zeros is longer packed than plain.
     let mut pending = VecDeque::new();
     let mut end = 0;
     for start in images.step_by(n_features) {
@@ -121,7 +125,7 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
             let [low, high] = (pair as u16).to_le_bytes();
             pending.extend([low, high, even, odd]);
         }
-        // Everything up to the end of this row has been read and may be overwritten.
+        // All bytes up to the end of this row have been read and may be overwritten.
         let n_bytes = pending.len().min(start + n_features - end);
         for (place, byte) in file[end..].iter_mut().zip(pending.drain(..n_bytes)) {
             *place = byte;
@@ -134,12 +138,12 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
     file
 }
 
-/// Bytes that are tested for zero together, because most chunks are all zero. Even, so that no pair
-/// is split.
+/// Number of bytes that are compared with zero together. Most such chunks are all zero. The number
+/// is even, so that no pair is split.
 const CHUNK: usize = 8;
 
-/// Returns the number and the pixels of each pair of a row that is not (0, 0). If the number of
-/// pixels is odd, the last pair's second pixel is 0.
+/// Returns the number and the pixels of each pair of a row that is not (0, 0). If the row has an
+/// odd number of pixels, the second pixel of the last pair counts as 0.
 fn pairs(row: &[u8]) -> impl Iterator<Item = (usize, [u8; 2])> {
     let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK / 2));
     let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);
@@ -154,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// Pixels whose first and second part have different shares of zeros.
+    /// Returns bytes in two parts, whose shares of zeros differ.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let mostly = |zeros| {
             let byte = prop_oneof![zeros => Just(0), 10 => any::<u8>()];

@@ -1,12 +1,12 @@
 //! Published data sets: their mirrors, and the digests of their files.
 //!
-//! A download is verified against these digests, and a folder is recognised by them.
-//! `docs/data.md` documents the origin of each digest. This module opens no socket and no file.
+//! The digests serve to verify a download, and to recognise a data set in a folder. `docs/data.md`
+//! documents the origin of each digest. This module opens no socket and no file.
 
 use super::dataset::FILE_NAMES;
 use unisono_config::values::{Named, Names};
 
-/// A published data set of four IDX files under MNIST's names.
+/// A published data set, which consists of four IDX files under MNIST's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
     /// Handwritten digits, by Yann LeCun and Corinna Cortes.
@@ -15,18 +15,18 @@ pub enum Published {
     FashionMnist,
 }
 
-/// The name and the digests of a published file.
+/// The name of a published file, and the digests of its compressed and uncompressed forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedFile {
     /// File name, without `.gz`.
     pub name: &'static str,
-    /// The published gzip file.
+    /// Length and digest of the published gzip file.
     pub gzip: Known,
-    /// The uncompressed IDX file.
+    /// Length and digest of the uncompressed IDX file.
     pub content: Known,
 }
 
-/// The length and the digest of known content.
+/// The length and the digest of a file's known content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Length in bytes.
@@ -36,7 +36,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Returns whether content of this length and SHA-256 is the known one.
+    /// Returns whether content with this length and SHA-256 equals the known content.
     #[must_use]
     pub fn is(self, (len, sha256): &(u64, String)) -> bool {
         self.len == *len && self.sha256 == sha256
@@ -62,8 +62,8 @@ impl Published {
         }
     }
 
-    /// Returns the base URLs of the mirrors, in the order in which they are tried. A base URL and
-    /// `NAME.gz` form the URL of a file.
+    /// Returns the base URLs of the mirrors, in the order in which they are tried. The URL of a
+    /// file is a base URL followed by `NAME.gz`.
     #[must_use]
     pub const fn mirrors(self) -> &'static [&'static str] {
         match self {
@@ -89,8 +89,8 @@ impl Published {
         }
     }
 
-    /// Returns the data set whose uncompressed files have these SHA-256 digests, in the order of
-    /// [`FILE_NAMES`].
+    /// Returns the published data set whose uncompressed files have these SHA-256 digests. The
+    /// digests are in the order of [`FILE_NAMES`].
     #[must_use]
     pub fn of_contents(sha256: [&str; 4]) -> Option<Self> {
         let all = Self::ALL.iter().map(|Named(set)| *set);
@@ -183,7 +183,8 @@ mod tests {
         for &Named(set) in Published::ALL {
             for (file, name) in set.files().iter().zip(FILE_NAMES) {
                 assert_eq!(file.name, name);
-                // 60,000 training and 10,000 test images of 28 by 28 pixels, and their labels.
+                // The file has 60,000 training or 10,000 test images of 28 by 28 pixels, or their
+                // labels.
                 let n = if name.starts_with("train") { 60_000 } else { 10_000 };
                 let of_images = 16 + 784 * n;
                 let len = if name.contains("images") { of_images } else { 8 + n };

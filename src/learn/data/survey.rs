@@ -1,7 +1,7 @@
-//! A description of a data set's folder, file by file.
+//! A description of the files in a data set's folder.
 //!
-//! A survey describes the good files even if another is missing or damaged, whereas
-//! [`Dataset`](super::Dataset) stops at the first error.
+//! If a file is missing or damaged, a survey still describes the other files.
+//! [`Dataset`](super::Dataset) stops at the first error instead.
 
 use std::path::{Path, PathBuf};
 
@@ -41,10 +41,11 @@ impl Survey {
         Self { files: FILE_NAMES.map(|name| FileSurvey::read(dir, name)) }
     }
 
-    /// Returns the published data set that the folder holds, if any.
+    /// Returns the published data set that the folder contains, if any.
     #[must_use]
     pub fn published(&self) -> Option<Published> {
-        // A file that cannot be read has no digest, and the empty string matches none.
+        // A file that cannot be read has no digest. It counts as the empty string, which equals no
+        // digest.
         let digests = self.files.each_ref().map(|file| match file {
             Ok(file) => &*file.sha256,
             Err(_) => "",

@@ -3,13 +3,13 @@
 use crate::data::Examples;
 use crate::model::model::{Batch, Model, Parameters};
 
-/// Examples per batch of an evaluation. The batch size does not affect the result.
+/// Number of examples per batch of an evaluation. It does not affect the result.
 const EXAMPLES_A_BATCH: usize = 100;
 
-/// Returns the fraction of examples whose largest logit belongs to their label.
+/// Returns the fraction of examples for which the logit of the label is the largest one.
 ///
-/// Among equal logits, the first counts as the largest. A NaN is smaller than any number. The
-/// accuracy of no examples is NaN.
+/// Among equal logits, the first counts as the largest. A NaN counts as smaller than any number.
+/// Without examples, the accuracy is NaN.
 pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Examples) -> f64 {
     let rows: Vec<_> = (0..examples.len()).collect();
     let mut logits = Vec::new();

@@ -6,8 +6,8 @@ pub(crate) const LINE: usize = 16;
 /// A buffer of f32 values whose first value is at the start of a cache line.
 #[derive(Debug, Default)]
 pub(crate) struct Aligned {
-    /// The values, after `offset` unused ones, because a `Vec<f32>` guarantees 4-byte alignment
-    /// only.
+    /// The values. They begin after `offset` unused values, because a `Vec<f32>` guarantees only an
+    /// alignment of 4 bytes.
     buffer: Vec<f32>,
     offset: usize,
     len: usize,
@@ -21,7 +21,7 @@ impl Aligned {
         Self { buffer, offset: (LINE - misaligned) % LINE, len }
     }
 
-    /// Grows the buffer to at least `len` values. Growing replaces all values by zeros.
+    /// Grows the buffer to at least `len` values. If the buffer grows, all its values become zero.
     pub(crate) fn reserve(&mut self, len: usize) {
         if len > self.len {
             *self = Self::new(len);

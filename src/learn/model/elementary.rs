@@ -1,23 +1,23 @@
-//! `exp` and `ln` in f64, from `+ - * /` alone: the bits of the platform's functions depend on the
-//! CPU.
+//! `exp` and `ln` in f64, computed with `+ - * /` alone. The platform's functions are not used,
+//! because their bits depend on the CPU.
 //!
-//! Both are within 1 ulp of the true value on the samples of the tests, which allow at most 2.
+//! On the samples of the tests, both are within 1 ulp of the true value. The tests allow at most 2.
 
-/// The upper 32 bits of ln 2. A product with an integer below 2^20 is exact.
+/// The upper 32 bits of ln 2. Its product with an integer below 2^20 is exact.
 const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 /// ln 2 minus [`LN_2_HIGH`].
 const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// Returns e^x: 0 below -745.2, infinity above 709.8, and NaN for a NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, and the Taylor polynomial of degree 13 approximates e^r.
-/// There is no branch, so that a loop over this function vectorises.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2. The Taylor polynomial of degree 13 approximates e^r. The
+/// function has no branch, so that a loop over it vectorises.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    /// 1.5·2^52. Adding this constant rounds to an integer, ties to even, and leaves that integer
-    /// in the lowest bits.
+    /// 1.5·2^52. If this constant is added to x, the sum is rounded to an integer, ties to even.
+    /// The lowest bits of the sum are that integer.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // The argument is clamped, so that n stays in range. A NaN becomes LOWEST, because comparisons
+    // The argument is limited, so that n stays in range. A NaN becomes LOWEST, because comparisons
     // with a NaN are false.
     let inside = if x > LOWEST { if x < HIGHEST { x } else { HIGHEST } } else { LOWEST };
     let rounded = inside * std::f64::consts::LOG2_E + ROUND;
@@ -28,7 +28,7 @@ pub(crate) fn exp(x: f64) -> f64 {
         polynomial = polynomial * r + coefficient;
     }
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i64;
-    // 2^n is applied as two factors, because 2^n itself may be outside the range of normal numbers.
+    // 2^n may be outside the range of normal numbers, so it is applied as two factors.
     let first = exponent.clamp(-1022, 1023);
     let value = polynomial * power_of_two(first) * power_of_two(exponent - first);
     let value = if x > HIGHEST { f64::INFINITY } else { value };
@@ -79,7 +79,7 @@ pub(crate) fn ln(x: f64) -> f64 {
     if x <= 0.0 {
         return if x == 0.0 { f64::NEG_INFINITY } else { f64::NAN };
     }
-    // A subnormal is scaled up first, because its exponent bits do not give n.
+    // The exponent bits of a subnormal do not give n, so a subnormal is multiplied by 2^54 first.
     let (x, shift) = if x < f64::MIN_POSITIVE { (x * power_of_two(54), 54) } else { (x, 0) };
     let n = (x.to_bits().wrapping_sub(ROOT_HALF) as i64) >> 52;
     let f = f64::from_bits(x.to_bits().wrapping_sub((n << 52) as u64)) - 1.0;

@@ -1,7 +1,8 @@
-//! The elementwise loops between two products.
+//! The loops over single elements between two matrix products.
 //!
-//! All operations are plain f32 operations, each rounded once, so vectorising them changes no bit.
-//! Choices are expressions rather than conditional stores, so that they compile to selects.
+//! All operations are plain f32 operations, and each is rounded once. So vectorising them changes
+//! no bit. Choices are written as expressions rather than conditional stores, so that the compiler
+//! uses select instructions.
 
 use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;
@@ -9,7 +10,7 @@ use crate::model::matrix::Matrix;
 /// The activation function of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
-    /// The identity, for the last layer, whose sums are the logits.
+    /// The identity. It is used for the last layer, whose sums are the logits.
     None,
     /// `max(z, 0)`. A NaN stays a NaN.
     Relu,

@@ -6,15 +6,16 @@ use crate::model::elementary::ln;
 use crate::model::layout::Variable;
 use unisono_core::random::{Purpose, Stream};
 
-/// Standard deviation before truncation, as in the original script.
+/// Standard deviation of the normal distribution before truncation, as in the original script.
 const STANDARD_DEVIATION: f64 = 0.1;
-/// Number of standard deviations from which on draws are rejected, as in `tf.truncated_normal`.
+/// Random values that are further from the mean than this number of standard deviations are
+/// rejected, as in `tf.truncated_normal`.
 const TRUNCATION: f64 = 2.0;
 
-/// Returns the initial values of `variables`, which are in creation order.
+/// Returns the initial values of `variables`. The variables must be in creation order.
 ///
-/// Variables of two or more dimensions are drawn from a truncated normal distribution with standard
-/// deviation 0.1. All others are 0.
+/// Variables of two or more dimensions get values from a truncated normal distribution with
+/// standard deviation 0.1. All other variables are 0.
 #[must_use]
 pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     let values = |(i, variable): (usize, &Variable)| {
@@ -29,11 +30,12 @@ pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     variables.iter().enumerate().map(values).collect()
 }
 
-/// Generates standard normal variates by Marsaglia's polar method ("A convenient method for
-/// generating normal variables", 1964), which needs no sine or cosine.
+/// Generates random numbers with a standard normal distribution. Marsaglia's polar method ("A
+/// convenient method for generating normal variables", 1964) needs no sine or cosine.
 struct Normal {
     stream: Stream,
-    /// The second variate of the last pair, if not used yet: the method generates two at a time.
+    /// The second number of the last pair, until it is used. The method generates two numbers at a
+    /// time.
     spare: Option<f64>,
 }
 
@@ -87,7 +89,8 @@ mod tests {
         let n = weights.len() as f64;
         let mean = weights.iter().map(|&w| f64::from(w)).sum::<f64>() / n;
         let deviation = (weights.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / n).sqrt();
-        // Truncation at two sigma reduces the standard deviation of a normal to 0.87963 of it.
+        // Truncation at two standard deviations reduces the standard deviation of a normal
+        // distribution to 0.87963 of its value.
         assert!(mean.abs() < 0.001 && (deviation - 0.087_963).abs() < 0.0005, "{mean} {deviation}");
         let largest = weights.iter().fold(0.0f32, |max, w| max.max(w.abs()));
         assert!((0.1995..=0.2).contains(&largest), "{largest}");

@@ -1,15 +1,17 @@
-//! The non-zero elements of a batch, sorted for the first layer's two products.
+//! The non-zero elements of a batch, sorted for the two products of the first layer.
 //!
-//! The forward product reads the elements by example. The gradient reads them by feature.
+//! The forward product reads the elements example by example. The gradient reads them feature by
+//! feature.
 
 use std::ops::Range;
 
 use crate::data::Examples;
 
-/// Features that the forward product takes at a time, an even number so that no pair is split.
+/// Number of features that the forward product processes at a time. It is even, so that no pair is
+/// split.
 ///
 /// With fewer features, a strip of weights stays in the L1 cache better. But then more inner loops
-/// end, and the CPU mispredicts each end. This number was the fastest on AVX2.
+/// end, and the CPU mispredicts the end of each. This number was the fastest on AVX2.
 pub(crate) const FEATURES_A_BLOCK: usize = 160;
 
 /// A non-zero element of an example.
@@ -20,8 +22,8 @@ pub(crate) struct Entry {
     pub(crate) value: f32,
 }
 
-/// Features 2·p and 2·p + 1 of one example, of which at least one is not zero. Pairing pays off
-/// because neighbouring pixels are mostly zero together.
+/// Features 2·p and 2·p + 1 of one example, unless both are zero. Neighbouring pixels are mostly
+/// both zero or both non-zero, so pairs save work.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pair {
     /// The example's index in the batch.
@@ -29,20 +31,20 @@ pub(crate) struct Pair {
     pub(crate) values: [f32; 2],
 }
 
-/// The non-zero elements of a batch, by example and by feature.
+/// The non-zero elements of a batch, both by example and by feature.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     n_features: usize,
     n_rows: usize,
     n_blocks: usize,
-    /// All entries, by example and then ascending by feature.
+    /// All entries, sorted by example and then by feature.
     entries: Vec<Entry>,
-    /// Index of the first entry of (row, block), at `row · n_blocks + block`. The last element is
-    /// the number of all entries.
+    /// Index of the first entry of each (row, block), at `row · n_blocks + block`. The last element
+    /// is the number of all entries.
     starts: Vec<usize>,
-    /// All pairs, by pair number and then ascending by example.
+    /// All pairs, sorted by the pair's number and then by example.
     pairs: Vec<Pair>,
-    /// Index of the first pair with each pair number. The last element is the number of all pairs.
+    /// Index of the first pair with each number. The last element is the number of all pairs.
     pair_starts: Vec<usize>,
     /// Scratch memory for the entries of one example.
     row: Vec<Entry>,
@@ -53,14 +55,15 @@ impl Inputs {
     pub(crate) fn load(&mut self, examples: &Examples, rows: &[usize]) {
         self.n_features = examples.n_features();
         self.n_rows = rows.len();
-        // At least 1, so that examples without features still have a product, of zeros.
+        // The number is at least 1, so that examples without features still have a product, which
+        // is zero.
         self.n_blocks = self.n_features.div_ceil(FEATURES_A_BLOCK).max(1);
         self.entries.clear();
         self.starts.clear();
         self.pair_starts.clear();
         self.pair_starts.resize(self.n_pairs() + 1, 0);
-        // One more than the features, because `load_row` writes an entry before it knows whether
-        // the entry counts.
+        // The buffer has one element more than there are features, because `load_row` writes an
+        // entry before it knows whether the entry counts.
         self.row.resize(self.n_features + 1, Entry::default());
         examples.touch(rows);
         for (i, &row) in rows.iter().enumerate() {
@@ -70,14 +73,14 @@ impl Inputs {
         self.fill_pairs(examples, rows);
     }
 
-    /// Appends the entries of one example. Counts its pairs with number p in `pair_starts[p + 1]`,
-    /// from which [`Self::fill_pairs`] makes the starts.
+    /// Appends the entries of one example. For each of its pairs, adds 1 to `pair_starts[p + 1]`,
+    /// where p is the pair's number. [`Self::fill_pairs`] turns these counts into start indices.
     fn load_row(&mut self, i: usize, examples: &Examples, row: usize) {
         const PAIRS_A_BLOCK: u32 = FEATURES_A_BLOCK as u32 / 2;
         let Self { n_blocks, entries, starts, pair_starts, row: room, .. } = self;
         let (room, counts) = (&mut room[..], &mut pair_starts[1..]);
         let mut n = 0;
-        // The first pair of the next block.
+        // End of the pairs of the current block, as a pair's number.
         let mut end = 0;
         examples.for_each_pair(row, |pair, values| {
             while pair >= end {
@@ -87,7 +90,8 @@ impl Inputs {
             counts[pair as usize] += 1;
             let features = 2 * (pair + PAIRS_A_BLOCK - end)..;
             for (feature, value) in features.zip(values) {
-                // Always written, and kept only if not zero: the CPU could not predict a branch.
+                // The entry is always written, but counts only if the value is not zero. A branch
+                // would cost more, because the CPU could not predict it.
                 room[n] = Entry { feature, value };
                 n += usize::from(value != 0.0);
             }
@@ -96,7 +100,7 @@ impl Inputs {
         starts.resize((i + 1) * *n_blocks, entries.len());
     }
 
-    /// Sorts the pairs of all examples by pair number, with the counts of [`Self::load_row`].
+    /// Sorts the pairs of all examples by their number. [`Self::load_row`] has counted the pairs.
     fn fill_pairs(&mut self, examples: &Examples, rows: &[usize]) {
         let Self { pairs, pair_starts, .. } = self;
         for pair in 1..pair_starts.len() {
@@ -106,8 +110,8 @@ impl Inputs {
         let (places, nexts) = (&mut pairs[..], &mut pair_starts[..]);
         for (i, &row) in rows.iter().enumerate() {
             examples.for_each_pair(row, |pair, values| {
-                // Filling moves every start to the start of the next number, so one rotation
-                // restores all starts.
+                // Filling has moved every start index to that of the next number. One rotation
+                // restores all of them.
                 let next = &mut nexts[pair as usize];
                 places[*next] = Pair { row: i as u32, values };
                 *next += 1;
@@ -128,7 +132,7 @@ impl Inputs {
     }
 
     /// Returns the number of pairs of features. If the number of features is odd, the second
-    /// feature of the last pair is always 0.
+    /// feature of the last pair counts as 0.
     pub(crate) const fn n_pairs(&self) -> usize {
         self.n_features.div_ceil(2)
     }
@@ -140,7 +144,7 @@ impl Inputs {
         &self.entries[self.starts[at]..self.starts[at + 1]]
     }
 
-    /// Returns the pairs with number `pair` that are not (0, 0), ascending by example.
+    /// Returns the pairs with the number `pair` that are not (0, 0), ascending by example.
     #[inline(always)]
     pub(crate) fn pairs(&self, pair: usize) -> &[Pair] {
         &self.pairs[self.pair_starts[pair]..self.pair_starts[pair + 1]]
@@ -152,7 +156,8 @@ impl Inputs {
         start..self.n_features.min(start + FEATURES_A_BLOCK)
     }
 
-    /// Returns whether a feature and the other feature of its pair are zero in every example.
+    /// Returns whether a feature is zero in every example, and the second feature of its pair is
+    /// zero too.
     #[inline(always)]
     pub(crate) fn is_unused(&self, feature: usize) -> bool {
         self.pairs(feature / 2).is_empty()
@@ -183,7 +188,7 @@ mod tests {
             }
             let rows: Vec<_> = order.into_iter().map(|row| row % n_examples).collect();
             let mut inputs = Inputs::default();
-            // Leftovers of an earlier batch must not affect the result.
+            // Values that are left from an earlier batch must not affect the result.
             inputs.load(&examples, &[0; 9]);
             inputs.load(&examples, &rows);
 

@@ -1,7 +1,7 @@
 //! The vector operations that the kernels need, implemented with `pulp`.
 //!
-//! All operations are rounded exactly. There is no estimate, and no reduction whose order depends
-//! on the vector width.
+//! Every operation is rounded exactly. There are no approximate operations, and no reductions whose
+//! order depends on the vector width.
 
 /// A token for a vector type of `LANES` f32 values.
 ///
@@ -12,13 +12,13 @@ pub(crate) trait Lanes: Copy {
     type V: Copy;
     /// Number of values per vector; a power of two, at most 16.
     const LANES: usize;
-    /// Number of vector registers, which determines the size of a register block.
+    /// Number of vector registers. It determines how many sums a kernel keeps in registers.
     const REGISTERS: usize;
 
-    /// Runs a kernel as a separate function. Within a large function, the compiler would keep some
-    /// sums of a loop that needs all registers in memory.
+    /// Runs a kernel as a function of its own. Within a large function, the compiler would keep
+    /// some sums in memory, even if a loop needs all registers for its sums.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
-    /// Reinterprets a slice as whole vectors and the values left over.
+    /// Splits a slice into whole vectors and the remaining values.
     fn split(values: &[f32]) -> (&[Self::V], &[f32]);
     /// The mutable variant of [`Self::split`].
     fn split_mut(values: &mut [f32]) -> (&mut [Self::V], &mut [f32]);
@@ -32,17 +32,16 @@ pub(crate) trait Lanes: Copy {
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// Returns `a · b + c`, rounded once.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Returns +0 in the lanes where `values` is below zero, and `values` in the others. A NaN and
-    /// -0 are kept.
+    /// Returns +0 in the lanes where `values` is below zero, and `values` in all other lanes. A NaN
+    /// or a -0 is kept.
     fn relu(self, values: Self::V) -> Self::V;
-    /// Returns `values` in the lanes where `gate` is above zero, and +0 in the others.
+    /// Returns `values` in the lanes where `gate` is above zero, and +0 in all other lanes.
     fn pass(self, gate: Self::V, values: Self::V) -> Self::V;
 }
 
 /// A computation that [`SimdLevel::run`](crate::model::SimdLevel::run) compiles for each level. Its
-/// `run` must be `#[inline(always)]`.
+/// method `run` must be `#[inline(always)]`.
 pub(crate) trait Kernel {
-    /// The result.
     type Output;
     /// Runs the computation with vectors of type `L`.
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
@@ -57,8 +56,9 @@ impl<S: pulp::Simd> Lanes for Native<S> {
     const LANES: usize = S::F32_LANES;
     const REGISTERS: usize = S::REGISTER_COUNT;
 
-    // `vectorize` calls a function with the level's target features. This function has none and is
-    // never inlined, so the kernel cannot be inlined into the function that calls it.
+    // `vectorize` calls a function with the level's target features. This function has no target
+    // features and is never inlined. So the kernel cannot be inlined into the function that calls
+    // it.
     #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         pulp::Simd::vectorize(self.0, OnNative(kernel))

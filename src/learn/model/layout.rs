@@ -1,4 +1,4 @@
-//! The distribution of a model's variables over the parameter servers. No result depends on it.
+//! The distribution of a model's variables over the parameter servers. It affects no result.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use unisono_core::train_config::Placement;
 /// A variable of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// TensorFlow's name of the variable, such as `layer1/weights`. Unique in its model.
+    /// TensorFlow's name of the variable, such as `layer1/weights`. Each variable of a model has a
+    /// different name.
     pub name: String,
     /// Dimensions, in row-major order. Empty for a scalar.
     pub shape: Vec<usize>,
@@ -44,7 +45,7 @@ impl Variable {
     }
 }
 
-/// A range of consecutive elements of a variable. A shard is a sequence of pieces.
+/// A range of consecutive elements of one variable. A shard is a sequence of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Index of the variable, in creation order.
@@ -55,17 +56,17 @@ pub struct Piece {
     pub len: usize,
 }
 
-/// A part of a piece: either whole rows, or a part of one row. Only the first and the last row of a
-/// piece can be incomplete.
+/// A part of a piece: either whole rows, or a part of one row. Only the first row and the last row
+/// of a piece can be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowBlock {
     /// The ps whose shard holds the block.
     pub(crate) ps: usize,
     /// The block's elements within the shard.
     pub(crate) range: Range<usize>,
-    /// The block's rows; a single row if the block does not hold all its columns.
+    /// The rows of the block. A single row, if the block does not have all columns.
     pub(crate) rows: Range<usize>,
-    /// The block's columns; all columns if the rows are whole.
+    /// The columns of the block. All columns, if the rows are whole.
     pub(crate) columns: Range<usize>,
 }
 
@@ -80,7 +81,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Distributes variables, in creation order, over `n_ps` parameter servers. Some shards may be
+    /// Distributes variables over `n_ps` parameter servers. The variables must be in creation
+    /// order. Some shards may be empty.
     /// empty.
     ///
     /// - [`Placement::RoundRobin`] puts variable i on ps i mod P, as `replica_device_setter` does.
@@ -118,13 +120,13 @@ impl Layout {
         &self.pieces[ps]
     }
 
-    /// Returns the number of elements of a ps's shard.
+    /// Returns the number of elements in the shard of a ps.
     #[must_use]
     pub fn shard_len(&self, ps: usize) -> usize {
         self.pieces[ps].iter().map(|piece| piece.len).sum()
     }
 
-    /// Returns the ranges of a ps's shard that the L2 term covers, ascending.
+    /// Returns the ranges of elements in the shard of a ps that the L2 term covers, ascending.
     #[must_use]
     pub fn regularized(&self, ps: usize) -> Vec<Range<usize>> {
         let mut end = 0;
@@ -150,7 +152,7 @@ impl Layout {
         None
     }
 
-    /// Splits the values of all variables, in creation order, into shards.
+    /// Splits the values of all variables into shards. The variables must be in creation order.
     ///
     /// # Panics
     /// If the values do not have the shapes of the variables.
@@ -168,7 +170,7 @@ impl Layout {
         self.pieces.iter().map(|pieces| shard(pieces).into()).collect()
     }
 
-    /// Returns the values of all variables, in creation order, from the shards.
+    /// Returns the values of all variables from the shards, in creation order.
     ///
     /// # Panics
     /// If the lengths of the shards are not those of this layout.
@@ -196,8 +198,8 @@ impl Layout {
         }
     }
 
-    /// Returns the row blocks of a variable, ascending by element. Blocks of one row are therefore
-    /// consecutive.
+    /// Returns the row blocks of a variable, ascending by element. Blocks of the same row are
+    /// therefore consecutive.
     pub(crate) fn row_blocks(&self, variable: usize) -> &[RowBlock] {
         &self.row_blocks[variable]
     }
@@ -205,7 +207,7 @@ impl Layout {
     /// Asserts that `lens` are the lengths of this layout's shards.
     ///
     /// # Panics
-    /// If they are not.
+    /// If a length or the number of shards differs.
     pub(crate) fn assert_shards(&self, lens: impl Iterator<Item = usize> + Clone) {
         let want = (0..self.n_ps()).map(|ps| self.shard_len(ps));
         if !lens.clone().eq(want.clone()) {
@@ -248,8 +250,9 @@ fn even(variables: &[Variable], n_ps: usize) -> Vec<Vec<Piece>> {
     pieces
 }
 
-/// Cuts the pieces into row blocks, grouped by variable. Visiting the ps in order yields a
-/// variable's blocks in ascending order, because both placements put its pieces on ascending ps.
+/// Cuts the pieces into row blocks, grouped by variable. The loop visits the ps in order. Both
+/// placements put the pieces of a variable on ascending ps, so the variable's blocks come in
+/// ascending order.
 fn row_blocks(variables: &[Variable], pieces: &[Vec<Piece>]) -> Vec<Vec<RowBlock>> {
     let mut blocks = vec![Vec::new(); variables.len()];
     for (ps, pieces) in pieces.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! A matrix whose rows start on cache lines and are spread over the cache sets.
+//! A matrix whose rows start on cache lines. The rows are distributed over the sets of the CPU's
+//! caches.
 
 use crate::model::aligned::{Aligned, LINE};
 
@@ -16,7 +17,7 @@ impl Matrix {
         Self { buffer: Aligned::new(n_rows * stride_of(n_columns)), n_rows, n_columns }
     }
 
-    /// Grows the matrix to at least `n_rows` rows. Growing replaces all values by zeros.
+    /// Grows the matrix to at least `n_rows` rows. If the matrix grows, all its values become zero.
     pub(crate) fn reserve_rows(&mut self, n_rows: usize) {
         if n_rows > self.n_rows {
             *self = Self::new(n_rows, self.n_columns);
@@ -28,7 +29,7 @@ impl Matrix {
         self.n_columns
     }
 
-    /// Returns the distance between the starts of consecutive rows, in values.
+    /// Returns the number of values between the starts of consecutive rows.
     pub(crate) const fn stride(&self) -> usize {
         stride_of(self.n_columns)
     }
@@ -38,7 +39,7 @@ impl Matrix {
         self.buffer.values()
     }
 
-    /// Returns all rows with their padding. The caller must leave the padding zero.
+    /// Returns all rows with their padding, for writing. The caller must leave the padding zero.
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
         self.buffer.values_mut()
     }
@@ -55,7 +56,7 @@ impl Matrix {
         &self.values()[row * self.stride()..][..self.stride()]
     }
 
-    /// Returns a row without its padding.
+    /// Returns a row without its padding, for writing.
     #[inline(always)]
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
         let (stride, n_columns) = (self.stride(), self.n_columns);
@@ -64,7 +65,7 @@ impl Matrix {
 }
 
 /// Returns the padded length of a row: an odd number of cache lines. With an even number, such as
-/// 512 values, rows would compete for the same few cache sets.
+/// 512 values, many rows would share the same few sets of the CPU's caches.
 const fn stride_of(n_columns: usize) -> usize {
     (n_columns.div_ceil(LINE) | 1) * LINE
 }

@@ -1,7 +1,8 @@
-//! The mean of gradients over slots: a sum by a binary tree over slot numbers, then one division.
+//! The mean of gradients over slots: a sum in the order of a binary tree over slot numbers, then
+//! one division.
 //!
-//! The tree depends on slot numbers only, so neither the worker nor the arrival time of a gradient
-//! affects the bits of the mean.
+//! The tree depends only on the slot numbers. So neither the worker nor the arrival time of a
+//! gradient affects the bits of the mean.
 
 use unisono_core::floats::Floats;
 use unisono_core::ids::Slot;
@@ -14,7 +15,7 @@ pub(crate) const CHUNK: usize = 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Mean<'a> {
     gradients: Vec<Leaf<'a>>,
-    /// Height of the tree: the smallest j with all slots below 2^j.
+    /// Height of the tree: the smallest j such that all slots are below 2^j.
     height: u32,
     divisor: Divisor,
 }
@@ -35,8 +36,8 @@ impl Leaf<'_> {
     }
 }
 
-/// Division by R. For a power of two, multiplying by the reciprocal is faster and yields the same
-/// bits.
+/// The way to divide by R. If R is a power of two, multiplying by the reciprocal is faster and
+/// yields the same bits.
 #[derive(Clone, Copy, Debug)]
 enum Divisor {
     Reciprocal(f32),
@@ -44,7 +45,7 @@ enum Divisor {
 }
 
 impl<'a> Mean<'a> {
-    /// Returns the mean of gradients of equal length.
+    /// Creates the mean of gradients of equal length.
     ///
     /// # Panics
     /// If there is no gradient, or if the gradients are not strictly ascending by slot.
@@ -63,15 +64,15 @@ impl<'a> Mean<'a> {
         Self { gradients, height, divisor }
     }
 
-    /// Writes the elements `start..start + mean.len()` of the mean into `mean`, which holds at most
-    /// [`CHUNK`] values.
+    /// Writes the elements `start..start + mean.len()` of the mean into `mean`. `mean` must have at
+    /// most [`CHUNK`] values.
     ///
-    /// `room` is scratch memory for a gradient that lies in another process's memory.
+    /// `room` is scratch memory for a gradient in the memory of another process.
     #[inline(always)]
     pub(crate) fn chunk(&self, start: usize, mean: &mut [f32], room: &mut [f32; CHUNK]) {
         match (&self.gradients[..], self.divisor) {
             ([leaf], _) => leaf.read(start, mean),
-            // The most common case, two slots, takes one pass over the values.
+            // Two slots are the most common case. It takes one pass over the values.
             ([a, b], Divisor::Reciprocal(reciprocal)) => {
                 a.read(start, mean);
                 let b = b.chunk(start, &mut room[..mean.len()]);
@@ -99,8 +100,8 @@ fn add(sum: &mut [f32], other: &[f32]) {
 
 /// Writes the sum of the leaves below a node into `out`.
 ///
-/// The node covers 2^height slots, of which at least one has a leaf. If one half has no leaf, the
-/// sum is that of the other half, unchanged.
+/// The node covers 2^height slots, and at least one of them has a leaf. If only one half of the
+/// node has leaves, the sum is the sum of that half, unchanged.
 fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
     if let [leaf] = leaves {
         return leaf.read(start, out);
@@ -126,8 +127,8 @@ mod tests {
 
     use super::*;
 
-    /// Computes a node by the definition: at `height`, node `index` covers the slots
-    /// [index · 2^height, (index + 1) · 2^height).
+    /// Computes a node by the definition. At `height`, node `index` covers the slots [index ·
+    /// 2^height, (index + 1) · 2^height).
     fn naive(gradients: &[Option<f32>], height: u32, index: usize) -> Option<f32> {
         if height == 0 {
             return gradients.get(index).copied().flatten();

@@ -1,5 +1,5 @@
-//! The multilayer perceptron: a sparse first layer, dense layers with ReLU between them, softmax
-//! cross-entropy, and an L2 term.
+//! The multilayer perceptron: a sparse first layer, dense layers with ReLU between the layers,
+//! softmax cross-entropy, and an L2 term.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,16 @@ pub struct Mlp {
     regularization_rate: f64,
     level: SimdLevel,
     workspace: Workspace,
-    /// The rows of the batch that [`Model::prepare`] loaded into the workspace. Empty if none.
+    /// The rows of the batch that [`Model::prepare`] has loaded into the workspace. Empty if no
+    /// batch is loaded.
     prepared: Vec<usize>,
 }
 
 impl Mlp {
-    /// Returns a network with layers of these sizes: features, hidden layers, classes.
+    /// Creates a network with layers of these sizes: features, hidden layers, classes.
     ///
-    /// A network without hidden layers is softmax regression. `regularization_rate` is λ of the L2
-    /// term Σ λ·w²/2 over the weights.
+    /// A network without hidden layers is softmax regression. `regularization_rate` is the factor λ
+    /// of the L2 term Σ λ·w²/2 over the weights.
     ///
     /// # Panics
     /// If there are fewer than two sizes, if a size is 0, or if this CPU does not support the
@@ -124,7 +125,8 @@ impl Model for Mlp {
     }
 }
 
-/// A whole gradient as one kernel, so that all its loops are compiled for the level.
+/// The computation of a whole gradient as one kernel, so that all its loops are compiled for the
+/// level.
 struct GradientKernel<'a> {
     workspace: &'a mut Workspace,
     parameters: Parameters<'a>,
@@ -195,7 +197,7 @@ mod tests {
         batch: Batch<'_>,
     ) -> (f32, Vec<Vec<f32>>) {
         let shards = split(layout, variables);
-        // The kernel must overwrite every NaN.
+        // The gradient is first filled with NaNs. The kernel must overwrite all of them.
         let mut gradient: Vec<Buffer> =
             shards.iter().map(|shard| vec![f32::NAN; shard.len()].into()).collect();
         let parameters = Parameters::new(layout, &shards);
@@ -204,7 +206,8 @@ mod tests {
         (loss, gather(layout, &gradient))
     }
 
-    /// Computes the loss, and the gradient of the cross-entropy, by the textbook formulas in f64.
+    /// Computes the loss and the gradient of the cross-entropy in f64, by the formulas of
+    /// textbooks.
     fn naive(sizes: &[usize], variables: &[Vec<f64>], batch: Batch<'_>) -> (f64, Vec<Vec<f64>>) {
         let mut gradient: Vec<_> = variables.iter().map(|v| vec![0.0; v.len()]).collect();
         let n_layers = sizes.len() - 1;

@@ -1,4 +1,4 @@
-//! The arithmetic: initial values, the model's gradient, the mean over slots, the update.
+//! The arithmetic: initial values, the gradient of the model, the mean over slots, the update.
 //!
 //! `docs/arithmetic.md` defines the bits of every result. This module uses no messages, time or
 //! threads.

@@ -1,6 +1,7 @@
 //! The trait of models, and the types of its arguments.
 //!
-//! [`Mlp`](crate::model::Mlp) implements [`Model`]. Users of the library can implement others.
+//! [`Mlp`](crate::model::Mlp) implements [`Model`]. Users of the library can implement other
+//! models.
 
 use ndarray::{ArrayD, ArrayViewD};
 
@@ -12,13 +13,13 @@ use unisono_core::floats::{Buffer, Floats};
 /// A selection of examples. An example may occur more than once.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// The examples from which `rows` selects.
+    /// The examples from which `rows` selects some.
     pub examples: &'a Examples,
     /// Indices of the selected examples. Sums over the batch add their terms in this order.
     pub rows: &'a [usize],
 }
 
-/// One version of all variables, in shards.
+/// One version of all variables, split into shards.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a> {
     pub(crate) layout: &'a Layout,
@@ -26,7 +27,7 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// Returns the parameters in `shards`, which are in the order of the ps.
+    /// Creates parameters from `shards`, which must be in the order of the ps.
     ///
     /// # Panics
     /// If the lengths of the shards are not those of the layout.
@@ -43,7 +44,8 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// The destination of a gradient: one buffer per shard. Buffers hold arbitrary values at first.
+/// The destination of a gradient: one buffer per shard. The buffers contain arbitrary values at
+/// first.
 #[derive(Debug)]
 pub struct Gradient<'a> {
     pub(crate) layout: &'a Layout,
@@ -51,8 +53,8 @@ pub struct Gradient<'a> {
 }
 
 impl<'a> Gradient<'a> {
-    /// Returns the destination `shards`, in the order of the ps. Replaces each buffer that does not
-    /// have the length of its shard.
+    /// Creates a destination from the buffers `shards`, which must be in the order of the ps.
+    /// Replaces each buffer whose length differs from that of its shard.
     ///
     /// # Panics
     /// If the number of buffers is not the number of ps.
@@ -78,7 +80,8 @@ impl<'a> Gradient<'a> {
         self.write_flat(variable, values.as_slice().expect("in standard layout"));
     }
 
-    /// Writes the gradient of variable number `variable`, given in row-major order.
+    /// Writes the gradient of variable number `variable`, counted in creation order. `values` must
+    /// be in row-major order.
     pub(crate) fn write_flat(&mut self, variable: usize, values: &[f32]) {
         self.layout.write(variable, values, self.shards);
     }
@@ -86,8 +89,8 @@ impl<'a> Gradient<'a> {
 
 /// A model that can be trained.
 ///
-/// Every result must be a pure function of the arguments, bit for bit. A model may keep scratch
-/// memory between calls, but its content must not affect a result.
+/// Every result must depend only on the arguments, bit for bit. A model may keep scratch memory
+/// between calls, but the content of that memory must not affect a result.
 pub trait Model: Send {
     /// Returns the variables, in creation order. Every call returns the same variables.
     fn variables(&self) -> Vec<Variable>;
@@ -100,17 +103,18 @@ pub trait Model: Send {
         initial::initial_values(&self.variables(), seed)
     }
 
-    /// Loads a batch in idle time, because its gradient will probably be requested next.
+    /// Loads a batch while the caller has nothing else to do, because its gradient will probably be
+    /// requested next.
     ///
-    /// This call affects no result, and the default does nothing. The caller's next call is
-    /// [`Self::gradient`] of the same batch, or [`Self::prepare`] of another one.
+    /// This call affects no result, and the default does nothing. The caller's next call is either
+    /// [`Self::gradient`] of the same batch, or [`Self::prepare`] of another batch.
     fn prepare(&mut self, _batch: Batch<'_>) {}
 
     /// Computes the loss and the gradient of a batch.
     ///
     /// Returns the mean loss over the batch, including the L2 term. Writes the gradient of the loss
     /// without the L2 term into every element of `gradient`. The ps adds the gradient of the L2
-    /// term once, to the mean over the slots.
+    /// term only once per update, to the mean over the slots.
     fn gradient(
         &mut self,
         batch: Batch<'_>,

@@ -1,20 +1,20 @@
-//! The elementwise update rules of TensorFlow's `training_ops.cc`.
+//! The update rules of TensorFlow's `training_ops.cc`, which treat each element separately.
 //!
 //! Every operation is rounded to f32 separately, in the order in which it is written.
 
 use unisono_core::ids::Step;
 use unisono_core::train_config::Optimizer;
 
-/// An update rule with the values of one step.
+/// An update rule with the numbers of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rule {
     /// Plain gradient descent.
     Sgd { learning_rate: f32 },
-    /// Momentum. Keeps one buffer.
+    /// Momentum, which keeps one buffer.
     Momentum { learning_rate: f32, momentum: f32, nesterov: bool },
-    /// Adam. Keeps two buffers.
+    /// Adam, which keeps two buffers.
     Adam {
-        /// The scheduled learning rate times the bias correction of this step.
+        /// The scheduled learning rate, multiplied by the bias correction of this step.
         learning_rate: f32,
         /// 1 - β1, subtracted in f32 as in TensorFlow.
         one_minus_beta1: f32,
@@ -56,7 +56,7 @@ impl Rule {
         }
     }
 
-    /// Applies a gradient to a chunk of a variable and the same chunk of each buffer.
+    /// Applies a gradient to a chunk of a variable and to the same chunk of each buffer.
     #[inline(always)]
     pub(crate) fn apply(self, gradient: &[f32], var: &mut [f32], buffers: &mut [&mut [f32]]) {
         let var_and_gradient = var.iter_mut().zip(gradient);
@@ -96,7 +96,7 @@ impl Rule {
 mod tests {
     use super::*;
 
-    /// Asserts that three steps of a rule agree with `reference`, which applies the rule in f64.
+    /// Asserts that three steps of a rule agree with `reference`, which computes the rule in f64.
     fn compare(optimizer: Optimizer, reference: impl Fn(f64, f64, &mut f64, &mut [f64; 2])) {
         let gradients = [0.5f32, -0.25, 1.0, 0.125, -2.0];
         let (mut var, mut a, mut b) = ([1.0f32; 5], [0.0f32; 5], [0.0f32; 5]);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn product_and_subtraction_are_rounded_separately() {
-        // A fused multiply-subtract would not round the product and leave a remainder.
+        // A fused multiply-subtract would not round the product, and would leave a remainder.
         let (lr, g) = (0.1f32, 0.3f32);
         let mut var = [lr * g];
         Rule::new(Optimizer::Sgd, Step(0), lr).apply(&[g], &mut var, &mut []);

@@ -1,15 +1,16 @@
-//! A matrix cut into strips of columns. The rows of a strip are contiguous in memory.
+//! A matrix that is cut into strips of columns. The rows of a strip are contiguous in memory.
 //!
-//! A sparse product reads rows of one strip again and again. Contiguous rows lie on few pages. In a
-//! row-major matrix, each row would be on a page of its own, more pages than the CPU's TLB holds.
+//! A sparse product reads rows of one strip again and again. Contiguous rows occupy few pages of
+//! memory. In a row-major matrix, each row would be on a different page, and the CPU's TLB has too
+//! few entries for so many pages.
 
 use crate::model::aligned::Aligned;
 use crate::model::lanes::Lanes;
 
 /// Returns the width of the next strip, in vectors, if `n_left` vectors of columns remain.
 ///
-/// All strips of a matrix have the width `widest`, except for a last strip of at most 4 vectors.
-/// The last strip may end in vectors of padding.
+/// All strips of a matrix have the width `widest`, except that the last strip may have up to 4
+/// vectors. The last strip may end with vectors of padding.
 #[inline(always)]
 pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     match n_left {
@@ -20,7 +21,7 @@ pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     }
 }
 
-/// A matrix in strips, for vectors of one width. The padding is zero.
+/// A matrix in strips. The strips fit vectors of one width. The padding is zero.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     buffer: Aligned,
@@ -33,7 +34,7 @@ struct PanelShape {
     n_rows: usize,
     n_columns: usize,
     n_lanes: usize,
-    /// Vectors per strip, except for the last strip.
+    /// Number of vectors per strip, except for the last strip.
     widest: usize,
 }
 
@@ -62,7 +63,7 @@ impl Panels {
         self.shape.n_columns
     }
 
-    /// Writes a row. `WIDEST` is the strip width with which [`Self::reshape`] was called.
+    /// Writes a row. `WIDEST` must be the strip width that was given to [`Self::reshape`].
     #[inline(always)]
     #[expect(clippy::manual_memcpy, reason = "a call to copy so few bytes takes longer")]
     pub(crate) fn set_row<L: Lanes, const WIDEST: usize>(
@@ -100,7 +101,7 @@ impl Panels {
         }
     }
 
-    /// Returns all rows of the strip of `NV` vectors that begins at vector `first`.
+    /// Returns all rows of the strip that begins at vector `first` and is `NV` vectors wide.
     #[inline(always)]
     pub(crate) fn strip<L: Lanes, const NV: usize>(&self, first: usize) -> &[[L::V; NV]] {
         let n_rows = self.shape.n_rows;
@@ -126,7 +127,8 @@ mod tests {
     use crate::model::lanes::Kernel;
     use crate::model::simd::SimdLevel;
 
-    /// Writes a matrix of this shape with element (i, j) = 1000·i + j + 1, and reads the strips.
+    /// Writes a matrix of this shape with element (i, j) = 1000·i + j + 1, and then reads the
+    /// strips.
     struct RoundTrip(usize, usize);
 
     impl Kernel for RoundTrip {

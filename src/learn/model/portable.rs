@@ -1,9 +1,9 @@
-//! Vectors for CPUs without a fused multiply-add: plain arrays, with the fused operation in
-//! software.
+//! Vectors for CPUs without a fused multiply-add instruction: plain arrays, and a fused
+//! multiply-add in software.
 
 use crate::model::lanes::{Kernel, Lanes};
 
-/// Vectors that require only IEEE 754 arithmetic in f32 and f64.
+/// Vectors that need only IEEE 754 arithmetic in f32 and f64.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -68,20 +68,20 @@ impl Lanes for Portable {
 /// Returns `a · b + c`, rounded once, without a fused multiply-add instruction.
 ///
 /// The product of two f32 values is exact in f64. The sum of the product and `c` is rounded to odd
-/// in f64. Rounding that sum to f32 is then harmless, because f64 has 53 bits and 2·24 + 2 suffice
-/// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using
-/// rounding to odd", 2008).
+/// in f64. A second rounding, to f32, then gives the correctly rounded result, because f64 has 53
+/// bits and 2·24 + 2 bits suffice (Boldo and Melquiond, "Emulation of a FMA and correctly rounded
+/// sums: proved algorithms using rounding to odd", 2008).
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
     let addend = f64::from(c);
     let sum = product + addend;
-    // Knuth's TwoSum: the rounding error of `sum`.
+    // Knuth's TwoSum computes the rounding error of `sum`.
     let rest = sum - product;
     let error = (product - (sum - rest)) + (addend - rest);
-    // Rounding to odd: an inexact sum with an even last bit is replaced by its odd neighbour on the
-    // side of the exact sum. An infinite or NaN sum is kept. Integer operations without a branch
-    // let the loop vectorise.
+    // Rounding to odd: if the sum is inexact and its last bit is even, the sum is replaced by its
+    // odd neighbour towards the exact sum. An infinite or NaN sum is kept. Integer operations
+    // without a branch let the loop vectorise.
     let (bits, error) = (sum.to_bits(), error.to_bits());
     let magnitude = error << 1;
     let inexact = (magnitude | magnitude.wrapping_neg()) >> 63;
@@ -154,7 +154,8 @@ mod tests {
         }
     }
 
-    /// Returns addends near the negated product, near half an ulp of it, and far above it.
+    /// Returns values for the addend: near the negated product, near half an ulp of it, and far
+    /// above it.
     fn addends(a: f32, b: f32, raw: u32) -> [f32; 4] {
         let product = a * b;
         let near = |x: f32| f32::from_bits(x.to_bits().wrapping_add(raw % 7).wrapping_sub(3));
@@ -175,7 +176,8 @@ mod tests {
 
         #[test]
         fn software_fma_is_exact_near_ties(a in 0u32..1 << 12, b in 0u32..1 << 12, c: u32) {
-            // Short mantissas produce exact products and sums half-way between two f32 values.
+            // Values with few mantissa bits produce exact products, and sums half-way between two
+            // f32 values.
             let (a, b) = (f32::from_bits(0x3f80_0000 | a << 11), f32::from_bits(0x2000_0000 | b << 11));
             for addend in addends(a, b, c) {
                 assert_fused(a, b, addend);
@@ -186,8 +188,8 @@ mod tests {
 
         #[test]
         fn software_fma_is_exact_just_off_a_tie(a in 0u32..1 << 23, c in 0u32..1 << 23) {
-            // a · (1/a) is almost 1, so the product is almost half an ulp of `c`. The sum is off a
-            // tie by less than an f64 can represent.
+            // a · (1/a) is almost 1, so the product is almost half an ulp of `c`. The distance
+            // between the sum and a tie is too small for an f64.
             let a = f32::from_bits(0x3f80_0000 | a);
             let c = f32::from_bits(0x3f80_0000 | c);
             let b = (1.0 / a) * 2f32.powi(-24);

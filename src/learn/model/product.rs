@@ -1,24 +1,25 @@
 //! The dense matrix product. Each element is one chain of fused multiply-adds.
 //!
-//! A register block determines only which elements are computed together. The sum over k is never
-//! split, because that would change its bits.
+//! A register block is a group of elements that are computed together. Its size affects no bit. The
+//! sum over k is never split, because that would change its bits.
 
 use std::ops::Range;
 
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::matrix::Matrix;
 
-/// The left operand. Its elements are read in place and broadcast, so transposing it is free.
+/// The left operand. Each element is read where it lies and copied to all lanes, so a transposed
+/// operand costs nothing more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Left<'a> {
     /// A matrix.
     Plain(&'a Matrix),
-    /// The transpose of the first rows of a matrix; the number is how many.
+    /// The transpose of the first rows of a matrix. The second field is the number of these rows.
     Transposed(&'a Matrix, usize),
 }
 
-/// The destination of a product: rows of `n_columns` values, whose starts are `stride` values
-/// apart.
+/// The destination of a product: rows of `n_columns` values. The starts of consecutive rows are
+/// `stride` values apart.
 #[derive(Debug)]
 pub(crate) struct Out<'a> {
     pub(crate) values: &'a mut [f32],
@@ -26,9 +27,9 @@ pub(crate) struct Out<'a> {
     pub(crate) n_columns: usize,
 }
 
-/// An elementwise function that is applied to a product before it is stored.
+/// A function that is applied to each element of a product before the element is stored.
 pub(crate) trait Last: Copy {
-    /// Applies the function to elements of row `at.0`, from vector `at.1` of the row on.
+    /// Applies the function to elements of row `at.0`, beginning with vector `at.1` of the row.
     fn apply<L: Lanes, const NV: usize>(
         self,
         lanes: L,
@@ -53,8 +54,8 @@ impl Last for Identity {
     }
 }
 
-/// Multiplication by ReLU's derivative: keeps an element where this matrix is above zero, and
-/// replaces it by +0 elsewhere.
+/// Multiplication by the derivative of ReLU. An element is kept if this matrix is above zero at its
+/// position, and replaced by +0 otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WhereAboveZero<'a>(pub(crate) &'a Matrix);
 
@@ -80,7 +81,7 @@ impl Out<'_> {
         &mut self.values[row * self.stride + column..][..self.n_columns - column]
     }
 
-    /// Stores vectors from a row and column on. Drops the values beyond the last column.
+    /// Stores vectors, beginning at a row and column. Drops the values beyond the last column.
     #[inline(always)]
     #[expect(clippy::manual_memcpy, reason = "the vectors are in registers")]
     pub(crate) fn store<L: Lanes, const NV: usize>(
@@ -100,8 +101,8 @@ impl Out<'_> {
                 if v < place.len() {
                     place[v] = vectors[v];
                 } else if v == place.len() {
-                    // A copy, because taking the address of `vectors` would move all vectors from
-                    // registers to memory.
+                    // A local copy is needed, because taking the address of `vectors` would move
+                    // all vectors from registers to memory.
                     let copy = [vectors[v]];
                     rest.iter_mut()
                         .zip(L::floats(&copy))
@@ -112,11 +113,12 @@ impl Out<'_> {
     }
 }
 
-/// Upper bound of the columns that any kernel takes as one strip. A bias is followed by this many
-/// zeros, so that the last strip can read whole vectors.
+/// Maximum number of columns that a kernel processes as one strip. This many zeros follow a bias,
+/// so that the last strip can read whole vectors.
 pub(crate) const MAX_STRIP: usize = 256;
 
-/// Writes the rows `rows` of `left · right` into `out`, beginning at the first row of `out`.
+/// Writes the rows `rows` of `left · right` into `out`. The first of them becomes the first row of
+/// `out`.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     lanes: L,
@@ -129,8 +131,9 @@ pub(crate) fn product<L: Lanes>(
     let n_vectors = out.n_columns.div_ceil(L::LANES);
     let mut first = 0;
     while first < n_vectors {
-        // AVX-512 and NEON have 32 registers, of which 24 hold sums. AVX2 has 16, of which 12 hold
-        // sums. A block may include vectors of padding, whose products `store` drops.
+        // AVX-512 and NEON have 32 registers, and 24 of them contain sums. AVX2 has 16 registers,
+        // and 12 of them contain sums. A block may include vectors of padding, whose products
+        // `store` drops.
         let of = Operands { left, right, rows: rows.clone() };
         first += match (L::REGISTERS >= 32, right.stride() / L::LANES - first) {
             (true, 3..) => lanes.call(Strip::<_, 8, 3> { of, last, first, out }),
@@ -149,7 +152,8 @@ struct Operands<'a> {
     rows: Range<usize>,
 }
 
-/// The product of all rows with the strip of `NV` vectors of columns that begins at vector `first`.
+/// The product of all rows with one strip of columns, which begins at vector `first` and is `NV`
+/// vectors wide.
 struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
     of: Operands<'a>,
     last: T,
@@ -158,7 +162,6 @@ struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
 }
 
 impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, NV> {
-    /// The width of the strip, `NV`.
     type Output = usize;
 
     #[inline(always)]
@@ -177,7 +180,7 @@ impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, 
     }
 }
 
-/// Computes a block of `MR` rows and `NV` vectors with its sums in registers. Returns `MR`.
+/// Computes a block of `MR` rows and `NV` vectors. Its sums stay in registers. Returns `MR`.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
 fn tile<L: Lanes, const MR: usize, const NV: usize>(
@@ -193,7 +196,7 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
     let right_row = |k: usize| &right[k * stride + first..][..NV];
     match of.left {
         Left::Plain(left) => {
-            // A loop, because the closures of `from_fn` and `map` are not always inlined.
+            // A loop is used, because the closures of `from_fn` and `map` are not always inlined.
             let mut left_rows: [&[f32]; MR] = [&[]; MR];
             for i in 0..MR {
                 left_rows[i] = &left.row(row + i)[..left.n_columns()];
@@ -211,8 +214,8 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
         }
     }
     for i in 0..MR {
-        // Adding +0 turns -0 into +0. The sum then equals the one without the terms whose left
-        // factor is zero, which the sparse product computes.
+        // Adding +0 turns -0 into +0. The result then equals a sum without the terms whose left
+        // factor is zero. The sparse product computes such sums.
         let mut done = [zero; NV];
         for v in 0..NV {
             done[v] = lanes.add(sums[i][v], zero);
@@ -265,8 +268,8 @@ mod tests {
         }
     }
 
-    /// Computes one element by the definition. `skip` leaves out the terms whose left factor is
-    /// zero.
+    /// Computes one element by the definition. If `skip` is set, leaves out the terms whose left
+    /// factor is zero.
     fn chain(left: &[f32], right: impl Iterator<Item = f32>, skip: bool) -> f32 {
         let terms = left.iter().zip(right).filter(|(x, _)| !skip || **x != 0.0);
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0

@@ -1,6 +1,8 @@
-//! The level of vector instructions that the kernels use. The level affects the speed and no bit.
+//! The level of vector instructions that the kernels use. The level affects the speed, but no bit
+//! of a result.
 //!
-//! This module does not read the environment. The program passes the value of `UNISONO_SIMD` in.
+//! This module does not read the environment. The program passes the content of the environment
+//! variable `UNISONO_SIMD`.
 
 use std::fmt;
 
@@ -16,15 +18,17 @@ pub enum SimdLevel {
     Avx2,
     /// aarch64: 4 lanes.
     Neon,
-    /// Any CPU: no explicit vector instructions, and the fused multiply-add in software.
+    /// Any CPU. No explicit vector instructions are used, and the fused multiply-add is computed in
+    /// software.
     Portable,
 }
 
-/// The value of `UNISONO_SIMD` names no level that can be used.
+/// The content of the environment variable `UNISONO_SIMD` is not the name of a level that this CPU
+/// supports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("UNISONO_SIMD is {value:?}, which {why}; unset it, or set one of: {available}")]
 pub struct SimdError {
-    /// The value of the variable.
+    /// The content of the environment variable.
     value: String,
     why: &'static str,
     /// Names of the levels that this CPU supports, separated by commas.
@@ -41,25 +45,25 @@ impl SimdLevel {
         Self::ALL.into_iter().find(|level| level.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// Returns the level that `value`, the value of the variable `UNISONO_SIMD`, names. Returns the
-    /// fastest level if the variable is not set.
+    /// Parses `value`, the content of the environment variable `UNISONO_SIMD`. Without the
+    /// variable, returns the fastest level.
     ///
     /// # Errors
-    /// If the value names no level, or one that this CPU does not support.
+    /// If `value` is not the name of a level, or this CPU does not support that level.
     pub fn from_env_value(value: Option<&str>) -> Result<Self, SimdError> {
         let Some(value) = value else { return Ok(Self::detect()) };
         let why = match Self::ALL.into_iter().find(|level| level.to_string() == value) {
             Some(level) if level.is_available() => return Ok(level),
             Some(_) => "this CPU does not support",
-            None => "is no level",
+            None => "is not the name of a level",
         };
         let available =
             Self::available().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
         Err(SimdError { value: value.into(), why, available })
     }
 
-    /// Returns all levels that this CPU supports, fastest first. [`Self::Portable`] is always the
-    /// last one.
+    /// Returns all levels that this CPU supports, fastest first. The last one is always
+    /// [`Self::Portable`].
     #[must_use]
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|level| level.is_available()).collect()
@@ -80,7 +84,7 @@ impl SimdLevel {
         }
     }
 
-    /// Runs a kernel that is compiled for this level.
+    /// Runs a kernel, compiled for this level.
     ///
     /// # Panics
     /// If this CPU does not support the level.

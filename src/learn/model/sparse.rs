@@ -1,7 +1,7 @@
-//! The first layer's two products, which skip the zeros of the inputs.
+//! The two products of the first layer. They skip the inputs that are zero.
 //!
-//! A result is computed strip of columns by strip of columns, so that a row's sums within a strip
-//! stay in registers. The right operands are [`Panels`].
+//! A result is computed one strip of columns after the other, so that the sums of a row within a
+//! strip stay in registers. The right operands are [`Panels`].
 
 use std::ops::Range;
 
@@ -12,16 +12,17 @@ use crate::model::matrix::Matrix;
 use crate::model::panels::{Panels, strip_width};
 use crate::model::product::Out;
 
-/// Vectors per strip of the forward product: as many sums as fit in registers beside the operands.
+/// Number of vectors per strip of the forward product. This many sums fit in registers together
+/// with the operands.
 pub(crate) const FORWARD_STRIP: usize = 8;
 
-/// Pairs of rows of the gradient that are finished for all strips before the next pairs begin.
-/// Strips do not end at cache lines. With this few rows, a line stays in the L2 cache until the
-/// next strip completes it.
+/// Number of pairs of rows of the gradient per block. A block is finished for all strips before the
+/// next block begins. A strip may end within a cache line. With so few rows, that line stays in the
+/// L2 cache until the next strip completes it.
 const PAIRS_A_BLOCK: usize = 56;
 
-/// Returns the number of vectors per strip of the gradient. Two rows of a strip are in registers at
-/// a time.
+/// Returns the number of vectors per strip of the gradient. The sums of two rows of a strip are in
+/// registers at the same time.
 #[inline(always)]
 pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
     if L::REGISTERS >= 32 { WIDE } else { NARROW }
@@ -30,11 +31,12 @@ pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
 const WIDE: usize = 8;
 const NARROW: usize = 6;
 
-/// The forward product with bias and activation, computed block of features by block of features.
+/// The forward product with bias and activation. It is computed one block of features after the
+/// other.
 #[derive(Debug)]
 pub(crate) struct Forward<'a> {
     pub(crate) inputs: &'a Inputs,
-    /// Partial sums over the blocks so far.
+    /// The sums over the blocks that were already added.
     pub(crate) sums: &'a mut Panels,
     /// The bias, followed by enough zeros for the last strip.
     pub(crate) bias: &'a [f32],
@@ -43,11 +45,11 @@ pub(crate) struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// Adds the terms of one block of features to the sums of all examples. `weights` holds the
+    /// Adds the terms of one block of features to the sums of all examples. `weights` contains the
     /// rows of the block.
     ///
-    /// Blocks must come in ascending order. The first block overwrites the sums, and the last one
-    /// writes the outputs.
+    /// The caller must pass the blocks in ascending order. The first block overwrites the sums, and
+    /// the last block writes the outputs.
     #[inline(always)]
     pub(crate) fn add_products<L: Lanes>(&mut self, lanes: L, block: usize, weights: &Panels) {
         let n_vectors = weights.n_columns().div_ceil(L::LANES);
@@ -75,8 +77,8 @@ impl Forward<'_> {
         lanes.call(ForwardStrip::<NV> { forward: self, block, weights, first });
     }
 
-    /// Adds the bias to the complete sums of a row in the strip that begins at vector `first`,
-    /// applies the activation, and stores the outputs.
+    /// Adds the bias to the complete sums of a row, applies the activation, and stores the outputs.
+    /// Does so only for the strip that begins at vector `first`.
     #[inline(always)]
     fn finish<L: Lanes, const NV: usize>(
         &mut self,
@@ -96,7 +98,8 @@ impl Forward<'_> {
     }
 }
 
-/// The forward product of one block of features with the strip that begins at vector `first`.
+/// The forward product of one block of features with one strip of columns, which begins at vector
+/// `first`.
 struct ForwardStrip<'a, 'b, const NV: usize> {
     forward: &'a mut Forward<'b>,
     block: usize,
@@ -127,7 +130,8 @@ impl<const NV: usize> Kernel for ForwardStrip<'_, '_, NV> {
     }
 }
 
-/// Continues the chains of fused multiply-adds of one row in one strip, starting at `sums`.
+/// Continues the chains of fused multiply-adds of one row in one strip. The chains begin with
+/// `sums`.
 #[inline(always)]
 fn chains<L: Lanes, const NV: usize>(
     lanes: L,
@@ -145,17 +149,17 @@ fn chains<L: Lanes, const NV: usize>(
     sums
 }
 
-/// Treatment of the gradient's terms whose input is zero. A pair of inputs may have one zero.
+/// How the gradient treats terms whose input is zero. A pair of inputs may have one zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zeros {
-    /// The terms are added, which is faster. All deltas are finite, so these terms change no bit.
+    /// The terms are added, which is faster. They change no bit, because all deltas are finite.
     Added,
     /// The terms are skipped, because 0 times an infinite or NaN delta would be NaN.
     LeftOut,
 }
 
-/// Computes rows 2·p and 2·p + 1 of `inputsᵀ · deltas` for each p in `pairs`, the gradient of the
-/// first layer's weights. The rows go to `out`, beginning at its first row.
+/// Computes the gradient of the first layer's weights: rows 2·p and 2·p + 1 of `inputsᵀ · deltas`
+/// for each p in `pairs`. The first of these rows becomes the first row of `out`.
 #[inline(always)]
 pub(crate) fn pair_products<L: Lanes>(
     lanes: L,
@@ -193,8 +197,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: Zeros,
 }
 
-/// The rows of some pairs in the strip that begins at vector `first`. They are stored from row
-/// `place` of `out` on.
+/// The rows of some pairs, in the strip that begins at vector `first`. The first of them is stored
+/// as row `place` of `out`.
 struct PairStrip<'a, 'b, const NV: usize> {
     operands: &'a Operands<'a>,
     pairs: Range<usize>,
@@ -228,15 +232,15 @@ impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
     }
 }
 
-/// Computes the chains of two rows in one strip, including the terms of zeros. Both rows share the
-/// loads of the deltas.
+/// Computes the chains of two rows in one strip, including the terms whose input is zero. The
+/// deltas are loaded once for both rows.
 #[inline(always)]
 fn pair_chains<L: Lanes, const NV: usize>(
     lanes: L,
     pairs: &[Pair],
     deltas: &[[L::V; NV]],
 ) -> ([L::V; NV], [L::V; NV]) {
-    // Two arrays, because the compiler would keep a part of an array of arrays in memory.
+    // Two arrays are used, because the compiler would keep a part of an array of arrays in memory.
     let (mut even, mut odd) = ([lanes.splat(0.0); NV], [lanes.splat(0.0); NV]);
     for pair in pairs {
         let deltas = &deltas[pair.row as usize];
@@ -250,7 +254,7 @@ fn pair_chains<L: Lanes, const NV: usize>(
     (even, odd)
 }
 
-/// Computes the chains of two rows in one strip, without the terms of zeros.
+/// Computes the chains of two rows in one strip, without the terms whose input is zero.
 #[inline(always)]
 fn pair_chains_without_zeros<L: Lanes, const NV: usize>(
     lanes: L,
@@ -354,7 +358,7 @@ mod tests {
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0
     }
 
-    /// Values of which one in 31 is infinite or NaN.
+    /// Returns a value. One in 31 values is infinite or NaN.
     fn any_value() -> impl Strategy<Value = f32> {
         prop_oneof![
             30 => value(),
@@ -362,7 +366,7 @@ mod tests {
         ]
     }
 
-    /// Asserts equal bits, except that all NaNs are equal.
+    /// Asserts that the bits are equal, except that all NaNs count as equal.
     fn assert_same(got: &[f32], want: &[f32], what: &str) {
         let plain = |values: &[f32]| -> Vec<f32> {
             values.iter().map(|x| if x.is_nan() { f32::NAN } else { *x }).collect()

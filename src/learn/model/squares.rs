@@ -1,4 +1,5 @@
-//! The sum of the squares of a row: 64 interleaved lanes, then a fixed tree, for any vector width.
+//! The sum of the squares of a row. The definition uses 64 interleaved lanes and then a fixed tree,
+//! so it holds for any vector width.
 
 use crate::model::lanes::Lanes;
 
@@ -7,8 +8,9 @@ const N_LANES: usize = 64;
 
 /// Returns Σ x² over a row.
 ///
-/// Lane l is a chain of fused multiply-adds over the columns ≡ l (mod 64), ascending, from +0.
-/// Then the upper half of the lanes is added to the lower half until one lane is left.
+/// Lane l is a chain of fused multiply-adds over the columns ≡ l (mod 64) in ascending order, and
+/// begins with +0. Then the upper half of the lanes is added to the lower half, again and again,
+/// until one lane is left.
 #[inline(always)]
 pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     match L::LANES {
@@ -19,7 +21,7 @@ pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     }
 }
 
-/// Computes [`sum_of_squares`] with the 64 lanes in `NV` vectors.
+/// Computes [`sum_of_squares`]. The 64 lanes are in `NV` vectors.
 #[inline(always)]
 fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
     assert_eq!(NV * L::LANES, N_LANES, "lanes of the definition");
@@ -31,7 +33,7 @@ fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
             sums[v] = lanes.mul_add(chunk[v], chunk[v], sums[v]);
         }
     }
-    // The rest of the row, padded with zeros, whose squares change no sum.
+    // The rest of the row is padded with zeros. Their squares change no sum.
     let mut padded = [lanes.splat(0.0); NV];
     padded[..last.len()].copy_from_slice(last);
     if !rest.is_empty() {
@@ -40,7 +42,8 @@ fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
     for v in 0..NV {
         sums[v] = lanes.mul_add(padded[v], padded[v], sums[v]);
     }
-    // Halving the vectors halves the lanes. Within the last vector, a scalar tree continues.
+    // Halving the number of vectors halves the number of lanes. When one vector is left, a scalar
+    // tree continues.
     let mut half = NV / 2;
     while half > 0 {
         for v in 0..half {

@@ -14,7 +14,7 @@ use unisono_core::train_config::{Optimizer, TrainConfig};
 
 /// The suffix of the name under which TensorFlow saves a moving average.
 pub const MOVING_AVERAGE: &str = "ExponentialMovingAverage";
-/// Largest number of auxiliary buffers of a shard: Adam's two and the moving average.
+/// Largest number of auxiliary buffers of a shard: the two buffers of Adam, and the moving average.
 const MAX_BUFFERS: usize = 3;
 
 /// The rule that computes version k + 1 of a shard from version k and R gradients.
@@ -31,7 +31,8 @@ pub struct UpdateRule {
 }
 
 impl UpdateRule {
-    /// Returns the rule of a configuration. R is `replicas_to_aggregate`, the gradients per update.
+    /// Creates the rule of a configuration. `replicas_to_aggregate` is R, the number of gradients
+    /// per update.
     #[must_use]
     pub const fn new(config: &TrainConfig, replicas_to_aggregate: u32, level: SimdLevel) -> Self {
         Self {
@@ -55,7 +56,7 @@ impl UpdateRule {
     }
 
     /// Returns the suffixes of TensorFlow's names for the auxiliary buffers, in the order of
-    /// [`ShardState::auxiliary`]: the optimizer's buffers, then the moving average.
+    /// [`ShardState::auxiliary`]: first the buffers of the optimizer, then the moving average.
     #[must_use]
     pub fn auxiliary_names(&self) -> Vec<&'static str> {
         let average = self.moving_average_decay.map(|_| MOVING_AVERAGE);
@@ -64,7 +65,7 @@ impl UpdateRule {
 
     /// Returns the initial auxiliary buffers of a shard with these parameters.
     ///
-    /// The optimizer's buffers are zero. The moving average equals the parameters.
+    /// The buffers of the optimizer are zero. The moving average equals the parameters.
     #[must_use]
     pub fn initial_auxiliary(&self, parameters: &Floats) -> Vec<Floats> {
         let zeros = || Floats::from(vec![0.0; parameters.len()]);
@@ -72,12 +73,12 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Computes update `step` of a shard, and returns the state at version step + 1 in buffers of
+    /// Computes update `step` of a shard. Returns the state at version `step` + 1, in buffers of
     /// the pool.
     ///
     /// # Panics
-    /// If there are not `replicas_to_aggregate` gradients, if they are not strictly ascending by
-    /// slot, or if a buffer does not have the length of the shard.
+    /// If the number of gradients is not `replicas_to_aggregate`, if the gradients are not strictly
+    /// ascending by slot, or if a buffer does not have the length of the shard.
     #[must_use]
     pub fn update(
         &self,
@@ -116,14 +117,14 @@ impl UpdateRule {
     }
 }
 
-/// Returns 1 - min(decay, (1 + n) / (10 + n)), where n = step + 1 is the number of updates made, as
-/// TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+/// Returns 1 - min(decay, (1 + n) / (10 + n)), where n = step + 1 is the number of updates made.
+/// TensorFlow's `ExponentialMovingAverage` with `num_updates` uses the same formula.
 fn one_minus_decay(decay: f64, step: Step) -> f32 {
     let n = step.next().0 as f64;
     (1.0 - decay.min((1.0 + n) / (10.0 + n))) as f32
 }
 
-/// Consecutive elements of a shard, either all regularized or none.
+/// A range of consecutive elements of a shard. The L2 term covers either all or none of them.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start: usize,
@@ -156,11 +157,11 @@ struct UpdateKernel<'a> {
     runs: Vec<Run>,
     state: &'a ShardState,
     scratch: Scratch,
-    /// The auxiliary buffers and then the parameters of the next version.
+    /// The buffers of the next version: first the auxiliary buffers, then the parameters.
     next: Vec<Buffer>,
 }
 
-/// One chunk of everything that an update reads or writes. It stays in the L1 cache.
+/// One chunk of each buffer that an update reads or writes. The chunks stay in the L1 cache.
 struct Scratch {
     var: [f32; CHUNK],
     gradient: [f32; CHUNK],
@@ -202,12 +203,12 @@ impl UpdateKernel<'_> {
         let gradient = &mut self.scratch.gradient[..len];
         self.mean.chunk(start, gradient, &mut self.scratch.room);
         let old = &self.state.parameters[range.clone()];
-        // Copied to a local first: read through `self`, which also holds the output buffer, LLVM
-        // does not vectorise the loop.
+        // The rate is copied to a local variable. If it is read through `self`, which also contains
+        // the output buffer, LLVM does not vectorise the loop.
         let regularization_rate = self.regularization_rate;
         let regularized = regularized && regularization_rate > 0.0;
-        // SGD without a moving average, the most common case, writes into the next version
-        // directly.
+        // SGD without a moving average is the most common case. It writes directly into the next
+        // version.
         if let (Rule::Sgd { learning_rate }, [next]) = (self.rule, &mut self.next[..]) {
             let all = next[range].iter_mut().zip(old.iter().zip(&*gradient));
             if regularized {
@@ -225,8 +226,8 @@ impl UpdateKernel<'_> {
         self.chunk_with_buffers(range);
     }
 
-    /// Applies the optimizer and the moving average. The gradient of the chunk, with its L2 term,
-    /// is in the scratch memory.
+    /// Applies the optimizer and the moving average to a chunk. The scratch memory must contain the
+    /// gradient of the chunk, with its L2 term.
     #[inline(always)]
     fn chunk_with_buffers(&mut self, range: Range<usize>) {
         let len = range.len();
@@ -293,7 +294,7 @@ mod tests {
         optimizers.map(|o| [config(o, None), config(o, Some(0.99))]).concat()
     }
 
-    /// Makes three updates from 3 of 5 slots, and returns the gathered parameters and buffers.
+    /// Makes three updates, each from 3 of 5 slots. Returns the gathered parameters and buffers.
     fn run(config: &TrainConfig, layout: &Layout, level: SimdLevel) -> Vec<Vec<Vec<f32>>> {
         let rule = UpdateRule::new(config, 3, level);
         let mut states: Vec<_> = split(layout, &variables(1))

@@ -1,6 +1,6 @@
 //! The scratch memory of a multilayer perceptron: padded weights, activations and deltas.
 //!
-//! It is allocated once and reused for every batch.
+//! The memory is allocated once and reused for every batch.
 
 #[cfg(feature = "benching")]
 #[path = "../../../benches/support/gradient_parts.rs"]
@@ -22,9 +22,11 @@ use crate::model::squares::sum_of_squares;
 /// The parameters, outputs and deltas of one layer.
 #[derive(Debug)]
 struct Layer {
-    /// The weights. Empty for the first layer, whose weights are multiplied as they are read.
+    /// The weights. Empty for the first layer, because its weights are read directly from the
+    /// shards during the product.
     weights: Matrix,
-    /// The transpose of the weights. Empty for the first layer, which passes no deltas back.
+    /// The transpose of the weights. Empty for the first layer, because no deltas are computed for
+    /// the inputs.
     transposed: Matrix,
     /// The bias, followed by enough zeros for the widest strip of columns.
     bias: Aligned,
@@ -48,9 +50,10 @@ pub(crate) struct Workspace {
     sums: Panels,
     /// A copy of the first layer's deltas in strips.
     deltas: Panels,
-    /// The treatment of zeros that the first layer's deltas allow.
+    /// Whether the first layer's gradient may add terms of zero inputs. That depends on the first
+    /// layer's deltas.
     zeros: Zeros,
-    /// Pairs of rows of the first layer's gradient that do not lie in one row block.
+    /// The pairs of rows of the first layer's gradient whose rows do not lie in the same row block.
     split_pairs: Vec<usize>,
     /// Scratch memory for two rows of the widest layer.
     rows: Vec<f32>,
@@ -91,7 +94,7 @@ impl Workspace {
         }
     }
 
-    /// Copies the features and labels of a batch.
+    /// Copies the features and labels of a batch into the workspace.
     pub(crate) fn load_batch(&mut self, batch: Batch<'_>) {
         let Batch { examples, rows } = batch;
         for layer in &mut self.layers {
@@ -103,8 +106,8 @@ impl Workspace {
         self.inputs.load(examples, rows);
     }
 
-    /// Computes the outputs of every layer. Returns the sum of all squared weights if wanted, else
-    /// 0.
+    /// Computes the outputs of every layer. If `squares` asks for it, returns the sum of all
+    /// squared weights; otherwise returns 0.
     ///
     /// The sum is in f64, over the rows of all layers in ascending order. [`sum_of_squares`]
     /// defines the sum of each row.
@@ -134,7 +137,7 @@ impl Workspace {
         if i + 1 == self.layers.len() { Activation::None } else { Activation::Relu }
     }
 
-    /// Computes the outputs of layer `i`, which is not the first one.
+    /// Computes the outputs of layer `i`. The layer must not be the first one.
     #[inline(always)]
     fn forward_next<L: Lanes>(&mut self, lanes: L, i: usize) {
         let (n_rows, activation) = (self.labels.len(), self.activation(i));
@@ -147,10 +150,11 @@ impl Workspace {
         add_bias(outputs, n_rows, bias.values(), activation);
     }
 
-    /// Computes the outputs of the first layer, and its part of the squared weights if wanted.
+    /// Computes the outputs of the first layer, and the sum of its squared weights if that sum is
+    /// needed.
     ///
-    /// The weights are read once, block of features by block of features. A row is not copied if
-    /// its pair of features is zero in every example.
+    /// The weights are read once, one block of features after the other. If both features of a pair
+    /// are zero in every example, their rows of weights are not copied.
     #[inline(always)]
     fn forward_first<L: Lanes>(
         &mut self,
@@ -169,12 +173,12 @@ impl Workspace {
         let mut total = 0.0;
         for part in parameters.layout.row_blocks(0) {
             for row in part.rows.clone() {
-                // The squares include the rows that the product does not need.
+                // The sum of squares includes rows that the product does not need.
                 let is_used = !inputs.is_unused(row);
                 let is_wanted = is_used || squares == Squares::Wanted;
                 let values =
                     if is_wanted { whole_row(parameters, part, row, room) } else { Some(&[][..]) };
-                // The row continues in the next block of the layout.
+                // The rest of the row is in the next row block of the layout.
                 let Some(values) = values else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));
@@ -183,7 +187,8 @@ impl Workspace {
                 if is_used {
                     block_weights.set_row::<L, FORWARD_STRIP>(lanes, place, values);
                 }
-                // Rows of unused features hold old values, which no example's entry refers to.
+                // Rows of unused features may contain values of an earlier batch. No entry of an
+                // example refers to these rows.
                 if row + 1 == inputs.features(block).end {
                     forward.add_products(lanes, block, block_weights);
                 }
@@ -192,8 +197,8 @@ impl Workspace {
         total
     }
 
-    /// Copies the weights of layer `i` and their transpose. Returns `total`, plus the layer's
-    /// squared weights if wanted.
+    /// Copies the weights of layer `i` and their transpose. Returns `total`, to which the layer's
+    /// squared weights are added if they are needed.
     #[inline(always)]
     fn load_weights<L: Lanes>(
         &mut self,
@@ -222,8 +227,8 @@ impl Workspace {
         total
     }
 
-    /// Returns the mean cross-entropy of the batch and writes its gradient. Call [`Self::forward`]
-    /// first.
+    /// Returns the mean cross-entropy of the batch and writes its gradient. The caller must have
+    /// called [`Self::forward`].
     #[inline(always)]
     pub(crate) fn backward<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) -> f64 {
         let last = self.layers.len() - 1;
@@ -248,12 +253,12 @@ impl Workspace {
     #[inline(always)]
     fn start_back(&mut self) -> f64 {
         let layer = self.layers.last_mut().expect("there is a layer");
-        // The softmax overwrites the logits, which are not needed again.
+        // The logits are not needed again, so the softmax may overwrite them.
         std::mem::swap(&mut layer.outputs, &mut layer.deltas);
         softmax_cross_entropy(&mut layer.deltas, &self.labels, &mut self.exps)
     }
 
-    /// Computes the deltas of layer `i - 1` from those of layer `i`.
+    /// Computes the deltas of layer `i - 1` from the deltas of layer `i`.
     #[inline(always)]
     fn pass_back<L: Lanes>(&mut self, lanes: L, i: usize) {
         let n_rows = self.labels.len();
@@ -287,7 +292,7 @@ impl Workspace {
         let deltas = &self.layers[0].deltas;
         let shape = (n_rows, deltas.n_columns());
         self.deltas.reshape(lanes, shape, gradient_strip::<L>());
-        // 0 times a finite delta is 0. The sum is NaN if any delta is infinite or NaN.
+        // Zero times a finite delta is 0. If any delta is infinite or NaN, this sum is NaN.
         let mut all_zero = lanes.splat(0.0);
         for row in 0..n_rows {
             let values = deltas.row(row);
@@ -306,8 +311,8 @@ impl Workspace {
 
     /// Writes the gradient of the first layer's weights directly into the shards.
     ///
-    /// Rows are computed in pairs. A pair whose rows do not lie in one row block is computed in
-    /// scratch memory, and its parts are copied to the shards.
+    /// Rows are computed in pairs. If the rows of a pair do not lie in the same row block, the pair
+    /// is computed in scratch memory and then copied to the shards.
     #[inline(always)]
     fn first_gradient<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) {
         let Self { inputs, deltas, split_pairs, rows, zeros, .. } = self;
@@ -320,7 +325,8 @@ impl Workspace {
             let is_whole = columns.len() == n_columns;
             let pairs = if is_whole { rows.start.div_ceil(2)..rows.end / 2 } else { 0..0 };
             for pair in [rows.start / 2, (rows.end - 1) / 2] {
-                // Blocks ascend, so a pair that was already pushed is the last element.
+                // Blocks are visited in ascending order. So if the pair was pushed before, it is
+                // the last element.
                 if !pairs.contains(&pair) && split_pairs.last() != Some(&pair) {
                     split_pairs.push(pair);
                 }
@@ -348,8 +354,8 @@ impl Workspace {
         }
     }
 
-    /// Writes the gradient of the weights of layer `i`, which is not the first one, directly into
-    /// the shards.
+    /// Writes the gradient of the weights of layer `i` directly into the shards. The layer must not
+    /// be the first one.
     #[inline(always)]
     fn weight_gradient<L: Lanes>(&mut self, lanes: L, i: usize, gradient: &mut Gradient<'_>) {
         let n_rows = self.labels.len();
@@ -357,8 +363,8 @@ impl Workspace {
         let n_columns = deltas.n_columns();
         for block in gradient.layout.row_blocks(2 * i) {
             let shard = &mut gradient.shards[block.ps][block.range.clone()];
-            // A row that two shards share is computed once per shard, and each shard keeps its
-            // part.
+            // If two shards share a row, the row is computed for each of them, and each shard gets
+            // only its part.
             let whole = block.columns.len() == n_columns;
             let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
             let mut out = Out { values, stride: n_columns, n_columns };
@@ -370,16 +376,18 @@ impl Workspace {
         }
     }
 
-    /// Returns the logits of example `row` of the batch. Call [`Self::forward`] first.
+    /// Returns the logits of example `row` of the batch. The caller must have called
+    /// [`Self::forward`].
     pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.layers[self.layers.len() - 1].outputs.row(row)
     }
 }
 
-/// Returns row `row` of a variable if the row ends in the block `part`, else `None`.
+/// Returns row `row` of a variable if the row ends in the block `part`. Otherwise returns `None`.
 ///
-/// A row that shards share is assembled in `room`, which has the length of a row. The caller visits
-/// the blocks in ascending order, so the row is complete when its last part is read.
+/// If several shards share the row, it is assembled in `room`, which must have the length of a row.
+/// The caller visits the blocks in ascending order, so the row is complete when its last part is
+/// read.
 #[inline(always)]
 fn whole_row<'a>(
     parameters: Parameters<'a>,

@@ -22,17 +22,17 @@ pub enum InitError {
     /// The file cannot be read.
     #[error("{0}; give --init-from a safetensors file with all variables of the model")]
     Read(#[from] ReadError),
-    /// The file lacks a variable of the model, or has it in a different shape.
+    /// The file lacks a variable of the model, or the variable has a different shape.
     #[error("{0}")]
     Variable(String),
 }
 
 impl Plan {
-    /// Returns the state in which a new run begins: the values of the file `init_from`, or random
-    /// values from the run's seed if there is no file.
+    /// Returns the state in which a new run begins: the values of the file `init_from`. Without a
+    /// file, random values from the run's seed.
     ///
     /// # Errors
-    /// If the file cannot be read, or does not hold all variables of the model in their shapes.
+    /// If the file cannot be read, or lacks a variable of the model in the right shape.
     pub fn initial(&self, init_from: Option<&Path>) -> Result<Snapshot, InitError> {
         let values = match init_from {
             Some(path) => read_variables(&self.layout, path)?,
@@ -50,7 +50,7 @@ impl Plan {
     /// Returns the configuration of this run's files in `logdir`.
     ///
     /// # Errors
-    /// Those of [`Self::initial`].
+    /// The same as of [`Self::initial`].
     pub fn files(
         &self,
         logdir: &Path,
@@ -59,8 +59,8 @@ impl Plan {
         Ok(self.files_from(logdir, Arc::new(self.initial(init_from)?)))
     }
 
-    /// Returns the configuration of this run's files in `logdir`, for a run that begins at
-    /// `initial`.
+    /// Returns the configuration of this run's files in `logdir`. A run without a checkpoint begins
+    /// at `initial`.
     #[must_use]
     pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
@@ -88,7 +88,8 @@ impl Plan {
     }
 }
 
-/// Returns the state in a checkpoint, split into the shards of a run. Does not need the data.
+/// Returns the state in a checkpoint, split into the shards of a run. The function does not need
+/// the data.
 ///
 /// # Errors
 /// If the tensors of the checkpoint are not those of the run's model. The text is for the user.
@@ -126,8 +127,8 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, Init
     layout.variables().iter().map(variable).collect()
 }
 
-/// The names of a checkpoint's tensors: each variable, and its buffers of the optimizer and the
-/// moving average.
+/// The names of a checkpoint's tensors: the variables, and for each variable its buffers of the
+/// optimizer and the moving average.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     layout: Arc<Layout>,
@@ -196,7 +197,7 @@ impl Names {
     }
 }
 
-/// Returns one buffer of every shard.
+/// Returns one buffer of every shard. `buffer` selects it.
 fn buffers(snapshot: &Snapshot, buffer: impl Fn(&ShardState) -> Floats) -> Vec<Floats> {
     snapshot.shards.iter().map(buffer).collect()
 }

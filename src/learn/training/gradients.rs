@@ -1,4 +1,4 @@
-//! Computes the loss and gradient of batch(seed, slot, step), from the data and the model.
+//! Computes the loss and the gradient of batch(seed, slot, step) from the data and the model.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
 use unisono_core::protocol::{Done, Job};
 
-/// Gradients per shard that may be lent out at a time. A worker holds the gradients of the step
-/// before until the next versions have arrived.
+/// Maximum number of gradients per shard that are in use at a time. A worker keeps the gradients of
+/// the previous step until the next versions have arrived.
 const MAX_LENT: usize = 4;
 
 /// Computes the gradients of a run.
@@ -21,9 +21,10 @@ pub struct Gradients {
     layout: Arc<Layout>,
     batches: Batches,
     model: Box<dyn Model>,
-    /// The rows of the current batch, as [`Batches`] returns them. Kept to reuse its memory.
+    /// The rows of the current batch, in the type of [`Batches`]. The field exists to reuse its
+    /// memory.
     drawn: Vec<u32>,
-    /// The rows of the current batch, as [`Batch`] takes them.
+    /// The rows of the current batch, in the type of [`Batch`].
     rows: Vec<usize>,
     /// The batch that the model is prepared for, if any.
     prepared: Option<(Step, Slot)>,
@@ -36,13 +37,14 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Returns the gradients of the plan's model.
+    /// Creates the computation of gradients for the plan's model.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         Self::of_model(plan, plan.model())
     }
 
-    /// Returns the gradients of `model`, which has the variables of the plan's layout.
+    /// Creates the computation of gradients for `model`. The model must have the variables of the
+    /// plan's layout.
     #[must_use]
     pub fn of_model(plan: &Plan, model: Box<dyn Model>) -> Self {
         Self {
@@ -59,7 +61,7 @@ impl Gradients {
         }
     }
 
-    /// Allocates the buffers of later gradients with `make`.
+    /// Sets the function that allocates the buffers of later gradients.
     pub fn make_buffers(&mut self, make: MakeBuffer) {
         self.pools.iter_mut().for_each(|pool| pool.make_buffers(make));
     }
@@ -99,7 +101,7 @@ impl Gradients {
 
 impl Work for Gradients {
     /// # Panics
-    /// If the job is an update, which is a job of a ps.
+    /// If the job is an update. Only a ps does such jobs.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
@@ -110,8 +112,8 @@ impl Work for Gradients {
         }
     }
 
-    /// Prepares the slot's batch of the next step if the last two gradients were of the same slot,
-    /// because the next gradient will probably be of that slot, too.
+    /// Prepares the slot's batch of the next step. Does so only if the last two gradients were of
+    /// the same slot, because the next gradient will then probably be of that slot, too.
     fn look_ahead(&mut self) {
         if let (true, Some((step, slot))) = (self.is_steady, self.last) {
             self.prepare(step.next(), slot);

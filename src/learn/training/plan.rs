@@ -1,4 +1,5 @@
-//! The objects that a run computes with, derived once from its configuration and its data.
+//! The objects with which a run computes. They are derived once from the run's configuration and
+//! data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,21 +15,22 @@ use unisono_core::train_config::{Sync, TrainConfig};
 pub struct Plan {
     /// The hyperparameters.
     pub train: TrainConfig,
-    /// The number of gradients per update, and of workers.
+    /// The number of gradients per update, and the number of workers.
     pub sync: Sync,
     /// The data set.
     pub data: Arc<Dataset>,
     /// The distribution of the variables over the ps.
     pub layout: Arc<Layout>,
-    /// The rule that computes the next version.
+    /// The rule that computes the next version of a shard.
     pub rule: UpdateRule,
-    /// Every setting that affects a number. Tasks compare these settings when they connect.
+    /// Every setting that influences the computed numbers. Tasks compare these settings when they
+    /// connect.
     pub settings: Settings,
     level: SimdLevel,
     make_model: MakeModel,
 }
 
-/// A constructor of the run's model. Each model has a workspace of its own.
+/// A constructor of the run's model. Each model has its own workspace.
 #[derive(Clone)]
 struct MakeModel(Arc<dyn Fn() -> Box<dyn Model> + Send + std::marker::Sync>);
 
@@ -39,8 +41,8 @@ impl fmt::Debug for MakeModel {
 }
 
 impl Plan {
-    /// Returns the plan of a run of the multilayer perceptron on `data`. The SIMD level affects the
-    /// speed only.
+    /// Creates the plan of a run of the multilayer perceptron on `data`. The SIMD level affects
+    /// only the speed.
     ///
     /// # Errors
     /// If the batch size is 0 or larger than the number of training examples.
@@ -56,13 +58,13 @@ impl Plan {
         Self::with_maker(run, data, level, MakeModel(Arc::new(mlp)))
     }
 
-    /// Returns the plan of a run of the caller's own model.
+    /// Creates the plan of a run of a model that the caller provides.
     ///
-    /// `make` must return an equal model on every call. `name` becomes the setting `model`, so
-    /// that tasks with different names refuse to train together.
+    /// `make` must return an equal model on every call. `name` becomes the setting `model`, so that
+    /// tasks with different names refuse to train together.
     ///
     /// # Errors
-    /// Those of [`Self::new`].
+    /// The same as of [`Self::new`].
     pub fn of_model(
         run: &RunConfig,
         data: impl Into<Arc<Dataset>>,
@@ -101,7 +103,7 @@ impl Plan {
         self.level
     }
 
-    /// Returns a new model, with a workspace of its own.
+    /// Creates a new model, with its own workspace.
     #[must_use]
     pub fn model(&self) -> Box<dyn Model> {
         (self.make_model.0)()

@@ -1,5 +1,5 @@
-//! The serial reference: a run in one loop, without protocol and messages. A cluster's run must
-//! reach the same bits.
+//! The serial reference: a run in one loop, without protocol and messages. The run of a cluster
+//! must compute the same bits.
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
@@ -8,7 +8,7 @@ use unisono_core::ids::{Cut, Slot, Step};
 use unisono_core::protocol::{Done, Failure, Job, ShardState, Snapshot, UpdateRecord};
 use unisono_core::train_config::Sync;
 
-/// A serial run, whose jobs `W` does.
+/// A serial run. `W` does its jobs.
 #[derive(Debug)]
 pub struct Reference<W = SerialWork> {
     sync: Sync,
@@ -18,7 +18,7 @@ pub struct Reference<W = SerialWork> {
     last_gradients: Vec<(Slot, Vec<Floats>)>,
 }
 
-/// The jobs of a worker and of all ps, in one thread.
+/// The jobs of a worker and of all ps in one thread.
 #[derive(Debug)]
 pub struct SerialWork {
     gradients: Gradients,
@@ -35,7 +35,7 @@ impl Work for SerialWork {
 }
 
 impl Reference {
-    /// Returns a run that continues from `snapshot`.
+    /// Creates a run that continues from `snapshot`.
     #[must_use]
     pub fn new(plan: &Plan, snapshot: Snapshot) -> Self {
         let gradients = Gradients::new(plan);
@@ -45,7 +45,7 @@ impl Reference {
 }
 
 impl<W: Work> Reference<W> {
-    /// Returns a run that continues from `snapshot`, and whose jobs `work` does.
+    /// Creates a run that continues from `snapshot`. `work` does the run's jobs.
     #[must_use]
     pub const fn with_work(work: W, sync: Sync, snapshot: Snapshot) -> Self {
         Self { sync, work, snapshot, last_gradients: Vec::new() }
@@ -69,12 +69,12 @@ impl<W: Work> Reference<W> {
         &self.last_gradients
     }
 
-    /// Returns the slots of an update without backup workers: the first R.
+    /// Returns the slots of an update if there are no backup workers: the first R slots.
     pub fn default_slots(&self) -> impl Iterator<Item = Slot> + use<W> {
         (0..self.sync.replicas_to_aggregate).map(Slot)
     }
 
-    /// Makes one update from the gradients of `slots`, which ascend.
+    /// Makes one update from the gradients of `slots`. The slots must be ascending.
     ///
     /// # Errors
     /// [`Failure::NonFinite`] if a loss is infinite or NaN. The state does not change then.
@@ -85,7 +85,8 @@ impl<W: Work> Reference<W> {
         let Snapshot { cut, ref shards } = self.snapshot;
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         let mut losses = Vec::new();
-        // Dropped before the next gradients are computed, so that the pools can reuse the buffers.
+        // The old gradients are dropped before the next ones are computed, so that the pools can
+        // reuse their buffers.
         self.last_gradients.clear();
         for slot in slots {
             let (loss, gradient) = self.gradient(cut, slot, parameters.clone());

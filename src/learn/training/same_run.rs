@@ -1,6 +1,6 @@
 //! Compares a checkpoint with the run that is about to continue from it.
 //!
-//! A logdir holds the trajectory of one configuration, unless the user allows changed settings.
+//! All states in a logdir must be of one configuration, unless the user allows changed settings.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use unisono_files::checkpoint::{Checkpoint, Shapes};
 const VALIDATION_SIZE: &str = "validation_size";
 
 impl Plan {
-    /// Returns the settings that a checkpoint of this run records: those that determine its
-    /// tensors.
+    /// Returns the settings that a checkpoint of this run records. They are the settings that
+    /// determine the checkpoint's tensors.
     ///
     /// Settings that change no bit are left out: the number of ps, the placement and, with R >= N,
-    /// the number of workers. Checkpoints of equal tensors are therefore equal files. The
-    /// validation size is recorded as a number even if it is the default, because both select the
-    /// same examples.
+    /// the number of workers. So if the tensors of two checkpoints are equal, their files are
+    /// equal, too. The validation size is recorded as a number even if it is the default, because
+    /// both select the same examples.
     pub(crate) fn checkpoint_settings(&self) -> Settings {
         let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
         if self.sync.is_determined() {
@@ -32,7 +32,7 @@ impl Plan {
     /// Checks that a run can continue from a checkpoint at all.
     ///
     /// # Errors
-    /// If the run ends before the checkpoint, or if the tensors do not fit the model. The text names
+    /// If the run ends before the checkpoint, or if a tensor does not fit the model. The text names
     /// the first such tensor, and a remedy.
     pub(crate) fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let (step, training_steps) = (checkpoint.step, self.train.training_steps);
@@ -53,8 +53,8 @@ impl Plan {
 
     /// Describes what changed since the checkpoint was written, with both values of each change.
     ///
-    /// Returns `None` if training continues on the same trajectory, bit for bit. The number of
-    /// training steps and the layout over tasks do not affect the trajectory.
+    /// Returns `None` if the training continues as if it had not been interrupted, bit for bit. The
+    /// number of training steps and the layout over tasks do not matter for that.
     pub(crate) fn changes_since(&self, checkpoint: &Checkpoint) -> Option<String> {
         let (ours, theirs) = (self.data.digest(), checkpoint.data.as_deref());
         let mut changes = self.changed_settings(&checkpoint.settings, theirs == Some(ours));
@@ -66,11 +66,12 @@ impl Plan {
 
     fn changed_settings(&self, theirs: &Settings, is_same_data: bool) -> Vec<String> {
         // Checkpoints of version 0.1.0 also record the settings that `checkpoint_settings` leaves
-        // out. For those, the comparison needs the run's values.
+        // out. To compare them, the run's values of these settings are needed.
         let ours = self.checkpoint_settings().or(&self.settings);
         let replicas = theirs.value("replicas_to_aggregate").unwrap_or_default();
         let were_workers = theirs.value("workers").map(str::to_owned);
-        // A checkpoint without `workers` is from a run with R >= N, which leaves that setting out.
+        // A checkpoint without the setting `workers` is of a run with R >= N, because such runs
+        // leave that setting out.
         let was_determined = were_workers.as_ref().is_none_or(|workers| {
             let numbers = workers.parse::<u32>().ok().zip(replicas.parse().ok());
             numbers.is_some_and(|(workers, replicas)| workers <= replicas)
@@ -78,17 +79,17 @@ impl Plan {
         let is_determined = self.sync.is_determined();
         let moves_bits = |difference: &Difference<'_>| match difference.key {
             "training_steps" | "ps" | "placement" => false,
-            // `default` and the default's number select the same examples.
+            // The word `default` and the default's number select the same examples.
             VALIDATION_SIZE => {
                 !is_same_data && self.settings.value(VALIDATION_SIZE) != Some(difference.theirs)
             }
-            // With R >= N, every slot is used, and a slot's gradient does not depend on the worker
-            // that computes it. With R < N, timing chooses R of N slots.
+            // With R >= N, every slot is used, and it does not matter which worker computes a slot.
+            // With R < N, timing chooses R of N slots.
             "workers" => !(is_determined && was_determined),
             _ => true,
         };
         let described = |Difference { key, ours, theirs }: Difference<'_>| match key {
-            // The exact number was not recorded, but R >= N bounds it.
+            // The exact number was not recorded. But it was at most R, because the run had R >= N.
             "workers" if were_workers.is_none() => {
                 format!("with at most {replicas} workers (this run: {ours})")
             }
@@ -98,7 +99,8 @@ impl Plan {
     }
 }
 
-/// Describes the first tensor, by name, that differs between a checkpoint and the model, if any.
+/// Describes the first tensor (in the order of the names) that differs between a checkpoint and the
+/// model, if any.
 fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
     let names: BTreeSet<&String> = saved.keys().chain(expected.keys()).collect();
     names.into_iter().find_map(|name| match (saved.get(name), expected.get(name)) {
@@ -178,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Therefore a cluster of any layout writes the same checkpoint bytes as the reference.
+    /// A cluster of any layout therefore writes the same bytes to a checkpoint as the reference.
     #[test]
     fn checkpoint_of_a_determined_run_records_neither_layout_nor_workers() {
         let was = checkpoint(&run());

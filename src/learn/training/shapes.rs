@@ -1,7 +1,7 @@
 //! Checks the lengths of the tensors in messages.
 //!
-//! The arithmetic panics on tensors of a wrong length. This check refuses them first, so that a
-//! peer with a different model or a wrong shard cannot stop a task.
+//! The arithmetic panics on tensors of a wrong length. This check rejects such tensors first, so
+//! that a peer with a different model or a wrong shard cannot stop a task.
 
 use super::plan::Plan;
 use crate::model::UpdateRule;
@@ -10,35 +10,37 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::{Message, ShardState};
 use unisono_core::wire::Limits;
 
-/// Limit of tensor bytes per frame for a task that does not know the model: 4 GiB, enough for a
-/// shard of a billion parameters.
+/// Maximum number of tensor bytes per frame for a task that does not know the model: 4 GiB, enough
+/// for a shard of a billion parameters.
 const MAX_TENSOR_BYTES: usize = 1 << 32;
 
-/// The tensor lengths that a task knows.
+/// The lengths of tensors, as far as a task knows them.
 #[derive(Clone, Debug)]
 pub struct Shapes {
-    /// Number of parameters of each shard, by ps. `None` for a ps, which does not know the model:
-    /// its shard comes from the chief, and the protocol compares gradients with the shard.
+    /// Number of parameters of each shard, in the order of the ps. `None` at a ps, because a ps
+    /// does not know the model. A ps gets its shard from the chief, and the protocol compares the
+    /// lengths of gradients with the shard's length.
     shards: Option<Vec<usize>>,
     /// Number of buffers that the optimizer and the moving average keep beside the parameters.
     n_auxiliary: usize,
 }
 
 impl Shapes {
-    /// Returns the lengths that a worker knows, which has the model.
+    /// Returns the lengths for a worker. A worker knows them all, because it has the model.
     #[must_use]
     pub fn of_plan(plan: &Plan) -> Self {
         let shards = (0..plan.layout.n_ps()).map(|ps| plan.layout.shard_len(ps)).collect();
         Self { shards: Some(shards), ..Self::of_rule(&plan.rule) }
     }
 
-    /// Returns the lengths that a ps knows, which has only the update rule.
+    /// Returns the lengths for a ps. A ps has no model, and knows only the number of auxiliary
+    /// buffers, from the update rule.
     #[must_use]
     pub fn of_rule(rule: &UpdateRule) -> Self {
         Self { shards: None, n_auxiliary: rule.auxiliary_names().len() }
     }
 
-    /// Returns the limits of frames, which admit the whole state of the largest shard.
+    /// Returns limits for frames. The whole state of the largest shard fits within them.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let largest = self.shards.as_ref().map(|shards| shards.iter().max().copied().unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Computes the updates of a shard, which is the work of a ps.
+//! Computes the updates of a shard. That is the work of a ps.
 
 use crate::model::UpdateRule;
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
@@ -6,9 +6,9 @@ use unisono_core::host::Work;
 use unisono_core::ids::{Cut, Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
-/// Buffers of a shard that may be in use at a time: four buffers (the parameters, the moving
-/// average and Adam's two) of three versions. The two older versions may still be on their way to
-/// workers.
+/// Maximum number of buffers of a shard that are in use at a time: four buffers (the parameters,
+/// the moving average and the two of Adam) of three versions. Messages to workers may still use the
+/// two older versions.
 const MAX_LENT: usize = 12;
 
 /// Computes the next version of shards.
@@ -19,19 +19,20 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// Returns updates by `rule`, with a buffer pool for `n_shards` shards.
+    /// Creates the computation of updates by `rule`. Its pool of buffers has room for `n_shards`
+    /// shards.
     #[must_use]
     pub const fn new(rule: UpdateRule, n_shards: usize) -> Self {
         Self { rule, pool: Pool::new(MAX_LENT * n_shards) }
     }
 
-    /// Allocates the buffers of later states with `make`.
+    /// Sets the function that allocates the buffers of later states.
     pub fn make_buffers(&mut self, make: MakeBuffer) {
         self.pool.make_buffers(make);
     }
 
     /// Computes a shard's state at version `step` + 1 from its state at version `step` and the
-    /// gradients of exactly `replicas_to_aggregate` slots, ascending.
+    /// gradients. The gradients must be of exactly `replicas_to_aggregate` slots, ascending.
     pub fn compute(
         &mut self,
         step: Step,
@@ -44,7 +45,7 @@ impl Updates {
 
 impl Work for Updates {
     /// # Panics
-    /// If the job is a gradient, which is a job of a worker.
+    /// If the job is a gradient. Only a worker does such jobs.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Update { cut: Cut { generation, step }, state, gradients } => Done::Update {

@@ -1,5 +1,5 @@
 //! Limits on the number of callers: in total, from one address, and of callers that have not sent
-//! their first message. This module only counts; [`super::entrance`] accepts and closes
+//! their first message. This module only counts. [`super::entrance`] accepts and closes
 //! connections.
 
 use std::collections::BTreeMap;
@@ -8,29 +8,31 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use unisono_core::host::limits::MAX_LINKS;
 
-/// The most accepted links from one address, so that one address cannot take all links. The limit
-/// is not lower, because all tasks of a cluster may be at one address.
+/// The maximum number of accepted links from one address, so that one address cannot take all
+/// links. The limit is not lower, because all tasks of a cluster may have the same address.
 const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
 
-/// The most callers that have not sent their first message. A further caller evicts the oldest. A
-/// task sends its hello at once, before a flood of callers can evict it.
+/// The maximum number of callers that have not sent their first message. A further caller evicts
+/// the oldest of them. A task sends its hello at once, so a flood of callers does not evict it
+/// before that.
 const MAX_HALF_OPEN: usize = 512;
 
-/// The most callers from one address that have not sent their first message. The limit is not
-/// lower, because many tasks of a cluster may start at one address at the same time.
+/// The maximum number of callers from one address that have not sent their first message. The limit
+/// is not lower, because many tasks of a cluster may start at one address at the same time.
 const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
-/// Files that a task needs besides its links: logs, checkpoints, the listener, 32 connections to
-/// the metrics port, and shared memory. Strangers must not exhaust these files, because a task
-/// without them can neither save a checkpoint nor answer a probe. A limit of 4,096 open files
-/// leaves [`MAX_LINKS`] links.
+/// Number of files that a task needs besides its links: logs, checkpoints, the listener, 32
+/// connections to the metrics port, and shared memory. Strangers must not use up these files.
+/// Without them, a task can neither save a checkpoint nor answer a probe. If 4,096 files may be
+/// open, [`MAX_LINKS`] links remain.
 const OTHER_FILES: usize = 64;
 
-/// The number of links that are admitted even if the limit of open files is too low for them. A
-/// task with fewer links could not serve a cluster.
+/// The number of links that are admitted even if the limit of open files is too low for them. With
+/// fewer links, a task could not serve a cluster.
 const MIN_LINKS: usize = 16;
 
-/// The limits of one process: the constants above, or less if the limit of open files is low.
+/// The limits of one process: the constants above, or smaller numbers if the limit of open files is
+/// low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
     links: usize,
@@ -61,7 +63,7 @@ impl AdmissionLimits {
         if n_callers <= links {
             return Ok(());
         }
-        // No limit of open files helps beyond the fixed maximum.
+        // Beyond the fixed maximum, a larger limit of open files does not help.
         let remedy = if n_callers > MAX_LINKS {
             format!("a cluster has at most {MAX_LINKS} tasks that call one ps")
         } else {
@@ -92,7 +94,7 @@ struct CallerCounts {
     next_caller: u64,
 }
 
-/// A caller that may authenticate and send its first message.
+/// A caller that may now authenticate and send its first message.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) caller: CallerId,
@@ -101,7 +103,7 @@ pub(super) struct Admitted {
     pub(super) evicted: Option<CallerId>,
 }
 
-/// Counts one link until it is dropped.
+/// The count of one link. The link counts until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Admission,
@@ -119,14 +121,15 @@ impl Admission {
     /// Admits a caller.
     ///
     /// # Errors
-    /// If a limit on links is reached; the text is for a log line.
+    /// If a limit on links is reached. The text is for a log line.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Admitted, String> {
         let mut counts = self.counts();
         let limits = counts.limits;
         let evicted = counts.to_evict(address);
         let of_address = counts.links_of_address.get(&address).copied().unwrap_or(0);
-        // A caller that evicts another one is admitted beyond the limits on links, because the
-        // evicted caller frees a link. Otherwise silent callers could keep tasks out.
+        // If the new caller evicts another caller, the evicted caller frees a link. So the new
+        // caller is admitted even if all links are in use. Otherwise silent callers could keep
+        // tasks out.
         if evicted.is_none() && of_address >= limits.links_of_address {
             return Err(format!(
                 "{of_address} links from its address are open, which is the limit"
@@ -146,7 +149,8 @@ impl Admission {
         Ok(Admitted { caller, permit: Permit { admission: self.clone(), address }, evicted })
     }
 
-    /// Notes that a caller has sent its first message or is gone. It can no longer be evicted.
+    /// Takes note that a caller has sent its first message or has left. It can no longer be
+    /// evicted.
     pub(super) fn settle(&self, caller: CallerId) {
         self.counts().half_open.remove(&caller);
     }
@@ -157,11 +161,12 @@ impl Admission {
 }
 
 impl CallerCounts {
-    /// Returns the caller to evict if a new caller from `address` would exceed a limit on half-open
-    /// callers.
+    /// Returns the caller to evict if a new caller from `address` would exceed a limit on callers
+    /// without a first message.
     fn to_evict(&self, address: IpAddr) -> Option<CallerId> {
-        // The address's own limit comes first, so that an address which floods evicts its own
-        // callers and not those of others. Numbers ascend, so the first caller is the oldest.
+        // The limit of the address is checked first. So a flood from one address evicts callers of
+        // that address, not callers of other addresses. The numbers of callers ascend, so the first
+        // caller is the oldest.
         let mut of_address = self.half_open.iter().filter(|(_, of)| **of == address);
         if of_address.clone().count() >= self.limits.half_open_of_address {
             return of_address.next().map(|(caller, _)| *caller);
@@ -177,8 +182,8 @@ impl Drop for Permit {
         counts.n_links -= 1;
         if let Some(of_address) = counts.links_of_address.get_mut(&self.address) {
             *of_address -= 1;
-            // Empty entries are removed, so that callers from many addresses do not make the map
-            // grow without bound.
+            // Empty entries are removed. Otherwise the map would grow without limit if callers come
+            // from many addresses.
             if *of_address == 0 {
                 counts.links_of_address.remove(&self.address);
             }
@@ -192,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// The limits of a process that may have 1,024 files open.
+    /// Returns the limits of a process that may have 1,024 files open.
     fn usual() -> Admission {
         Admission::new(AdmissionLimits::within(1024))
     }

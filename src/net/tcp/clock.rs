@@ -31,13 +31,14 @@ impl Clock for RealClock {
     async fn sleep_until(&self, moment: Moment) {
         match self.origin.checked_add(moment.since_origin()) {
             Some(instant) => sleep_until(instant).await,
-            // The moment is beyond the last instant that the system can express.
+            // The system's type for instants cannot express a moment that is so late.
             None => pending().await,
         }
     }
 }
 
-/// Returns the time since 1970 by the wall clock; zero if the clock is set to an earlier time.
+/// Returns the time since 1970 by the wall clock. Returns zero if the clock is set to a time before
+/// 1970.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is where production reads its clock")]
 pub fn wall_clock() -> Duration {

@@ -1,4 +1,5 @@
-//! The production implementations of [`Compute`]: on the caller's thread, or on a separate thread.
+//! The production implementations of [`Compute`]. One computes on the caller's thread, the other on
+//! a separate thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,15 +16,17 @@ use tokio::task::yield_now;
 use unisono_core::host::{Compute, Work};
 use unisono_core::protocol::{Done, Job};
 
-/// The longest job that is computed on the caller's thread; the previous job's duration is the
-/// estimate. Handing a job to the compute thread and back costs two wake-ups, which are a tenth of
-/// a step of the original's model. The network can wait this long without harm.
+/// The maximum duration of a job that is computed on the caller's thread. The duration of the
+/// previous job serves as the estimate. Moving a job to the compute thread and back costs two
+/// wake-ups, a tenth of the time of a step of the original script's model. The network can wait
+/// this long without harm.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
-/// Computes long jobs on a separate thread, so that the network does not wait for arithmetic, and
-/// short jobs at once, in [`Compute::start`].
+/// Computes long jobs on a separate thread, so that the network does not wait for arithmetic.
+/// Computes short jobs at once, in [`Compute::start`].
 ///
-/// After a drop, the thread finishes its current job without reporting it, and discards the others.
+/// If the value is dropped, the thread finishes its current job without reporting it, and discards
+/// all further jobs.
 pub struct ComputeThread {
     work: Arc<Mutex<Box<dyn Work>>>,
     jobs: blocking::Sender<Job>,
@@ -33,13 +36,13 @@ pub struct ComputeThread {
     n_on_thread: usize,
     /// Results of jobs that were computed on the caller's thread.
     done: VecDeque<Done>,
-    /// The longest job that is computed on the caller's thread.
+    /// The maximum duration of a job that is computed on the caller's thread.
     at_once: Duration,
-    /// How long the last job took; `None` before the first result.
+    /// Duration of the last job; `None` before the first result.
     last_took: Option<Duration>,
-    /// Whether the caller has just received a result, which it may be about to send.
+    /// Whether the caller has just received a result. The caller may be about to send it.
     is_answering: bool,
-    /// Whether the next idle wait may prepare the next batch on the caller's thread.
+    /// Whether the next wait without a result may prepare the next batch on the caller's thread.
     may_look_ahead: bool,
 }
 
@@ -52,9 +55,9 @@ impl ComputeThread {
         Self::with_limit(work, AT_ONCE)
     }
 
-    /// As [`Self::start`], with another limit for jobs on the caller's thread.
+    /// Does the same as [`Self::start`], with a different limit for jobs on the caller's thread.
     fn with_limit(work: Box<dyn Work>, at_once: Duration) -> io::Result<Self> {
-        // The queues need no limit, because a node has at most one job for each of its slots.
+        // The queues need no limit, because a node gives at most one job for each of its slots.
         let (jobs, todo) = blocking::channel();
         let (done, results) = mpsc::unbounded_channel();
         let work = Arc::new(Mutex::new(work));
@@ -64,7 +67,8 @@ impl ComputeThread {
                 if done.send(timed(&thread_work, job)).is_err() {
                     return;
                 }
-                // After the result is sent, so that preparing the next batch delays no message.
+                // The next batch is prepared after the result is sent, so that the preparation
+                // delays no message.
                 look_ahead(&thread_work);
             }
         })?;
@@ -85,9 +89,9 @@ impl ComputeThread {
     /// Whether to compute the next job on the caller's thread.
     fn is_for_caller_thread(&self) -> bool {
         let is_short = self.last_took.is_some_and(|took| took <= self.at_once);
-        // Not while the thread has jobs, because results must keep the order of the jobs. Not
-        // directly after a result, as with several slots a step: the result can be sent while the
-        // thread computes the next slot.
+        // While the thread has jobs, it must also do the next one, because results must keep the
+        // order of the jobs. Directly after a result, the thread does the next job too, as with
+        // several slots per step. The caller can then send the result while the thread computes.
         is_short && self.n_on_thread == 0 && !self.is_answering
     }
 }
@@ -122,7 +126,8 @@ impl Compute for ComputeThread {
             return done;
         }
         if self.may_look_ahead {
-            // The writers of the links run first, so that the result is not delayed.
+            // The writers of the links run first, so that preparing the next batch does not delay
+            // the result.
             yield_now().await;
             self.may_look_ahead = false;
             look_ahead(&self.work);
@@ -134,18 +139,20 @@ impl Compute for ComputeThread {
             return done;
         }
         match self.thread.take().map(JoinHandle::join) {
-            // The panic is raised again here; otherwise the node would wait forever for a result.
+            // The panic of the thread is raised again here. Otherwise the node would wait forever
+            // for a result.
             Some(Err(panic)) => resume_unwind(panic),
             _ => unreachable!("the thread ends only by a panic while its jobs can come"),
         }
     }
 }
 
-/// Computes a job. Returns its result and how long it took.
+/// Does a job. Returns its result and its duration.
 #[expect(clippy::disallowed_methods, reason = "a host may measure how long a job takes")]
 fn timed(work: &Mutex<Box<dyn Work>>, job: Job) -> (Done, Duration) {
     let began = Instant::now();
-    // A poisoned lock needs no check: after a panic, `next` ends the process's loop.
+    // A poisoned lock needs no treatment here: after a panic, `next` raises the panic again and
+    // ends the loop.
     let done = work.lock().unwrap_or_else(PoisonError::into_inner).work(job);
     (done, began.elapsed())
 }
@@ -154,15 +161,15 @@ fn look_ahead(work: &Mutex<Box<dyn Work>>) {
     work.lock().unwrap_or_else(PoisonError::into_inner).look_ahead();
 }
 
-/// Computes every job at once, in [`Compute::start`]. A ps uses this, because an update takes no
-/// longer than handing the job to another thread.
+/// Does every job at once, in [`Compute::start`]. A ps uses this type, because an update takes no
+/// longer than moving the job to another thread.
 pub struct InlineCompute {
     work: Box<dyn Work>,
     results: VecDeque<Done>,
 }
 
 impl InlineCompute {
-    /// Returns a compute that runs its jobs with `work`.
+    /// Creates a compute that does its jobs with `work`.
     #[must_use]
     pub fn new(work: Box<dyn Work>) -> Self {
         Self { work, results: VecDeque::new() }
@@ -214,7 +221,7 @@ mod tests {
             self.0.lock().unwrap().push((call, current().id()));
         }
 
-        /// Takes the calls that were made on this thread. Calls on the other thread are left out,
+        /// Takes the calls that were made on this thread. Calls on the compute thread are left out,
         /// because they may be recorded at any time.
         fn take_calls_here(&self) -> Vec<Call> {
             let all = std::mem::take(&mut *self.0.lock().unwrap());
@@ -242,7 +249,8 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
     }
 
-    /// Waits for a result that does not come, long enough for an idle wait to look ahead.
+    /// Waits for a result that does not come. The wait is long enough for `look_ahead` to be
+    /// called.
     async fn wait_without_result(compute: &mut ComputeThread) {
         tokio::select! {
             biased;

@@ -1,5 +1,5 @@
-//! One attempt to call a task: resolve its host name, try each of its addresses in turn, and
-//! authenticate both ends.
+//! One attempt to call a task: resolves the task's host name, tries each address in turn, and
+//! authenticates both ends.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::tcp::security::halves::Halves;
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use unisono_core::ids::TaskId;
 
-/// Time limit for resolving the name, and for connecting to each address. TCP sends a lost SYN
-/// again after 1 s and after 3 s, so two lost packets are tolerated.
+/// Time limit for resolving the name, and for connecting to each address. TCP repeats a lost SYN
+/// after 1 s and after 3 s, so two lost packets are tolerated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Calls a task at its address and authenticates both ends.
@@ -29,14 +29,14 @@ pub(super) async fn call(
     };
     let describe = |why| format!("{to} at {address}: {why}");
     let stream = connect(address).await.map_err(|why| CallError::Unreachable(describe(why)))?;
-    // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
-    // An error means that the socket is dead, which its reader reports.
+    // A frame is written with one call, so Nagle's algorithm would only delay the last packet of
+    // each frame. If this fails, the socket is dead, and the reader reports that.
     let _ = stream.set_nodelay(true);
     match timeout(GREETING_TIMEOUT, security.call(stream, to)).await {
         Ok(Ok(halves)) => Ok(halves),
         Ok(Err(why)) => Err(CallError::Untrusted(describe(why))),
-        // Silence is no failed authentication: for a stopped process, the kernel still accepts
-        // connections.
+        // Silence does not count as a failed authentication, because the kernel also accepts
+        // connections for a stopped process.
         Err(_) => {
             let secs = GREETING_TIMEOUT.as_secs();
             let why = format!("it did not authenticate within {secs} s");
@@ -45,21 +45,21 @@ pub(super) async fn call(
     }
 }
 
-/// Connects to `host:port`. The error is text for a person.
+/// Connects to `host:port`. The error is a text for people.
 async fn connect(address: &str) -> Result<TcpStream, String> {
     let Some(host_and_port) = host_and_port(address) else {
         return Err("its address is not of the form host:port".to_owned());
     };
-    // Host and port are separate here, because only the system's resolver understands the
-    // interface in `[fe80::1%eth0]:2222`, and the resolver takes no brackets.
+    // Host and port are separate arguments, because only the system's resolver understands the
+    // interface in `[fe80::1%eth0]:2222`, and the resolver accepts no brackets.
     let addresses = match timeout(ATTEMPT_TIMEOUT, lookup_host(host_and_port)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(format!("its name cannot be resolved: {error}")),
         Err(_) => return Err(no_answer("from the name service")),
     };
     let mut failures: Vec<String> = Vec::new();
-    // A name may have addresses that do not lead to the task, such as ::1 for a task that listens
-    // on 127.0.0.1 only.
+    // A name may have addresses at which the task does not listen, such as ::1 for a task that
+    // listens only on 127.0.0.1.
     for address in addresses {
         let why = match timeout(ATTEMPT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) if is_connected_to_itself(&stream) => "connection refused".to_owned(),
@@ -67,7 +67,8 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
             Ok(Err(error)) => describe(&error),
             Err(_) => no_answer("from it"),
         };
-        // `localhost` usually fails in the same way at both of its addresses.
+        // `localhost` usually fails in the same way at both of its addresses. The reason then
+        // appears only once.
         if !failures.contains(&why) {
             failures.push(why);
         }
@@ -78,9 +79,10 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
     Err(failures.join("; "))
 }
 
-/// Whether the socket is connected to itself. TCP's simultaneous open does this if the called port
-/// is on this machine, has no listener, and was just chosen as the caller's own port. Keeping such
-/// a connection would keep the port from the task that is to listen there.
+/// Returns whether the socket is connected to itself. TCP's simultaneous open causes this if the
+/// called port is on this machine, no process listens there, and the system has just chosen the
+/// same port as the caller's own port. Such a connection must be closed, because it keeps the port
+/// from the task that is to listen there.
 fn is_connected_to_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }

@@ -1,6 +1,6 @@
 //! Accepts callers, authenticates each of them within a time limit, reads its first message, and
-//! passes it on to the network. A caller that is refused costs at most one log line, and log lines
-//! are limited.
+//! passes it on to the network. A refused caller costs at most one log line, and the number of log
+//! lines is limited.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -31,7 +31,7 @@ use unisono_core::time::Moment;
 use unisono_core::wire::{Limits, WireError};
 
 /// Pause after a failed `accept`. A lasting failure (no file descriptor, no memory) ends only when
-/// some other part of the process or of the machine frees the resource.
+/// another part of the process or of the machine frees the resource.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A caller that has sent its first message, and the permit of its link.
@@ -41,22 +41,22 @@ type Greeted = (GreetedCaller, Permit);
 pub(super) struct Entrance {
     security: Arc<Security>,
     admission: Admission,
-    /// Tasks of the callers that have not sent their first message.
+    /// The running tasks for callers that have not sent their first message.
     greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
-    /// The same callers, for evicting one of them.
+    /// The callers of `greeting`, with handles to evict one of them.
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
     /// Warnings about refused callers.
     warnings: Warnings,
-    /// Warnings about failures of `accept`. These have a limit of their own, so that a flood of
-    /// refused callers cannot hide them.
+    /// Warnings about failures of `accept`. They have their own limit, so that a flood of refused
+    /// callers cannot hide them.
     accept_warnings: Warnings,
-    /// When to accept again; `None` if the last `accept` succeeded.
+    /// Time of the next `accept`; `None` if the last `accept` succeeded.
     retry_at: Option<Moment>,
 }
 
 impl Entrance {
-    /// Returns the entrance of a task that `n_callers` other tasks may call.
+    /// Creates the entrance of a task that `n_callers` other tasks may call.
     ///
     /// # Errors
     /// If the limit of open files is too low for `n_callers` links.
@@ -75,7 +75,7 @@ impl Entrance {
         })
     }
 
-    /// Accepts callers until the network is dropped. Errors of `accept` are retried.
+    /// Accepts callers until the network is dropped. After an error of `accept`, tries again.
     pub(super) async fn run<A>(
         mut self,
         mut accept: impl FnMut() -> A,
@@ -85,8 +85,8 @@ impl Entrance {
     {
         loop {
             let (clock, retry_at) = (self.clock, self.retry_at);
-            // Both futures are created again in each turn. A dropped `accept` loses no connection,
-            // because the kernel keeps the connection in the listener's queue.
+            // Both futures are created again in each turn. If the future of `accept` is dropped, no
+            // connection is lost, because the kernel keeps the connection in the listener's queue.
             let accepted = async {
                 if let Some(at) = retry_at {
                     clock.sleep_until(at).await;
@@ -103,19 +103,21 @@ impl Entrance {
             };
             tokio::select! {
                 Some(greeted) = self.greeting.join_next() => {
-                    // A join error means that the caller was evicted, or that the runtime ends.
+                    // A join error means that the caller was evicted, or that the runtime is
+                    // shutting down.
                     let Ok((caller, address, greeted)) = greeted else { continue };
                     self.callers.remove(&caller);
                     match greeted {
                         Ok((greeted, permit)) => {
-                            // Waits while the node is behind. Meanwhile new connections stay in
+                            // This waits while the node is busy. Meanwhile new connections stay in
                             // the listener's queue, where they cost this process nothing.
                             let event = NetworkTaskEvent::Accepted(greeted, permit);
                             if network.send(event).await.is_err() {
                                 return;
                             }
                         }
-                        // Health checks and port scans do this all the time.
+                        // Health checks and port scans often connect and leave, so this is no
+                        // warning.
                         Err(Refusal::Left) => {
                             tracing::debug!("a caller at {address} left without a message");
                         }
@@ -140,7 +142,7 @@ impl Entrance {
             }
             Err(error) => {
                 let now = self.clock.now();
-                // One line for an error that lasts, instead of ten a second.
+                // A lasting error is logged once, instead of ten times per second.
                 if self.retry_at.is_none() {
                     let line = format_args!("cannot accept connections; retrying: {error}");
                     self.accept_warnings.warn(now, line);
@@ -157,7 +159,7 @@ impl Entrance {
         };
         if let Some((address, task)) = evicted.and_then(|evicted| self.callers.remove(&evicted)) {
             task.abort();
-            self.log_refusal(address, "it did not identify itself before many others had called");
+            self.log_refusal(address, "it did not identify itself before many others connected");
         }
         let (security, admission) = (Arc::clone(&self.security), self.admission.clone());
         let task = self.greeting.spawn(async move {
@@ -166,8 +168,8 @@ impl Entrance {
                 let secs = GREETING_TIMEOUT.as_secs();
                 Err(Refusal::Refused(format!("it did not identify itself within {secs} s")))
             });
-            // Settled here rather than in `run`, because `run` may be waiting for the node, and
-            // meanwhile a caller that has greeted must not be evicted.
+            // The caller is settled here rather than in `run`. `run` may be waiting for the node,
+            // and a caller that has sent its first message must not be evicted meanwhile.
             admission.settle(caller);
             (caller, address, greeted)
         });
@@ -185,14 +187,15 @@ fn max_open_files() -> u64 {
 }
 
 async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
-    // Frames are written whole, so Nagle's algorithm would only delay the last packet of each.
-    // An error means that the socket is dead, which its reader reports.
+    // A frame is written with one call, so Nagle's algorithm would only delay the last packet of
+    // each frame. If this fails, the socket is dead, and the reader reports that.
     let _ = stream.set_nodelay(true);
     let (halves, identity) = security.accept(stream).await?;
     Ok((introduce(halves, &identity).await?, permit))
 }
 
-/// Reads a caller's first message, and checks that it does not contradict the proved identity.
+/// Reads a caller's first message, and checks that the message does not contradict the proved
+/// identity.
 pub(super) async fn introduce(
     halves: Halves,
     identity: &Identity,
@@ -210,7 +213,7 @@ pub(super) async fn introduce(
             },
         )?;
     if let Err(why) = identity.check(&first) {
-        // The caller has authenticated, so it may know the reason.
+        // The caller has authenticated, so it may learn the reason.
         refuse(halves.write, reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
@@ -230,7 +233,7 @@ mod tests {
     use unisono_core::protocol::Message;
     use unisono_core::wire::encode_to_vec;
 
-    /// Returns why a caller that sends only these bytes is refused.
+    /// Returns the reason for which a caller that sends only these bytes is refused.
     async fn refusal(sent: &[u8]) -> Refusal {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The events that the network's spawned tasks send to the network.
+//! The events that spawned tasks send to the network.
 
 use crate::tcp::admission::Permit;
 use crate::tcp::reader::Reader;
@@ -9,7 +9,7 @@ use super::reader::ReadError;
 use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::Message;
 
-/// An event of a task that the network has spawned.
+/// An event that a spawned task of the network sends.
 #[derive(Debug)]
 pub(super) enum NetworkTaskEvent {
     /// A call to another task succeeded or failed.
@@ -39,20 +39,20 @@ pub(super) struct LinkEventSender {
 }
 
 impl LinkEventSender {
-    /// Waits until the queue has room for the event. Returns false if the network is gone.
+    /// Waits until the queue has room for the event. Returns `false` if the network was dropped.
     pub(super) async fn send(&self, event: LinkEvent) -> bool {
         self.network.send(NetworkTaskEvent::Link(self.link, event)).await.is_ok()
     }
 
-    /// Sends progress, or drops it if the queue is full.
+    /// Sends a progress event. If the queue is full, drops the event.
     pub(super) fn send_progress(&self) {
-        // Progress only shows that the peer is alive, so one report may be lost. Waiting here would
+        // Progress only shows that the peer is alive, so an event may be lost. Waiting here would
         // stop the reader in the middle of a message.
         let _ = self.network.try_send(NetworkTaskEvent::Link(self.link, LinkEvent::Progress));
     }
 }
 
-/// Why a call failed, as text for a person.
+/// The reason for which a call failed, as text for people.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum CallError {
     /// No connection could be made.
@@ -70,8 +70,8 @@ pub(super) struct GreetedCaller {
 }
 
 impl GreetedCaller {
-    /// Returns the task that the caller claims to be; `None` if its first message is no hello. With
-    /// TLS or a secret, the claim was checked.
+    /// Returns the task that the caller claims to be; `None` if its first message is not a hello.
+    /// With TLS or a secret, the claim has been checked.
     pub(super) fn claimed_task(&self) -> Option<TaskId> {
         match &self.first {
             Message::Hello(hello) => Some(hello.from),
@@ -82,7 +82,7 @@ impl GreetedCaller {
 
 impl std::fmt::Debug for GreetedCaller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The halves of a connection have no `Debug`.
+        // The halves of a connection do not implement `Debug`.
         f.debug_struct("GreetedCaller").field("first", &self.first).finish_non_exhaustive()
     }
 }

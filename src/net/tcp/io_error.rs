@@ -1,8 +1,8 @@
-//! I/O errors of connections as text for a person.
+//! I/O errors of connections as text for people.
 
 use std::io;
 
-/// Returns the meaning of a socket's error, without the error number of the system.
+/// Returns the meaning of a socket's error, without the system's error number.
 pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -14,13 +14,13 @@ pub(super) fn describe(error: &io::Error) -> String {
     }
 }
 
-/// Whether the peer has ended the connection, by closing or by resetting it.
+/// Returns whether the peer has ended the connection, by closing or by resetting it.
 pub(super) fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
-/// Escapes bytes of a peer for a log line: control characters could forge lines or drive a
-/// terminal.
+/// Escapes bytes that a peer has sent, for a log line. Otherwise control characters could forge log
+/// lines or control the terminal.
 pub(super) fn printable(text: &[u8]) -> String {
     // `escape_ascii` also escapes quotes, which are harmless in a log line.
     text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")

@@ -1,5 +1,5 @@
-//! One link: a tokio task that reads, a tokio task that writes, and the queue of frames in front of
-//! the writer.
+//! One link: a tokio task that reads, a tokio task that writes, and the queue of frames before the
+//! writer.
 
 use std::io;
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use unisono_core::host::limits::{CLOSE_TIMEOUT, QueueFull, QueueLimit};
 use unisono_core::ids::TaskId;
 use unisono_core::wire::Frame;
 
-/// The parts of which a link is started.
+/// The parts from which a link is started.
 pub(super) struct LinkParts {
     pub(super) reader: Reader<ReadHalf>,
     pub(super) write: WriteHalf,
-    /// Whether both tasks may be on one machine.
+    /// Whether both ends may be on the same machine.
     pub(super) is_local: bool,
     pub(super) room: Room,
-    /// The caller's permit; `None` on a link that this task opened.
+    /// The permit of an accepted link; `None` on a link that this task opened.
     pub(super) permit: Option<Permit>,
     /// The task at the other end, if it is known.
     pub(super) peer: Option<TaskId>,
 }
 
-/// A link that is open, or whose end was not reported to the node yet.
+/// A link that is open, or whose end has not been reported to the node yet.
 #[derive(Debug)]
 pub(super) struct Link {
     /// The task at the other end, if it is known.
     pub(super) peer: Option<TaskId>,
     frames: mpsc::UnboundedSender<Frame>,
-    /// Bytes of the frames that are queued or partly written.
+    /// Total size in bytes of the frames that are queued or partly written.
     queued: Arc<AtomicUsize>,
     limit: QueueLimit,
     writer: AbortOnDrop,
@@ -51,8 +51,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts the reader and the writer of a link. `shared` is the state for shared memory, if the
-    /// link may use it.
+    /// Starts the reader and the writer of a link. `shared` is the link's state for shared memory;
+    /// `None` if the link must not use shared memory.
     pub(super) fn start(
         parts: LinkParts,
         shared: Option<SharedTensors>,
@@ -66,7 +66,8 @@ impl Link {
         });
         reader.set_traffic(traffic.clone());
         let writer = FrameWriter { half: write, outbox, traffic };
-        // The channel has no limit of its own: `send` may not wait, and checks bytes instead.
+        // The channel itself has no limit, because `send` must not wait. `send` checks the number
+        // of bytes instead.
         let (frames, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         Self {
@@ -83,11 +84,11 @@ impl Link {
     /// end of the link.
     ///
     /// # Errors
-    /// If more bytes are queued than the limit, so the peer does not read.
+    /// If the queue exceeds its limit in bytes, which means that the peer does not read.
     pub(super) fn send(&mut self, frame: Frame) -> Result<(), QueueFull> {
         let n_bytes = frame.n_bytes();
-        // Counted before the frame is queued: the writer may subtract its bytes at once, and the
-        // count must not wrap below zero.
+        // The bytes are added before the frame is queued. The writer may subtract them at once, and
+        // the count must not become negative.
         self.queued.fetch_add(n_bytes, Ordering::Relaxed);
         if self.frames.send(frame).is_err() {
             self.queued.fetch_sub(n_bytes, Ordering::Relaxed);
@@ -95,15 +96,15 @@ impl Link {
         self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
-    /// Writes the queued frames, shuts down the writing half, and waits for the peer to do the
+    /// Writes the queued frames, shuts down the writing half, and waits until the peer has done the
     /// same.
     pub(super) async fn close(self) {
         let Self { frames, mut writer, mut reader, .. } = self;
-        // Without a sender, the writer stops after the last queued frame.
+        // After the sender is dropped, the writer stops when it has written the last queued frame.
         drop(frames);
         if timeout(CLOSE_TIMEOUT, &mut writer.0).await.is_ok() {
-            // Dropping the reader at once could reset the connection before the peer has read the
-            // last frames; see `LINGER`.
+            // If the reader were dropped at once, the connection could be reset before the peer has
+            // read the last frames; see `LINGER`.
             let _ = timeout(LINGER, &mut reader.0).await;
         }
     }
@@ -127,11 +128,12 @@ async fn write_all(
 ) {
     while let Some(frame) = queue.recv().await {
         if writer.write(&frame).await.is_err() {
-            // The reader reports the error: the socket is broken for both halves, but it may still
-            // hold messages, which must reach the node before the end of the link.
+            // The reader reports the error. The socket is broken for both halves, but it may still
+            // have received messages. These must reach the node before the end of the link.
             return;
         }
-        // Subtracted after the write, because the frame takes memory of this process until then.
+        // The bytes are subtracted after the write, because the frame takes memory of this process
+        // until then.
         queued.fetch_sub(frame.n_bytes(), Ordering::Relaxed);
     }
     let _ = writer.half.shutdown().await;
@@ -140,7 +142,7 @@ async fn write_all(
 /// The writing half of a link, with the state for shared memory.
 struct FrameWriter {
     half: WriteHalf,
-    /// Memory that the peer can read; `None` if the link shares no memory.
+    /// The buffers that the peer can read; `None` if the link uses no shared memory.
     outbox: Option<Outbox>,
     traffic: Traffic,
 }
@@ -160,13 +162,13 @@ impl FrameWriter {
                 Vec::new()
             }
         };
-        // Notes come after the frame, because the first frame of a link must be a message.
+        // Notes are written after the frame, because the first frame of a link must be a message.
         for note in outbox.iter_mut().flat_map(Outbox::take_notes) {
             rest.extend(note.to_frame());
         }
         half.write_all(&rest).await?;
         traffic::add(&traffic.sent, rest.len());
-        // TLS and records buffer the end of a frame until they are flushed.
+        // TLS and records keep the end of a frame in a buffer until they are flushed.
         half.flush().await
     }
 }
@@ -180,7 +182,7 @@ async fn read_all(
     let why = loop {
         match reader.message(&room, || events.send_progress()).await {
             Ok(message) => {
-                // Waits while the node is behind, so that TCP slows the peer down.
+                // This waits while the node is busy, so that TCP slows down the peer.
                 if !events.send(LinkEvent::Received(message)).await {
                     return;
                 }
@@ -189,6 +191,6 @@ async fn read_all(
         }
     };
     events.send(LinkEvent::Ended(why)).await;
-    // The permit counts the link until the reader, and with it the socket, is gone.
+    // The permit counts the link until the reader, and with it the socket, is dropped.
     drop(permit);
 }

@@ -1,4 +1,4 @@
-//! Listening sockets of one port, with errors that name the remedy.
+//! The listening sockets of one port, and errors that name a remedy.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-/// Why a task cannot listen on an address.
+/// The reason for which a task cannot listen on an address.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// The text is not of the form `host:port`.
@@ -39,8 +39,8 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// Whether the port is taken, or the user lacks the permission for it. Other errors concern a
-    /// single address.
+    /// Returns whether the error concerns the port at every address: the port is taken, or the user
+    /// lacks the permission for it. All other errors concern a single address.
     fn is_of_port(&self) -> bool {
         matches!(self, Self::Refused { error, .. } if is_of_port(error))
     }
@@ -50,7 +50,7 @@ fn is_of_port(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
-/// Returns why the system refuses to listen, and the remedy.
+/// Returns the reason for which the system refuses to listen, and a remedy.
 fn explain(host: &str, port: u16, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -70,7 +70,7 @@ fn explain(host: &str, port: u16, error: &io::Error) -> String {
 }
 
 /// The sockets on which a task listens; at least one. A host name may have several addresses, and
-/// each peer may resolve it to a different one.
+/// different peers may resolve it to different addresses.
 #[derive(Debug)]
 pub struct Listeners(Vec<TcpListener>);
 
@@ -83,7 +83,8 @@ impl Listeners {
         self.0.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Duplicates the sockets. Either set can accept each connection.
+    /// Duplicates the sockets. A connection may then be accepted through the original or the
+    /// duplicate.
     ///
     /// # Errors
     /// If the system cannot duplicate a socket.
@@ -116,7 +117,7 @@ impl Acceptor {
     /// If called outside of a tokio runtime.
     pub(super) fn new(listeners: Listeners) -> io::Result<Self> {
         let to_tokio = |socket: TcpListener| {
-            // Tokio does not do this itself, and a blocking socket would stop the whole runtime.
+            // Tokio does not set this mode itself. A blocking socket would block the whole runtime.
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
         };
@@ -129,8 +130,8 @@ impl Acceptor {
             let (first, n) = (self.first.load(Ordering::Relaxed), self.sockets.len());
             for idx in (0..n).map(|offset| (first + offset) % n) {
                 if let Poll::Ready(accepted) = self.sockets[idx].poll_accept(context) {
-                    // The next call starts at the next socket, so that a flood of connections at
-                    // one address does not starve the others.
+                    // The next call begins with the next socket. Otherwise a flood of connections
+                    // at one address could keep callers of other addresses waiting.
                     self.first.store((idx + 1) % n, Ordering::Relaxed);
                     return Poll::Ready(accepted);
                 }
@@ -141,7 +142,8 @@ impl Acceptor {
     }
 }
 
-/// Listens on a port of all addresses of this machine, with IPv6 if the machine has it.
+/// Listens on a port at all addresses of this machine, including IPv6 addresses if the machine has
+/// IPv6.
 ///
 /// # Errors
 /// If the port is taken, or if the user lacks the permission.
@@ -152,24 +154,25 @@ pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
         // The kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
-    // With net.ipv6.bindv6only = 1, IPv4 needs a socket of its own. By default the IPv6 socket
-    // accepts IPv4 as well; the second bind then fails, and its error is ignored.
+    // With net.ipv6.bindv6only = 1, IPv4 needs its own socket. By default, the IPv6 socket also
+    // accepts IPv4. The second bind then fails, and its error is ignored.
     let addresses = listeners.addresses().unwrap_or_default();
     let port = addresses.first().map_or(port, SocketAddr::port);
     listeners.0.extend(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
     Ok(listeners)
 }
 
-/// Listens on `host:port`, at every address of the host that belongs to this machine. With port 0,
-/// the system chooses a free port.
+/// Listens on `host:port`, at every address of the host that belongs to this machine. If the port
+/// is 0, the system chooses a free port.
 ///
 /// # Errors
-/// If the task cannot listen. The text is one line with the remedy.
+/// If the task cannot listen. The text is one line with a remedy.
 pub fn bind(address: &str) -> Result<Listeners, BindError> {
     let (host, port) =
         host_and_port(address).ok_or_else(|| BindError::Malformed(address.to_owned()))?;
     let unresolved = |error| BindError::Unresolved { host: host.to_owned(), error };
-    // A set, because /etc/hosts may list one address twice, and the second bind would fail.
+    // Duplicates are removed, because /etc/hosts may list an address twice, and the second bind
+    // would fail.
     let addresses: BTreeSet<_> = (host, port).to_socket_addrs().map_err(unresolved)?.collect();
     bind_all(host, port, &addresses)
 }
@@ -184,7 +187,7 @@ fn bind_all(
     let mut failure = None;
     let mut chosen_port = port;
     for mut address in addresses.iter().copied() {
-        // With port 0, the system chooses the port of the first socket only. The other sockets
+        // With port 0, the system chooses a port for the first socket only. All further sockets
         // take the same port, because a caller knows one port for all addresses.
         address.set_port(chosen_port);
         match TcpListener::bind(address) {
@@ -192,11 +195,12 @@ fn bind_all(
                 chosen_port = socket.local_addr().map_or(chosen_port, |address| address.port());
                 sockets.push(socket);
             }
-            // A port that is taken at one address counts as taken at all: otherwise some callers
-            // would reach the other process. A missing permission concerns every address.
+            // If the port is taken at one address, this task must not listen at any address.
+            // Otherwise some callers would reach the other process. A missing permission concerns
+            // every address, too.
             Err(error) if is_of_port(&error) => return Err(refused(error)),
-            // Other addresses may still work: a name may also stand for an IPv6 address while IPv6
-            // is switched off, or for an address of another machine.
+            // The remaining addresses may still work. A name may stand for an IPv6 address while
+            // IPv6 is switched off, or for an address of another machine.
             Err(error) => {
                 failure.get_or_insert(error);
             }
@@ -212,7 +216,7 @@ fn bind_all(
     }
 }
 
-/// Splits `host:port`. An IPv6 address must be in brackets, which are removed.
+/// Splits `host:port`. An IPv6 address must be in brackets. The result has no brackets.
 pub(super) fn host_and_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -281,7 +285,7 @@ mod tests {
             let addresses = bind(address).expect(address).addresses().unwrap();
             assert!(addresses.iter().all(|address| address.port() != 0), "{addresses:?}");
         }
-        // Without IPv6 the error must not call the address malformed.
+        // On a machine without IPv6, bind fails, but the error must not call the address malformed.
         if let Err(error) = bind("[::1]:0") {
             assert!(matches!(error, BindError::Refused { .. }) && !error.is_of_port());
         }
@@ -298,7 +302,7 @@ mod tests {
         let [first, second] = bound[..] else { panic!("expected two sockets, not {bound:?}") };
         assert_eq!(first.port(), second.port());
         let acceptor = Acceptor::new(listeners).unwrap();
-        // The second address comes first, to show that the order of calls does not matter.
+        // The second address is called first, to show that the order of calls does not matter.
         for address in [second, first, second] {
             let (caller, accepted) = tokio::join!(TcpStream::connect(address), acceptor.accept());
             let (stream, peer) = accepted.unwrap();

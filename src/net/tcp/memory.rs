@@ -1,9 +1,10 @@
-//! Tensors between two tasks of one machine, passed in shared memory instead of through the socket.
+//! Tensors between two tasks of one machine. They are passed through shared memory instead of the
+//! socket.
 //!
-//! A task computes gradients and versions in [buffers](shareable) that the peer can map. A frame's
-//! head still goes through the socket, and names the buffers of its tensors. The peer reads the
-//! tensors there while it computes, without a copy beforehand. The sender does not write a buffer
-//! again until the peer has reported every tensor in it as read.
+//! A task computes gradients and versions in [buffers](shareable) that its peer can map into
+//! memory. The head of a frame still goes through the socket, and names the buffers of the frame's
+//! tensors. The peer reads the tensors there while it computes, and needs no copy. The sender
+//! writes a buffer again only after the peer has reported every tensor in it as read.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -17,19 +18,20 @@ use unisono_memory::{Buffer as SharedMemory, Offer, View};
 use unisono_core::floats::{Buffer, Floats, Memory, RemoteFloats};
 use unisono_core::wire::{Frame, Limits, MAX_NOTED, Note};
 
-/// The shortest tensor that goes through shared memory. For shorter tensors the socket is as fast.
+/// The minimum size of a tensor that goes through shared memory, in bytes. For shorter tensors, the
+/// socket is as fast.
 const LEAST_BYTES: usize = 16 << 10;
 
-/// The most tensors in shared memory that the peer may not have read yet. Beyond this limit tensors
-/// take the socket, which makes the writer wait for a slow peer.
+/// The maximum number of tensors in shared memory that the peer has not read yet. Beyond this
+/// limit, tensors go through the socket, where the writer waits for a slow peer.
 const MAX_LENT: usize = 16;
 
-/// The most buffers that each end of a link may offer. A pool has no more; tensors in other buffers
-/// take the socket.
+/// The maximum number of buffers that each end of a link may offer. A pool has no more buffers.
+/// Tensors in further buffers go through the socket.
 const MAX_BUFFERS: usize = 64;
 
 /// Returns a buffer of `len` zeros that other tasks of this machine can read. If `len` is small, or
-/// if the system has no shared memory, the buffer is private.
+/// the system has no shared memory, the buffer is private.
 #[must_use]
 pub fn shareable(len: usize) -> Buffer {
     let n_bytes = len.saturating_mul(size_of::<f32>());
@@ -57,21 +59,22 @@ fn memory_of(floats: &Floats) -> Option<&SharedMemory> {
     memory.downcast_ref().map(|OwnMemory(memory)| memory)
 }
 
-/// Whether this system has memory that tasks can share.
+/// Returns whether this system has memory that tasks can share.
 #[must_use]
 pub fn can_share() -> bool {
     shared_memory(LEAST_BYTES).is_some()
 }
 
 fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
-    // The token names the buffer. It is random, so that a peer can open only a buffer that was
+    // The token identifies the buffer. It is random, so that a peer can open only buffers that were
     // offered to it on a link.
     let mut token = [0; 16];
     let drawn = SystemRandom::new().fill(&mut token);
     let drawn = drawn.map_err(|_| io::Error::other("the system provides no randomness"));
     match drawn.and_then(|()| SharedMemory::new(n_bytes, token)) {
         Ok(memory) => Some(memory),
-        // Not a warning: the task works without shared memory, through sockets.
+        // This is not a warning, because the task also works without shared memory, through
+        // sockets.
         Err(why) => {
             tracing::debug!(%why, "cannot make shared memory");
             None
@@ -89,15 +92,17 @@ pub(super) struct SharedTensors {
 /// The state that a link's reader and writer share.
 #[derive(Debug, Default)]
 struct BufferStates {
-    /// This task's buffers that the peer can read.
+    /// The buffers of this task that the peer has opened.
     taken: Vec<u32>,
-    /// This task's tensors that the peer has not reported as read, with their buffers.
+    /// The tensors of this task that the peer has not reported as read, each with its buffer.
     lent: Vec<(u32, Floats)>,
-    /// The peer's buffers that were opened, and for which the note `taken` is to be sent.
+    /// The buffers of the peer that this task has opened, and for which it must still send a
+    /// `Note::Taken`.
     opened: Vec<u32>,
-    /// The peer's buffers for which the note `read` is to be sent, once for each tensor.
+    /// The buffers of the peer for which this task must still send a `Note::Read`. A buffer is
+    /// listed once for each tensor.
     read: Vec<u32>,
-    /// Number of the peer's tensors that this task has received and not reported as read.
+    /// Number of tensors that this task has received in shared memory and has not reported as read.
     n_borrowed: usize,
 }
 
@@ -111,7 +116,8 @@ impl SharedTensors {
     }
 }
 
-/// The writer's part: offers this task's buffers to the peer and places tensors in them.
+/// The part of the state that a link's writer uses. It offers this task's buffers to the peer and
+/// places tensors in them.
 #[derive(Debug)]
 pub(super) struct Outbox {
     common: Arc<Mutex<BufferStates>>,
@@ -125,18 +131,18 @@ pub(super) struct Outbox {
 struct Offered {
     number: u32,
     token: [u8; 16],
-    /// Cannot be upgraded once the buffer is dropped.
+    /// A reference that can no longer be upgraded once the buffer is dropped.
     life: Weak<()>,
 }
 
 impl Outbox {
-    /// Lends a frame's tensors to the peer, and returns their buffers, which the caller must send.
-    /// Returns `None` if the tensors must take the socket.
+    /// Places a frame's tensors for the peer, and returns the numbers of their buffers. The caller
+    /// must send these numbers. Returns `None` if the tensors must go through the socket.
     pub(super) fn place(&mut self, frame: &Frame) -> Option<Vec<u32>> {
         let memories: Option<Vec<_>> = frame.floats().iter().map(memory_of).collect();
         let memories = memories.filter(|memories| !memories.is_empty())?;
-        // All buffers are offered, even if this frame takes the socket: the peer can then open
-        // them, and the next frame can be placed.
+        // All buffers are offered, even if the tensors of this frame go through the socket. The
+        // peer can then open the buffers, and the tensors of the next frame can be placed.
         let numbers: Vec<_> = memories.iter().map(|memory| self.number_of(memory)).collect();
         let mut common = lock(&self.common);
         let is_taken = |number: &Option<u32>| number.filter(|it| common.taken.contains(it));
@@ -144,18 +150,18 @@ impl Outbox {
         if common.lent.len() + numbers.len() > MAX_LENT {
             return None;
         }
-        // A clone of each tensor keeps its buffer from being written again.
+        // While a clone of a tensor exists, its buffer is not written again.
         common.lent.extend(numbers.iter().copied().zip(frame.floats().iter().cloned()));
         Some(numbers)
     }
 
-    /// Takes the notes to send to the peer. They must follow a frame, because the first frame on a
-    /// link must be a message.
+    /// Returns the notes to send to the peer, and forgets them. They must follow a frame, because
+    /// the first frame on a link must be a message.
     pub(super) fn take_notes(&mut self) -> Vec<Note> {
         let (opened, read) = {
             let mut common = lock(&self.common);
-            // Not when the tensor is dropped, but now: the peer counts a tensor as unread until it
-            // receives this note, and both ends must agree on `MAX_LENT`.
+            // A tensor counts until its note is sent, not until the tensor is dropped. The peer
+            // counts it until it receives the note, and both ends must agree about `MAX_LENT`.
             common.n_borrowed -= common.read.len();
             (take(&mut common.opened), take(&mut common.read))
         };
@@ -164,7 +170,7 @@ impl Outbox {
         take(&mut self.notes)
     }
 
-    /// Returns the number of a buffer, after offering it to the peer if it is new. Returns `None`
+    /// Returns the number of a buffer. If the buffer is new, offers it to the peer. Returns `None`
     /// if too many buffers are on offer.
     fn number_of(&mut self, memory: &SharedMemory) -> Option<u32> {
         let Offer { process, file, token } = memory.offer();
@@ -175,7 +181,8 @@ impl Outbox {
         if self.offered.len() == MAX_BUFFERS {
             return None;
         }
-        // A number is never used again, so a late note of the peer cannot concern a new buffer.
+        // A number is never used for a second buffer, so a late note of the peer cannot refer to a
+        // new buffer.
         let number = self.next;
         self.next = number.checked_add(1)?;
         self.offered.push(Offered { number, token, life: memory.life() });
@@ -194,20 +201,22 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        // The link is gone, so no `read` will come. The peer may still be reading, so these buffers
-        // must never be written again.
+        // The link is closed, so no `Note::Read` will come. The peer may still be reading these
+        // buffers, so they must never be written again.
         lock(&self.common).lent.drain(..).for_each(|(_, floats)| floats.retire());
     }
 }
 
-/// The reader's part: opens the peer's buffers and reads tensors in them.
+/// The part of the state that a link's reader uses. It opens the peer's buffers and reads tensors
+/// in them.
 #[derive(Debug)]
 pub(super) struct Inbox {
     common: Arc<Mutex<BufferStates>>,
     views: BTreeMap<u32, Arc<View>>,
 }
 
-/// Why a placed tensor cannot be read. An honest peer causes none of these errors.
+/// The reason for which a tensor in shared memory cannot be read. A correct peer causes none of
+/// these errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InboxError {
     #[error("it placed a tensor in a buffer that was not offered or not taken")]
@@ -219,8 +228,8 @@ pub(super) enum InboxError {
 }
 
 impl Inbox {
-    /// Handles a note of the peer. Buffers longer than the tensors of a frame within `limits` are
-    /// not opened.
+    /// Handles a note of the peer. Does not open a buffer that is longer than the tensors of a
+    /// frame may be within `limits`.
     pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
             Note::Offer { buffer, process, file, token } => {
@@ -231,8 +240,8 @@ impl Inbox {
             Note::Taken(buffers) => {
                 let taken = &mut lock(&self.common).taken;
                 taken.extend(buffers);
-                // A peer could repeat the note without end. An honest peer has at most
-                // `MAX_BUFFERS` buffers to name.
+                // A malicious peer could send the note endlessly. A correct peer has at most
+                // `MAX_BUFFERS` buffers.
                 taken.truncate(MAX_BUFFERS);
             }
             Note::Read(buffers) => {
@@ -257,8 +266,9 @@ impl Inbox {
                 self.views.insert(number, Arc::new(view));
                 lock(&self.common).opened.push(number);
             }
-            // No error: without the note `taken`, the peer sends its tensors through the socket.
-            // Two containers with one network, for example, cannot open each other's memory.
+            // This is not an error: without a `Note::Taken`, the peer sends its tensors through
+            // the socket. For example, two containers that share a network cannot open each other's
+            // memory.
             Err(why) => tracing::debug!(%why, "cannot open the peer's shared memory"),
         }
     }
@@ -266,8 +276,8 @@ impl Inbox {
     /// Returns a tensor in a buffer of the peer, without copying it.
     ///
     /// # Errors
-    /// If the buffer was not taken or is too short, or if the peer exceeds the limit of unread
-    /// tensors.
+    /// If this task has not opened the buffer, if the buffer is too short, or if the peer exceeds
+    /// the limit of unread tensors.
     pub(super) fn tensor(&self, buffer: u32, n_values: usize) -> Result<Floats, InboxError> {
         let view = self.views.get(&buffer).ok_or(InboxError::NotTaken)?;
         let n_bytes = view.n_bytes();
@@ -286,7 +296,7 @@ impl Inbox {
     }
 }
 
-/// A tensor in a buffer of the peer. Dropping it lets the peer write the buffer again.
+/// A tensor in a buffer of the peer. After it is dropped, the peer may write the buffer again.
 struct Borrowed {
     view: Arc<View>,
     buffer: u32,
@@ -306,7 +316,7 @@ impl Drop for Borrowed {
 }
 
 fn lock(common: &Mutex<BufferStates>) -> MutexGuard<'_, BufferStates> {
-    // `drop` takes this lock, too, and must not panic during another panic.
+    // `drop` also takes this lock, and must not panic while the thread is already panicking.
     common.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,7 +1,7 @@
 //! The network of one task: all its links, and the listener if the task has one.
 //!
 //! The network opens links, moves whole frames in order and reports events. It does not interpret
-//! messages: the protocol owns sessions, heartbeats and reconnecting.
+//! messages. The protocol handles sessions, heartbeats and reconnecting.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -33,24 +33,24 @@ use unisono_core::ids::{LinkId, TaskId};
 use unisono_core::protocol::{Message, NetworkEvent};
 use unisono_core::wire::{Frame, Limits};
 
-/// The most events that may wait for the node. When the queue is full, readers stop reading, and
-/// TCP makes the senders wait. The limit therefore bounds the memory that the network of a busy
-/// node takes. A longer queue was not faster.
+/// The maximum number of events that may wait for the node. When the queue is full, readers stop
+/// reading, and TCP makes the senders wait. So the limit bounds the memory that the network uses
+/// while the node is busy. A longer queue was not faster.
 const MAX_EVENTS: usize = 16;
 
-/// How long a task that ends waits until its peers have received its last messages.
+/// The time for which an ending task waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A check of the content of messages. Its first argument is the peer, or `None` on a link whose
-/// first message was no hello. If the check fails, the network closes the link with the returned
-/// reason.
+/// A function that checks the content of messages. Its first argument is the peer, or `None` on a
+/// link whose first message was not a hello. If the check fails, the network closes the link for
+/// the returned reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
 /// Configuration of a [`TcpNetwork`].
 pub struct NetworkConfig {
     /// The address of every task of the cluster, as `host:port`. Each call resolves the name again.
     pub addresses: BTreeMap<TaskId, String>,
-    /// The largest frame that any peer may send.
+    /// The limits of the frames that a peer may send.
     pub limits: Limits,
     /// How this task and its peers authenticate each other.
     pub security: Arc<Security>,
@@ -80,25 +80,26 @@ impl fmt::Debug for NetworkConfig {
     }
 }
 
-/// [`Network`] over TCP. A network spawns its tasks on the tokio runtime in which it is used.
+/// A [`Network`] over TCP. It spawns its tasks on the tokio runtime in which it is used.
 ///
-/// Dropping the network resets its links. [`Network::flush`] closes them in order.
+/// If the network is dropped, its links are reset. [`Network::flush`] closes them after their
+/// queued messages are sent.
 #[derive(Debug)]
 pub struct TcpNetwork {
     config: NetworkConfig,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
     largest_sent: LargestSent,
-    /// Events that no spawned task sends: a link that this network closed itself, and the first
-    /// message of an accepted link, which was read before the link had a number.
+    /// Events that do not come from a spawned task. They are closes of links by this network, and
+    /// the first message of each accepted link, which was read before the link had a number.
     local_events: VecDeque<(LinkId, NetworkEvent)>,
     events: mpsc::Receiver<NetworkTaskEvent>,
     event_sender: mpsc::Sender<NetworkTaskEvent>,
-    /// The task that accepts callers, and calls in progress.
+    /// The spawned task that accepts callers, and the calls in progress.
     opening: JoinSet<()>,
     /// Closed links that still write their queued frames.
     closing: JoinSet<()>,
-    /// For each called task that failed to authenticate, the reason that was logged last.
+    /// For each called task that failed to authenticate, the reason that was last logged.
     untrusted: BTreeMap<TaskId, String>,
     clock: RealClock,
     traffic: Traffic,
@@ -106,7 +107,7 @@ pub struct TcpNetwork {
 }
 
 impl TcpNetwork {
-    /// Returns a network that accepts callers from `listeners`, if there are any.
+    /// Creates a network that accepts callers from `listeners`, if there are any.
     ///
     /// # Errors
     /// If a listener cannot be registered with the runtime, or if the limit of open files is too
@@ -118,10 +119,10 @@ impl TcpNetwork {
         let (event_sender, events) = mpsc::channel(MAX_EVENTS);
         let mut opening = JoinSet::new();
         if let Some(listeners) = listeners {
-            // One entrance for all listeners: the limits of admission hold for their sum.
+            // All listeners share one entrance, because the limits of admission apply to all
+            // callers together.
             let acceptor = Acceptor::new(listeners)?;
-            // `addresses` also has the workers, which call and are not called. This task does not
-            // call itself.
+            // `addresses` has every task of the cluster. Each of them except this one may call.
             let n_callers = config.addresses.len().saturating_sub(1);
             let entrance = Entrance::new(Arc::clone(&config.security), n_callers)?;
             let event_sender = event_sender.clone();
@@ -150,7 +151,8 @@ impl TcpNetwork {
         self.traffic.clone()
     }
 
-    /// Converts an event of a spawned task to an event for the node, unless it is out of date.
+    /// Converts an event of a spawned task to an event for the node. Drops the event if it is out
+    /// of date.
     fn node_event(&mut self, event: NetworkTaskEvent) -> Option<NetworkEvent> {
         match event {
             NetworkTaskEvent::CallFinished { to, result: Ok(halves) } => {
@@ -162,7 +164,8 @@ impl TcpNetwork {
                 Some(NetworkEvent::ConnectFailed { to, why })
             }
             NetworkTaskEvent::CallFinished { to, result: Err(CallError::Untrusted(why)) } => {
-                // The node retries the call forever, so each new reason is logged only once.
+                // The node retries the call forever, so a reason is logged only if it differs from
+                // the last one.
                 if self.untrusted.get(&to) != Some(&why) {
                     self.warn(&why);
                     self.untrusted.insert(to, why.clone());
@@ -173,8 +176,8 @@ impl TcpNetwork {
                 let link = self.start_accepted(greeted, permit);
                 Some(NetworkEvent::Accepted { link })
             }
-            // The node closed this link already, and the contract of `Network` is that it hears
-            // nothing more of a link that it closed.
+            // The node has already closed this link. By the contract of `Network`, the node gets no
+            // further events of such a link.
             NetworkTaskEvent::Link(link, _) if !self.links.contains_key(&link) => None,
             NetworkTaskEvent::Link(link, LinkEvent::Received(message)) => {
                 Some(self.on_received(link, message))
@@ -185,8 +188,8 @@ impl TcpNetwork {
             NetworkTaskEvent::Link(link, LinkEvent::Ended(why)) => {
                 let is_damage = why.is_damage();
                 let why = why.to_string();
-                // The protocol reports an ordinary end. Damage is logged in any case, because it
-                // points to a faulty network or an attack.
+                // The protocol reports an ordinary end. Damage is always logged here, because it
+                // indicates a faulty network or an attack.
                 if is_damage {
                     self.log_disconnect(link, &why);
                 }
@@ -208,7 +211,8 @@ impl TcpNetwork {
         }
     }
 
-    /// Logs that a link is closed because its peer did what no task of this cluster does.
+    /// Logs that a link is closed because its peer has done something that no task of this cluster
+    /// does.
     fn log_disconnect(&mut self, link: LinkId, why: &str) {
         let peer = self.links.get(&link).and_then(|link| link.peer);
         let peer = peer.map_or_else(|| "a caller".to_owned(), |peer| peer.to_string());
@@ -230,14 +234,16 @@ impl TcpNetwork {
         let GreetedCaller { reader, write, is_local, first } = caller;
         let room = Room::for_caller(peer, self.config.limits, &self.largest_sent);
         let link = self.start_link(LinkParts { reader, write, is_local, room, permit, peer });
-        // Local events come first in `next`, so the greeting precedes all that the reader receives.
+        // `next` returns local events first, so the first message precedes all messages from the
+        // reader.
         self.local_events.push_back((link, NetworkEvent::Received { link, message: first }));
         link
     }
 
     fn start_link(&mut self, parts: LinkParts) -> LinkId {
         let id = self.next_link;
-        // A number is never used again, so a late event of a closed link cannot reach a new one.
+        // A number is never used for a second link, so a late event of a closed link cannot be
+        // mistaken for one of a new link.
         self.next_link = LinkId(id.0 + 1);
         let events = LinkEventSender { link: id, network: self.event_sender.clone() };
         let shares_memory = parts.is_local && self.config.shared_memory;
@@ -247,7 +253,7 @@ impl TcpNetwork {
     }
 
     fn close_link(&mut self, link: LinkId) {
-        // A `JoinSet` keeps the results of finished tasks until somebody takes them.
+        // A `JoinSet` keeps the results of finished tasks until they are taken.
         while self.closing.try_join_next().is_some() {}
         if let Some(link) = self.links.remove(&link) {
             self.closing.spawn(link.close());
@@ -257,7 +263,7 @@ impl TcpNetwork {
 
 impl Network for TcpNetwork {
     fn connect(&mut self, to: TaskId) {
-        // A `JoinSet` keeps the results of finished tasks until somebody takes them.
+        // A `JoinSet` keeps the results of finished tasks until they are taken.
         while self.opening.try_join_next().is_some() {}
         let address = self.config.addresses.get(&to).cloned();
         let (security, events) = (Arc::clone(&self.config.security), self.event_sender.clone());
@@ -269,7 +275,8 @@ impl Network for TcpNetwork {
 
     fn send(&mut self, link: LinkId, message: Message) {
         let Some(known) = self.links.get_mut(&link) else { return };
-        // Before the frame is queued: the answer may arrive before this function returns.
+        // The size is stored before the frame is queued, because the answer may arrive before this
+        // function returns.
         self.largest_sent.note(message.tensors().into_iter().map(|tensor| 4 * tensor.len()).sum());
         if let Err(full) = known.send(Frame::new(&message)) {
             let why = full.to_string();
@@ -290,7 +297,7 @@ impl Network for TcpNetwork {
             if let Some((_, event)) = self.local_events.pop_front() {
                 return event;
             }
-            // Cancel-safe: nothing is awaited after an event has left the channel.
+            // This is cancel-safe, because nothing is awaited after an event has left the channel.
             let event = self.events.recv().await.expect("the network holds a sender");
             if let Some(event) = self.node_event(event) {
                 return event;
@@ -299,7 +306,8 @@ impl Network for TcpNetwork {
     }
 
     async fn flush(&mut self) {
-        // Callers and calls are stopped first, so that they add no link while the links are closed.
+        // The entrance and the calls are stopped first, so that no link is added while the links
+        // are closed.
         self.opening.shutdown().await;
         for link in take(&mut self.links).into_values() {
             self.closing.spawn(link.close());
@@ -309,8 +317,8 @@ impl Network for TcpNetwork {
             loop {
                 tokio::select! {
                     closed = closing.join_next() => if closed.is_none() { return },
-                    // The node takes no events any more. A reader that waits for room in the
-                    // channel would not notice the end of its link, so its events are discarded.
+                    // The node takes no more events. If a reader waited for room in the channel, it
+                    // would not notice the end of its link. So its events are discarded.
                     _ = events.recv() => {}
                 }
             }

@@ -1,4 +1,5 @@
-//! Reads frames from a connection. Tensors go from the socket straight into their final buffers.
+//! Reads frames from a connection. Tensors are read from the socket directly into their final
+//! buffers.
 
 use std::io;
 use std::time::Duration;
@@ -15,26 +16,27 @@ use unisono_core::floats::{Floats, Pool};
 use unisono_core::protocol::Message;
 use unisono_core::wire::{HEADER_BYTES, Header, Kind, MAGIC, WireError, check_magic};
 
-/// The most bytes of one read where no tensor is due. Most frames without tensors fit. The start of
-/// a tensor that arrives in the same read is copied once more, so a larger buffer would copy more.
+/// The maximum number of bytes of one read while no tensor is expected. Most frames without tensors
+/// fit. If the start of a tensor arrives in the same read, it must be copied once more. A larger
+/// buffer would therefore copy more.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// The most tensors of a link that the pool tracks for reuse: those of the current step and of the
-/// step before.
+/// The maximum number of tensors of a link that the pool keeps for reuse: those of the current step
+/// and of the previous step.
 const MAX_LENT: usize = 4;
 
-/// The interval at which the arrival of a long frame is reported as progress.
+/// The interval at which progress is reported while a long frame arrives.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why the reader stopped.
+/// The reason for which the reader stopped.
 #[derive(Debug, Error)]
 pub(super) enum ReadError {
     #[error("closed by the other end")]
     Ended,
     #[error("closed by the other end in the middle of a message")]
     EndedWithin,
-    /// An encrypted stream ended without the record that a shutdown sends last. The peer died, or
-    /// somebody between the two ended the connection.
+    /// An encrypted stream ended without the final record that a shutdown sends. The peer died, or
+    /// somebody on the way ended the connection.
     #[error("cut off: the connection ended without a close by the other end")]
     CutOff,
     #[error("{}", describe(.0))]
@@ -46,11 +48,11 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    /// Whether the peer sent bytes that no task of this cluster sends.
+    /// Returns whether the peer has sent bytes that no task of this cluster sends.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Ended | Self::EndedWithin | Self::CutOff => false,
-            // TLS and records use this kind for bytes that fail authentication.
+            // TLS and records report bytes that fail authentication as this kind of error.
             Self::Socket(error) => error.kind() == io::ErrorKind::InvalidData,
             Self::Wire(_) | Self::Memory(_) => true,
         }
@@ -60,7 +62,7 @@ impl ReadError {
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A plain socket never returns this kind: only TLS and records do.
+            // A plain socket never returns this kind of error. Only TLS and records do.
             io::ErrorKind::UnexpectedEof => Self::CutOff,
             _ => Self::Socket(error),
         }
@@ -95,22 +97,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Lets the reader take tensors from memory of the peer.
+    /// Lets the reader read tensors in shared memory of the peer.
     pub(super) fn set_inbox(&mut self, memory: Inbox) {
         self.memory = Some(memory);
     }
 
-    /// Counts the bytes that are read from now on in `traffic`.
+    /// Adds all bytes that are read from now on to `traffic`.
     pub(super) fn set_traffic(&mut self, traffic: Traffic) {
         self.traffic = traffic;
     }
 
-    /// Returns the source. Bytes in the reader's buffer are lost.
+    /// Returns the source. Bytes that are still in the reader's buffer are lost.
     pub(super) fn into_inner(self) -> R {
         self.source
     }
 
-    /// Waits for the next message. Calls `progress` once a second while a long message arrives.
+    /// Waits for the next message. While a long message arrives, calls `progress` once per second.
     pub(super) async fn message(
         &mut self,
         room: &Room,
@@ -123,7 +125,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for the next frame. Returns `None` if the frame is a note.
+    /// Waits for the next frame. Returns `None` if the frame has a note for [`Inbox`].
     async fn frame(
         &mut self,
         room: &Room,
@@ -134,21 +136,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         self.last_progress = now();
 
-        // The magic is checked before the whole header has arrived, because a client of another
-        // protocol may send a shorter request and wait for an answer.
+        // The magic is checked before the whole header has arrived. A client of another protocol
+        // may send a shorter request and wait for an answer.
         self.ensure_buffered(MAGIC.len(), progress).await?;
         check_magic(&self.buffer[self.start..self.end])?;
         let header = self.take(HEADER_BYTES, progress).await?;
         let header = header.first_chunk().expect("as many bytes were taken");
-        // Read after the header has arrived: a worker's limit grows with what this task sends, and
-        // the header may answer a message that was sent a moment ago.
+        // The limits are read after the header has arrived. A worker's limit grows with the
+        // messages that this task sends, and the header may answer a message that was sent a moment
+        // ago.
         let limits = room.limits();
         let header = Header::parse(header, &limits)?;
         let body = self.take(header.body_bytes(), progress).await?;
         if header.kind() == Kind::Note {
             let note = header.parse_note(body)?;
-            // Without shared memory, notes are ignored: the peer then gets no `taken`, and sends
-            // its tensors through the socket.
+            // Without shared memory, notes are ignored. The peer then gets no `Note::Taken`, and
+            // sends its tensors through the socket.
             if let Some(memory) = &mut self.memory {
                 memory.on_note(note, &limits);
             }
@@ -170,7 +173,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 let mut tensors = Vec::with_capacity(head.tensor_lengths().size_hint().0);
                 for n_values in head.tensor_lengths() {
                     // `parse_body` has checked the lengths, so a peer cannot make this task
-                    // allocate more than its limit.
+                    // allocate more than the limit.
                     let mut values = self.pool.take(n_values);
                     let crc = self.fill(bytemuck::cast_slice_mut(&mut values), progress).await?;
                     tensors.push(self.pool.lend(Floats::with_checksum(values, crc)));
@@ -181,14 +184,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(Some(head.finish(tensors?)?))
     }
 
-    /// Returns the next `n` bytes through the buffer, which grows to `n` if needed.
+    /// Returns the next `n` bytes. They pass through the buffer, which grows to `n` bytes if
+    /// necessary.
     async fn take(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<&[u8], ReadError> {
         self.ensure_buffered(n, progress).await?;
         self.start += n;
         Ok(&self.buffer[self.start - n..self.start])
     }
 
-    /// Reads until the buffer holds `n` bytes.
+    /// Reads until the buffer contains `n` unread bytes.
     async fn ensure_buffered(
         &mut self,
         n: usize,
@@ -201,14 +205,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// Reads once into the buffer, after resizing the buffer to hold at least `n` bytes.
+    /// Reads once into the buffer. Before that, resizes the buffer so that it can contain `n`
+    /// bytes.
     async fn read_more(&mut self, n: usize) -> Result<(), ReadError> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         let wanted = n.max(BUFFER_BYTES);
         if self.buffer.len() != wanted.max(self.end) {
-            // Grows for a long control part, and shrinks again afterwards, so that one long message
-            // does not hold memory for the rest of the link.
+            // The buffer grows for a long control part, and shrinks again afterwards. Otherwise one
+            // long message would occupy memory until the link ends.
             self.buffer.resize(wanted.max(self.end), 0);
             self.buffer.shrink_to(BUFFER_BYTES);
         }
@@ -218,7 +223,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         if n_read == 0 { Err(ReadError::EndedWithin) } else { Ok(()) }
     }
 
-    /// Fills `bytes` from the buffer and then from the source. Returns the CRC32C of `bytes`.
+    /// Fills `bytes` first from the buffer and then from the source. Returns the CRC32C of `bytes`.
     async fn fill(
         &mut self,
         bytes: &mut [u8],
@@ -233,7 +238,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if n_read == 0 {
                 return Err(ReadError::EndedWithin);
             }
-            // The checksum takes each part as it arrives, while the part is in the CPU's caches.
+            // The checksum processes each part when it arrives, while the part is in the CPU's
+            // caches.
             crc = crc32c::crc32c_append(crc, &bytes[filled..filled + n_read]);
             filled += n_read;
             traffic::add(&self.traffic.received, n_read);
@@ -256,7 +262,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Converts an error of a read at a frame's start, where the peer may end the connection.
+/// Converts an error of a read at the start of a frame. There, the peer may end the connection
+/// without damage.
 fn between_frames(error: ReadError) -> ReadError {
     match error {
         ReadError::EndedWithin => ReadError::Ended,

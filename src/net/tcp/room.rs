@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::wire::Limits;
 
-/// The tensor bytes of the largest message that this task has sent to any peer.
+/// The number of tensor bytes in the largest message that this task has sent to any peer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LargestSent(Arc<AtomicUsize>);
 
@@ -20,22 +20,22 @@ impl LargestSent {
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     limits: Limits,
-    /// If set, tensors may be as long as the largest that this task has sent. A ps does not know
-    /// the model; it knows only that gradients are as long as the parameters that it sent.
+    /// If set, tensors may be as long as the largest tensors that this task has sent. A ps does not
+    /// know the model. But it knows that gradients are as long as the parameters that it has sent.
     sent: Option<LargestSent>,
 }
 
 impl Room {
-    /// Returns the same limits for every frame.
+    /// Creates limits that are the same for every frame.
     pub(super) const fn fixed(limits: Limits) -> Self {
         Self { limits, sent: None }
     }
 
-    /// Returns the limits for a caller that claims to be `from`.
+    /// Creates limits for a caller that claims to be `from`.
     pub(super) fn for_caller(from: Option<TaskId>, limits: Limits, sent: &LargestSent) -> Self {
         match from {
-            // The chief restores a shard's whole state before this task has sent any tensor, and a
-            // ps is trusted with the limits of this task's own frames.
+            // The chief restores a shard's whole state before this task has sent any tensor, so it
+            // needs the full limits. A ps also gets the full limits, because it is trusted.
             Some(from) if from == TaskId::CHIEF || from.job == Job::Ps => Self::fixed(limits),
             _ => Self { limits, sent: Some(sent.clone()) },
         }

@@ -1,7 +1,8 @@
-//! The production implementation of [`Storage`]: the files of a run, with slow work on a thread.
+//! The production implementation of [`Storage`]: the files of a run. Slow work is done on a
+//! separate thread.
 //!
-//! The caller itself appends losses, with one small write per update, so that recorded losses
-//! survive a kill of the process. The thread reads, writes and syncs checkpoints.
+//! The caller's thread appends losses, with one small write per update, so that recorded losses
+//! survive a kill of the process. The separate thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;
@@ -18,11 +19,11 @@ use unisono_files::disk::LockedBy;
 use unisono_files::losses::error::LossesError;
 use unisono_files::run_files::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 
-/// The most requests that may wait for the disk. Each request to save holds a whole state in
-/// memory. A disk that is this far behind will not catch up, so further requests fail.
+/// The maximum number of requests that may wait for the disk. Each request to save keeps a whole
+/// state in memory. If the disk is this far behind, it will not catch up, so further requests fail.
 const MAX_WAITING: usize = 4;
 
-/// Why the storage could not be opened.
+/// The reason for which the storage could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The logdir cannot be used.
@@ -37,7 +38,7 @@ pub enum StorageError {
 #[derive(Debug)]
 pub struct FileStorage {
     jobs: std_mpsc::Sender<Job>,
-    /// Results of the thread; at most one for each pending request.
+    /// The results of the thread. At most one waits for each pending request.
     done: mpsc::UnboundedReceiver<StorageEvent>,
     losses: Losses,
     /// Whether the last append of losses failed and was logged.
@@ -74,15 +75,16 @@ impl FileStorage {
     /// Opens the files of a run, checks that the logdir is writable, and starts the thread.
     ///
     /// # Errors
-    /// If the logdir cannot be used. The text is one line with the remedy.
+    /// If the logdir cannot be used. The text is one line with a remedy.
     pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
         Self::open_locked(config, LockedBy::Nobody)
     }
 
-    /// As [`Self::open`], for a logdir that the parent process may have locked for this process.
+    /// Does the same as [`Self::open`], for a logdir that the parent process may have locked for
+    /// this process.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The same as of [`Self::open`].
     pub fn open_locked(config: RunFilesConfig, locked_by: LockedBy) -> Result<Self, StorageError> {
         let (files, warnings) = RunFiles::open_alone(config, locked_by)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -122,8 +124,8 @@ impl Storage for FileStorage {
     }
 
     fn record(&mut self, update: UpdateRecord) {
-        // A failed append needs no event: the losses stay in memory, and the next save fails until
-        // they are written. A warning suffices here.
+        // A failed append needs no event: the losses stay in memory, and the next save fails if
+        // they still cannot be written. A warning suffices here.
         let recorded = self.losses.record(&update);
         if let Ok(Some(notice)) = &recorded {
             tracing::warn!("{notice}");
@@ -132,7 +134,7 @@ impl Storage for FileStorage {
             Err(LossesError::NotRepeated(why)) => {
                 self.ready.push_back(StorageEvent::NotRepeated(why));
             }
-            // One warning for an error that lasts, instead of one for each update.
+            // A lasting error is logged once, instead of once per update.
             Err(error) if !self.losses_refused => {
                 tracing::warn!("{error}; the losses are held in memory, and no checkpoint is made");
                 self.losses_refused = true;
@@ -149,14 +151,14 @@ impl Storage for FileStorage {
         if let Some(event) = self.ready.pop_front() {
             return event;
         }
-        // Cancel-safe: nothing is awaited after an event has left the channel.
+        // This is cancel-safe, because nothing is awaited after an event has left the channel.
         let event = self.done.recv().await;
         let request = self.pending.pop_front();
         match (event, request) {
             (Some(event), _) => event,
-            // The thread panicked. Each pending request fails, so that the node does not wait
+            // The thread has panicked. Each pending request fails, so that the node does not wait
             // forever for an answer.
-            (None, Some(request)) => request.failed("the storage thread ended; its panic is above"),
+            (None, Some(request)) => request.failed("the storage thread panicked, as logged above"),
             (None, None) => future::pending().await,
         }
     }
@@ -320,7 +322,7 @@ mod tests {
             let mut storage = FileStorage::open(config).unwrap();
             storage.persist(Arc::new(snapshot(1)));
             storage.restore();
-            let died = "the storage thread ended; its panic is above";
+            let died = "the storage thread panicked, as logged above";
             assert_eq!(storage.next().await, Request::Persist(Step(1)).failed(died));
             assert_eq!(storage.next().await, Request::Restore.failed(died));
         });

@@ -1,5 +1,5 @@
-//! Tests of the host contract over real sockets, and of TCP's own cases: strangers, silent callers
-//! and slow readers.
+//! Tests of the host contract over real sockets, and of cases that exist only with TCP: strangers,
+//! silent callers and slow readers.
 
 use crate::tcp::timeouts::GREETING_TIMEOUT;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const PS: TaskId = TaskId::PS_ZERO;
 const NOBODY: TaskId = TaskId::ps(1);
 const LIMITS: Limits = Limits::with_tensor_bytes(4 * contract::MAX_VALUES);
 
-/// Time limit that fails a test that hangs.
+/// Time limit after which a test counts as hanging.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs a test on both kinds of runtime.
@@ -47,21 +47,21 @@ fn listening_as(config: NetworkConfig) -> (TcpNetwork, SocketAddr) {
     (TcpNetwork::new(Some(listener), config).unwrap(), address)
 }
 
-/// Returns a calling and a called network, of which the called one does not use shared memory.
+/// Returns a calling network and a called network. The called network does not use shared memory.
 fn with_sockets_only() -> (TcpNetwork, TcpNetwork) {
     let config = NetworkConfig::open(BTreeMap::new(), LIMITS);
     let (called, address) = listening_as(NetworkConfig { shared_memory: false, ..config });
     (calling(address), called)
 }
 
-/// Returns a network that does not listen, and for which the ps is at `address`.
+/// Returns a network that does not listen. It calls the ps at `address`.
 fn calling(address: impl ToString) -> TcpNetwork {
     let nobody = free_address();
     let addresses = [(PS, address.to_string()), (NOBODY, nobody.to_string())];
     TcpNetwork::new(None, NetworkConfig::open(addresses.into(), LIMITS)).unwrap()
 }
 
-/// Returns an address without a listener.
+/// Returns an address at which no process listens.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -150,8 +150,8 @@ async fn caller_sending(
     (caller, link)
 }
 
-/// Connects a caller that greets as the chief, so that its frames have no lower limit. Returns the
-/// caller's socket and its link.
+/// Connects a caller that sends a hello as the chief, so that the full limits apply to its frames.
+/// Returns the caller's socket and its link.
 async fn greeted(network: &mut TcpNetwork, address: SocketAddr) -> (TcpStream, LinkId) {
     caller_sending(&contract::hello(PS), network, address).await
 }
@@ -203,7 +203,7 @@ async fn error_of_a_refused_call_names_task_address_and_reason() {
 
 #[tokio::test]
 async fn call_tries_every_address_of_a_name() {
-    // The first address of `localhost` may be ::1, and the ps listens on 127.0.0.1 only.
+    // The first address of `localhost` may be ::1, but the ps listens only on 127.0.0.1.
     let (mut called, address) = listening();
     let mut caller = calling(format!("localhost:{}", address.port()));
     contract::link_numbers_are_never_used_again(&mut caller, &mut called, PS).await;
@@ -244,7 +244,7 @@ async fn worker_may_send_tensors_no_longer_than_it_was_sent() {
 
     let (mut caller, link) = caller_sending(&hello, &mut called, address).await;
     called.send(link, push(10));
-    // By now the reader of the called end waits for the answer, and must still see the new limit.
+    // By now, the reader of the called end waits for the answer. It must still apply the new limit.
     caller.read_exact(&mut vec![0; wire::encode_to_vec(&push(10)).len()]).await.unwrap();
     caller.write_all(&wire::encode_to_vec(&push(10))).await.unwrap();
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(10) });
@@ -333,7 +333,7 @@ async fn tensors_bypass_the_sockets_once_both_ends_have_opened_the_buffers() {
     let n_bytes = 4 * contract::MAX_VALUES;
     assert!(bytes_through_sockets(false, N_MESSAGES).await > 2 * N_MESSAGES * n_bytes);
     let shared = bytes_through_sockets(true, N_MESSAGES).await;
-    // The first tensor in each buffer takes the socket, and there are a few buffers each way.
+    // The first tensor in each buffer goes through the socket. Each direction has a few buffers.
     assert!(shared < 8 * n_bytes, "{shared} bytes for {N_MESSAGES} messages of {n_bytes} each way");
 }
 
@@ -358,7 +358,7 @@ async fn peer_that_places_a_tensor_without_shared_memory_is_disconnected() {
     assert_eq!(called.next().await, NetworkEvent::Received { link, message: push(1) });
     assert_eq!(
         why_closed(&mut called, link).await,
-        "it speaks of shared memory, and there is none"
+        "the frame uses shared memory, but the link has none"
     );
 }
 
@@ -372,7 +372,7 @@ async fn peer_whose_tensor_is_longer_than_its_buffer_is_disconnected() {
     let (mut caller, link) = greeted(&mut called, address).await;
     let offer = wire::Note::Offer { buffer: 7, process, file, token };
     caller.write_all(&offer.to_frame()).await.unwrap();
-    // The first tensor fits into the buffer.
+    // The first tensor fits in the buffer.
     caller.write_all(&wire::Frame::new(&push(4)).placed_head(&[7])).await.unwrap();
     let message = with_gradient(push(0), vec![0.0; 4]);
     assert_eq!(called.next().await, NetworkEvent::Received { link, message });
@@ -486,7 +486,8 @@ async fn progress_is_reported_once_a_second_while_a_long_message_arrives() {
     let mut chunks = bytes.chunks(bytes.len() / 8);
     for (half_seconds, chunk) in chunks.by_ref().take(6).enumerate() {
         caller.write_all(chunk).await.unwrap();
-        // Half a second passes on the paused clock, which advances only while all tasks are idle.
+        // Half a second passes on the paused clock. This clock advances only while all tasks are
+        // idle.
         let event = tokio::time::timeout(Duration::from_millis(500), called.next()).await.ok();
         let due = half_seconds >= 2 && half_seconds % 2 == 0;
         assert_eq!(event, due.then_some(NetworkEvent::Progress { link }), "{half_seconds}");

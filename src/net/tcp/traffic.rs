@@ -31,6 +31,6 @@ impl Deref for Traffic {
 
 /// Adds `n_bytes` to a counter.
 pub(super) fn add(count: &AtomicU64, n_bytes: usize) {
-    // Relaxed, because no other memory is read by the value of a counter.
+    // The counters may be relaxed, because no other memory depends on their values.
     count.fetch_add(n_bytes as u64, Ordering::Relaxed);
 }

@@ -1,4 +1,5 @@
-//! Writes frames to a connection. Head and tensors are written from where they are, without a copy.
+//! Writes frames to a connection. Head and tensors are written directly from their memory, without
+//! a copy.
 
 use std::io::{self, IoSlice};
 use std::iter::once;
@@ -7,8 +8,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use unisono_core::wire::Frame;
 
-/// The most bytes of one chunk. The peer reads one chunk while the next is copied to the kernel,
-/// and both stay in the CPU's caches. This size was the fastest for tensors of 800 KB over
+/// The maximum size of one chunk. While the peer reads one chunk, the next one is copied to the
+/// kernel, and both stay in the CPU's caches. This size was the fastest for tensors of 800 KB over
 /// loopback.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -20,11 +21,13 @@ pub(super) async fn write(target: &mut (impl AsyncWrite + Unpin), frame: &Frame)
         parts.flat_map(|part| part.chunks(WRITE_BYTES)).map(IoSlice::new).collect();
     let mut left = slices.as_mut_slice();
     while !left.is_empty() {
-        // Two slices at a time: the head leaves in one system call with the tensor's first chunk.
+        // Two slices are written together, so that the head and the first chunk of a tensor need
+        // one system call.
         let n_slices = left.len().min(2);
         let n_written = target.write_vectored(&left[..n_slices]).await?;
         if n_written == 0 {
-            // The slices are not empty here, so the target takes no bytes any more.
+            // The slices are not empty, so a write of zero bytes means that the target accepts no
+            // more bytes.
             return Err(io::ErrorKind::WriteZero.into());
         }
         IoSlice::advance_slices(&mut left, n_written);

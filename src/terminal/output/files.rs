@@ -1,4 +1,4 @@
-//! Output files of commands, at paths that the user chooses.
+//! Output files of commands. The user chooses their paths.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,7 @@ use anyhow::anyhow;
 /// Writes a file, and makes its parent folders.
 ///
 /// # Errors
-/// If a folder or the file cannot be written. The text names the path, the reason and the remedy.
+/// If a folder or the file cannot be written. The text names the path, the reason and a remedy.
 pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     make_folder_of(path)?;
     fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
@@ -18,7 +18,7 @@ pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Creates a file, and makes its parent folders.
 ///
 /// # Errors
-/// As [`write_file`].
+/// The same as of [`write_file`].
 pub fn create_file(path: &Path) -> anyhow::Result<File> {
     make_folder_of(path)?;
     File::create(path).map_err(|error| cannot_write(path, &error))
@@ -27,7 +27,7 @@ pub fn create_file(path: &Path) -> anyhow::Result<File> {
 /// Makes the parent folders of a file.
 ///
 /// # Errors
-/// As [`make_folder`].
+/// The same as of [`make_folder`].
 pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
@@ -38,10 +38,10 @@ pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
 /// Makes a folder and its parent folders.
 ///
 /// # Errors
-/// If a folder cannot be made. The text names the path, the reason and the remedy.
+/// If a folder cannot be made. The text names the path, the reason and a remedy.
 pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).map_err(|error| {
-        // The system's error does not say which of the parents is a file.
+        // If one of the parents is a file, the error of the system does not say which one.
         let remedy = match folder.ancestors().find(|above| above.exists() && !above.is_dir()) {
             Some(file) => format!("{} is not a folder: give another path", file.display()),
             None => format!("{error}; give a folder where this user may write"),
@@ -50,7 +50,7 @@ pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Returns the error for a file that could not be written, with the remedy.
+/// Returns the error for a file that could not be written, with a remedy.
 #[must_use]
 pub fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
     let why = if path.is_dir() {

@@ -16,7 +16,7 @@ pub(super) struct JsonLine {
     /// The time in UTC, in the format of RFC 3339.
     timestamp: String,
     level: String,
-    /// The task that wrote the line; absent for a process that is not a task.
+    /// The task that wrote the line; `None` for a process that is not a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<String>,
     /// The part of the program that wrote the line.
@@ -31,7 +31,7 @@ impl JsonLine {
     /// Returns a line with the current time and an empty message.
     pub(super) fn new(level: &Level, task: Option<TaskId>, target: &str) -> Self {
         let mut timestamp = String::new();
-        // If the time cannot be formatted, it stays empty: the line is still worth writing.
+        // If the time cannot be formatted, it stays empty, because the line is still worth writing.
         let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
         Self {
             timestamp,
@@ -43,7 +43,7 @@ impl JsonLine {
         }
     }
 
-    /// Whether a line that a task printed is such a JSON object already.
+    /// Returns whether a line that a task has printed is already such a JSON object.
     pub(super) fn is_one(line: &str) -> bool {
         line.starts_with("{\"timestamp\":") && line.ends_with('}')
     }

@@ -1,10 +1,10 @@
-//! The progress line of the original script, reproduced to the character.
+//! The progress line of the original script. Every character is the same.
 
 use std::fmt;
 
 use unisono_core::percent_g::PercentG;
 
-/// The line `After %d training steps (%d global step), loss on training batch is %g. (%.3f
+/// The progress line `After %d training steps (%d global step), loss on training batch is %g. (%.3f
 /// sec/batch)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLine {
@@ -14,12 +14,12 @@ pub struct TrainingLine {
     pub global_step: u64,
     /// The loss of the worker's last batch.
     pub loss: f32,
-    /// The seconds since the start, divided by the global steps since then.
+    /// The seconds since the start, divided by the number of global steps since the start.
     pub sec_per_batch: f64,
 }
 
 impl TrainingLine {
-    /// The number of steps between two lines, as in the original.
+    /// The number of steps between two lines, as in the original script.
     pub const INTERVAL: u64 = 100;
 }
 
@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_as_in_python() {
-        // python3: ["%.3f" % x for x in (0.0005, 0.0015, 2.5e-3, 1e3)]
+        // The expected texts come from: python3: ["%.3f" % x for x in (0.0005, 0.0015, 2.5e-3,
+        // 1e3)]
         let printed = [0.0005, 0.0015, 2.5e-3, 1e3].map(|secs: f64| format!("{secs:.3}"));
         assert_eq!(printed, ["0.001", "0.002", "0.003", "1000.000"]);
     }

@@ -1,8 +1,8 @@
-//! The log on standard error. The level is `warn` unless `UNISONO_LOG` sets another one, and log
-//! lines do not disturb the progress bar.
+//! The log on standard error. Its level is `warn` unless the environment variable `UNISONO_LOG`
+//! sets a filter. Log lines do not disturb the progress bar.
 //!
-//! Log lines are text for people, or JSON for programs. In JSON, every line on standard error is an
-//! object.
+//! Log lines are text for people, or JSON for programs. With JSON, every line on standard error is
+//! a JSON object.
 
 use std::fmt;
 use std::io;
@@ -21,14 +21,16 @@ use super::Screen;
 use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 
-/// The environment variable with the filter of the log, such as `debug` or `unisono_net::tcp=trace`.
+/// The environment variable that contains the filter of the log, such as `debug` or
+/// `unisono_net::tcp=trace`.
 const VARIABLE: &str = "UNISONO_LOG";
 
-/// Fields that repeat values of the message for programs. The text form leaves them out.
+/// Fields for programs, whose values are also part of the message. The text form leaves these
+/// fields out.
 const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
 
-/// Sends the log of this process to `screen`, in the format of the screen. Only the first call has
-/// an effect.
+/// Sends the log of this process to `screen`, in the format of the screen. If the function is
+/// called again, it has no effect.
 pub fn init(screen: &Screen) {
     let filter = filter_from_env();
     if let Err(given) = &filter {
@@ -39,7 +41,7 @@ pub fn init(screen: &Screen) {
     }
     let subscriber = tracing_subscriber::registry().with(filter.unwrap_or_else(|_| default()));
     let lines = tracing_subscriber::fmt::layer().with_writer(ScreenWriter(screen.clone()));
-    // An error means that a subscriber is installed already, as in tests.
+    // If this fails, a subscriber is already installed, as in tests.
     let _ = match screen.log_format() {
         LogFormat::Json => subscriber.with(lines.event_format(AsJson(screen.clone()))).try_init(),
         LogFormat::Text => {
@@ -55,12 +57,12 @@ pub fn init(screen: &Screen) {
     };
 }
 
-/// Reads the filter from the environment. The error is the value of an invalid variable.
+/// Reads the filter from the environment. If the filter is invalid, returns its text as the error.
 fn filter_from_env() -> Result<Targets, String> {
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
     let Some(given) = given else { return Ok(default()) };
-    // The filter takes any word as the name of a target, and then logs nothing else. A misspelt
-    // level would therefore silence the log.
+    // The filter's parser takes any word for the name of a target, and would then log only that
+    // target. So a misspelt level would silence the log.
     let is_valid = |part: &str| {
         let part = part.trim();
         part.contains('=') || part.starts_with("unisono") || part.parse::<LevelFilter>().is_ok()
@@ -144,7 +146,7 @@ impl MakeWriter<'_> for ScreenWriter {
 
 impl io::Write for ScreenWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        // Written through the screen, which hides the progress bar during the write.
+        // The screen hides the progress bar during the write.
         self.0.err_bytes(event);
         Ok(event.len())
     }

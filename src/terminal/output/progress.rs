@@ -43,21 +43,22 @@ pub struct ProgressView {
     screen: Screen,
     mode: ProgressMode,
     training_steps: u64,
-    /// The step and the elapsed time of the first update here, for the rate.
+    /// The step and the time of the first update in this process, from which the rate is computed.
     began: Option<(u64, Duration)>,
-    /// The elapsed time at the last JSON line.
+    /// The time of the last JSON line, since this process started to train.
     printed: Option<Duration>,
 }
 
 impl ProgressView {
-    /// The least time between two JSON lines. No reader needs more than ten lines a second.
+    /// The minimum time between two JSON lines. No reader needs more than ten lines per second.
     const BETWEEN_LINES: Duration = Duration::from_millis(100);
 
-    /// Returns a view of a run of `training_steps` on `screen`.
+    /// Creates a view of a run on `screen`. `training_steps` is the number of updates of the run.
     #[must_use]
     pub fn new(screen: Screen, mode: ProgressMode, training_steps: u64) -> Self {
         let target = match mode {
-            // `stderr()` hides the bar if standard error is not a terminal; `term_like` does not.
+            // If standard error is not a terminal, `stderr()` hides the bar. `term_like` shows it
+            // in any case.
             ProgressMode::Auto => ProgressDrawTarget::stderr(),
             ProgressMode::Bar => ProgressDrawTarget::term_like(Box::new(Term::stderr())),
             ProgressMode::Json | ProgressMode::None => ProgressDrawTarget::hidden(),
@@ -69,7 +70,8 @@ impl ProgressView {
         Self { screen, mode, training_steps, began: None, printed: None }
     }
 
-    /// Shows that the run has made `step` updates, `elapsed` after this process started to train.
+    /// Shows that the run has made `step` updates. `elapsed` is the time since this process started
+    /// to train.
     pub fn update(&mut self, step: u64, loss: f32, elapsed: Duration) {
         let began = *self.began.get_or_insert((step, elapsed));
         match self.mode {
@@ -84,7 +86,7 @@ impl ProgressView {
             ProgressMode::Json if self.is_due(step, elapsed) => {
                 self.printed = Some(elapsed);
                 let (training_steps, elapsed_secs) = (self.training_steps, elapsed.as_secs_f64());
-                // JSON has no NaN and no infinity.
+                // JSON cannot represent NaN and infinity.
                 let loss = Some(loss).filter(|loss| loss.is_finite());
                 let line = ProgressLine { step, training_steps, loss, elapsed_secs };
                 self.screen.out(&line.to_string());
@@ -94,7 +96,7 @@ impl ProgressView {
     }
 
     fn is_due(&self, step: u64, elapsed: Duration) -> bool {
-        // The last step is always due, so that a reader sees the run complete.
+        // The last step is always printed, so that a reader sees that the run is complete.
         let waited = |printed| elapsed.saturating_sub(printed) >= Self::BETWEEN_LINES;
         step >= self.training_steps || self.printed.is_none_or(waited)
     }

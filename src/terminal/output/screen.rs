@@ -11,7 +11,7 @@ use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 use unisono_core::ids::TaskId;
 
-/// The `target` in JSON of lines that do not come from the log.
+/// The `target` in JSON for lines that do not come from the log.
 const TARGET: &str = "unisono";
 
 /// Prints whole lines above the progress bar, if there is one. Clones share the screen.
@@ -38,8 +38,8 @@ impl Screen {
         Self { bar, form: Arc::default(), lost_output: Arc::default() }
     }
 
-    /// Sets the format of lines on standard error, and the task that they name. Only the first call
-    /// has an effect; before it, lines are text.
+    /// Sets the format of lines on standard error, and the task that the lines name. Until this is
+    /// called, lines are text. If it is called again, it has no effect.
     pub fn set_form(&self, log_format: LogFormat, task: Option<TaskId>) {
         let _ = self.form.set(Form { log_format, task });
     }
@@ -60,18 +60,18 @@ impl Screen {
         self.form.get().copied().unwrap_or_default()
     }
 
-    /// Prints a line on standard output. An error does not stop the command, which may be training;
-    /// [`Self::conclude`] reports the error at the end.
+    /// Prints a line on standard output. An error does not stop the command, because the command
+    /// may be training. [`Self::conclude`] reports the error at the end.
     pub fn out(&self, line: &str) {
         self.bar.suspend(|| {
-            // Flushed for every line: a reader of a pipe follows the run.
+            // Every line is flushed, because a reader of a pipe follows the run.
             let mut stdout = io::stdout().lock();
             self.note(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
         });
     }
 
-    /// Prints the result of clap's parser: help and version on standard output, an error on
-    /// standard error. Returns the exit code.
+    /// Prints the result of clap's parser. Help and version go to standard output, and an error
+    /// goes to standard error. Returns the exit code.
     pub fn usage(&self, result: &clap::Error) -> ExitCode {
         let printed = result.print().and_then(|()| io::stdout().flush());
         if result.use_stderr() {
@@ -81,8 +81,8 @@ impl Screen {
         self.conclude(ExitCode::SUCCESS)
     }
 
-    /// Returns the exit code of a command that ends with `code`. If a line on standard output was
-    /// lost, prints the error, and turns a success into a failure.
+    /// Returns the exit code of a command that ends with `code`. If a line on standard output could
+    /// not be written, prints the error, and turns a success into a failure.
     #[must_use]
     pub fn conclude(&self, code: ExitCode) -> ExitCode {
         let Some(error) = self.lost_output.get() else { return code };
@@ -95,7 +95,7 @@ impl Screen {
 
     fn note(&self, written: io::Result<()>) {
         match written {
-            // A closed pipe is no error: its reader, such as `head`, has seen enough.
+            // A closed pipe is not an error: its reader, such as `head`, needs no more lines.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 let _ = self.lost_output.set(error);
             }
@@ -108,15 +108,15 @@ impl Screen {
         self.print_err(&Level::INFO, line, "");
     }
 
-    /// Prints an error on standard error, as `error: …`.
+    /// Prints an error on standard error, in the form `error: …`.
     pub fn error(&self, message: &str) {
         self.print_err(&Level::ERROR, message, "error: ");
     }
 
-    /// Prints a line that another task printed. In JSON, the line names that task.
+    /// Prints a line that another task has printed. With JSON, the line names that task.
     pub fn err_of(&self, task: TaskId, line: &str) {
         let line = match self.log_format() {
-            // Panics and errors at the start of a task are text in any format.
+            // If a task panics, or fails at its start, its lines are text whatever the format is.
             LogFormat::Json if !JsonLine::is_one(line) => {
                 JsonLine::new(&Level::INFO, Some(task), TARGET).with_message(line).to_string()
             }
@@ -139,7 +139,7 @@ impl Screen {
     /// Writes whole lines to standard error.
     pub(super) fn err_bytes(&self, lines: &[u8]) {
         // The bar is hidden while the line is written. An error is ignored, because there is no
-        // other place to report it.
+        // place to report it.
         self.bar.suspend(|| {
             let _ = io::stderr().lock().write_all(lines);
         });
@@ -151,13 +151,15 @@ impl Screen {
         &self.bar
     }
 
-    /// Whether to use colours on standard error: it is a terminal, and `NO_COLOR` is not set.
+    /// Returns whether to use colours on standard error. They are used on a terminal, unless
+    /// `NO_COLOR` is set.
     #[must_use]
     pub fn has_colours() -> bool {
         io::stderr().is_terminal() && colours_are_wanted()
     }
 
-    /// Whether to use colours on standard output: it is a terminal, and `NO_COLOR` is not set.
+    /// Returns whether to use colours on standard output. They are used on a terminal, unless
+    /// `NO_COLOR` is set.
     #[must_use]
     pub fn has_colours_on_stdout() -> bool {
         io::stdout().is_terminal() && colours_are_wanted()
@@ -169,7 +171,7 @@ fn colours_are_wanted() -> bool {
     !is_set("NO_COLOR") && !is_dumb
 }
 
-/// Whether an environment variable is set and not empty.
+/// Returns whether an environment variable is set and not empty.
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }

@@ -1,14 +1,14 @@
 //! Tables as aligned text.
 
-/// The largest width of a column, in characters. A longer cell is printed whole and extends beyond
-/// its column, so that one cell does not widen every other row.
+/// The maximum width of a column, in characters. A longer cell is printed completely and extends
+/// beyond its column, so that one cell does not widen all rows.
 const WIDEST: usize = 200;
 
-/// Formats rows of cells in columns. `is_right` has one entry for each column: whether the column
-/// is aligned to the right.
+/// Formats rows of cells in columns. `is_right` has one entry for each column, which is `true` if
+/// the column is aligned to the right.
 ///
 /// # Panics
-/// If a row is shorter than the list of columns.
+/// If a row has fewer cells than there are columns.
 #[must_use]
 pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -26,7 +26,7 @@ pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
 
 /// Pads a cell with spaces to `width` characters.
 fn padded(cell: &str, width: usize, is_right: bool) -> String {
-    // A format string would panic for a width above 65,535.
+    // A width in a format string would panic above 65,535.
     let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
     if is_right { spaces + cell } else { cell.to_owned() + &spaces }
 }

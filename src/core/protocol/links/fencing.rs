@@ -1,4 +1,4 @@
-//! Rule 8 between two incarnations of a task: the refusal of the older one, and its end.
+//! Rule 8 between two incarnations of a task: the older one is refused, and its sessions end.
 
 use crate::ids::{Incarnation, LinkId, TaskId};
 use crate::protocol::failure::Failure;
@@ -9,11 +9,11 @@ use crate::protocol::{Effect, Outcome, Report};
 use crate::time::Moment;
 
 impl Links {
-    /// Checks that a peer's incarnation is not older than the newest known one, and that a host may
-    /// have chosen it.
+    /// Checks that a peer's incarnation is not older than the newest known incarnation, and not
+    /// larger than a host may choose.
     ///
     /// # Errors
-    /// The refusal that the peer must receive.
+    /// The refusal to send to the peer.
     pub(super) fn check_incarnation(
         &self,
         peer: TaskId,
@@ -39,8 +39,8 @@ impl Links {
         }
     }
 
-    /// Refuses a called task that has sent its `Welcome` with an older incarnation. The refusal
-    /// names the incarnation that the called task must exceed.
+    /// Refuses a called task that has answered with an older incarnation in its `Welcome`. The
+    /// refusal names the incarnation that the called task must exceed.
     pub(super) fn refuse_called(
         &mut self,
         now: Moment,
@@ -49,20 +49,21 @@ impl Links {
         Refusal { reason, older_than }: Refusal,
         out: &mut Vec<Effect>,
     ) -> Option<PeerEvent> {
-        let why = format!("{peer} was turned away: {reason}");
+        let why = format!("refused {peer}: {reason}");
         out.push(Effect::Report(Report::TurnedAway { why }));
         let message = Message::Refused { reason: reason.clone(), older_than };
         self.send_on(now, link, message, out);
         out.push(Effect::Close { link });
-        // With no failure counted, the called task's next incarnation is called after the shortest
-        // pause. It must hear of the incarnation to exceed before it gets work that it would lose
-        // again, from peers that have forgotten the newer incarnation.
+        // Without a counted failure, this task calls the next incarnation after the shortest pause.
+        // That incarnation must learn which incarnation to exceed before other peers give it work.
+        // Peers that have forgotten the newer incarnation would do so, and the work would be lost.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.remove_session(now, link, reason, out)
     }
 
-    /// Notes that a peer has named an incarnation of a task. A newer incarnation than the known one
-    /// ends the session with the older process, which is refused when it calls again.
+    /// Takes note of an incarnation of `task` that a peer has named. If the named incarnation is
+    /// newer than the known one, the session with the older process ends. That process is refused
+    /// when it calls again.
     pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,
@@ -75,20 +76,22 @@ impl Links {
             return None;
         }
         self.incarnations.insert(task, incarnation);
-        let why = format!("{task} is known with incarnation {incarnation}, and has {known}");
+        let why = format!("{task} has incarnation {known}, but incarnation {incarnation} is known");
         self.drop_peer(now, task, why, out)
     }
 
     /// Returns whether a peer may refuse this task after the two have exchanged greetings. Only a
-    /// caller may do so, and only because it knows a newer incarnation of this task.
+    /// task that called this one may do so, and only because it knows a newer incarnation of this
+    /// task.
     pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerIncarnation) -> bool {
         !self.calls.contains_key(&peer) && newer.incarnation.fences(self.incarnation)
     }
 
     /// Returns the outcome of this node after a refusal, or `None` if the node calls again.
     ///
-    /// A larger incarnation may follow only a node that has not joined the run. A process that was
-    /// stopped, replaced and continued has joined, so it stays fenced.
+    /// A node may be replaced by one with a larger incarnation only if the node has not joined the
+    /// run. A suspended process that was replaced meanwhile and then resumes has joined, so it
+    /// stays fenced.
     pub(in crate::protocol) fn outcome_of(
         &mut self,
         now: Moment,
@@ -106,8 +109,8 @@ impl Links {
             return Some(Outcome::Outdated { exceed: incarnation, reason });
         }
         // A peer with a session to the newer incarnation notices within `heartbeat_timeout` if that
-        // process has died. If refusals go on for longer, the newer process is alive, and this one
-        // only started slowly.
+        // process has died. If the peer refuses this node for longer, the newer process is alive,
+        // and this process only started slowly.
         let limits = self.config.limits;
         let since = *self.contested_since.get_or_insert(now);
         let is_alive = now - since > limits.heartbeat_timeout + limits.heartbeat_interval;

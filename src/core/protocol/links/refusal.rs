@@ -2,7 +2,7 @@
 
 use crate::protocol::message::NewerIncarnation;
 
-/// The reason for which a session is refused.
+/// A refusal of a session, as received or to be sent.
 #[derive(Debug, PartialEq)]
 pub(in crate::protocol) struct Refusal {
     /// The problem and the remedy, for the user who started the refused task.

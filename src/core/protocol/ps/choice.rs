@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Cut, Slot};
 
-/// Ps 0's knowledge of the slots that each shard holds, and the last choice.
+/// Ps 0's knowledge of the slots whose gradients each shard holds, and the last choice.
 #[derive(Debug)]
 pub(super) struct Choice {
     n_ps: u32,
     replicas_to_aggregate: usize,
     cut: Cut,
-    /// The shards that hold each slot.
+    /// For each slot, the shards that hold its gradient.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
     /// The slots that all shards hold, in the order in which ps 0 learned of them.
     whole: Vec<Slot>,
-    /// The last choice, for a shard that has lost its `Chosen` with a link.
+    /// The last choice. A shard may need it again if a lost link has swallowed the message.
     last: Option<(Cut, Vec<Slot>)>,
 }
 
@@ -30,13 +30,14 @@ impl Choice {
         }
     }
 
-    /// Notes that shard `ps` holds `slot`. Returns the chosen slots, ascending, if this slot
-    /// completes the choice.
+    /// Takes note that shard `ps` holds the gradient of `slot`. Returns the chosen slots,
+    /// ascending, if this gradient completes the choice.
     pub(super) fn note(&mut self, cut: Cut, ps: u32, slot: Slot) -> Option<Vec<Slot>> {
         if cut != self.cut || self.decided(cut).is_some() {
             return None;
         }
-        // A ps names all its slots again on a new link, so a slot may be noted twice.
+        // After a ps has connected again, it reports all its slots again. So the same slot may come
+        // twice.
         let holders = self.holders.entry(slot).or_default();
         if holders.insert(ps) && holders.len() == self.n_ps as usize {
             self.whole.push(slot);
@@ -55,9 +56,9 @@ impl Choice {
         self.last.as_ref().filter(|(at, _)| *at == cut).map(|(_, slots)| slots.as_slice())
     }
 
-    /// Starts the choice for the next version, which ps 0's shard has reached.
+    /// Starts the choice for the next version, because ps 0's shard has reached it.
     pub(super) fn advance(&mut self, cut: Cut) {
-        // `last` stays: another shard may still need the choice of the version before.
+        // `last` is kept, because another shard may still need the choice of the previous version.
         self.cut = cut;
         self.holders.clear();
         self.whole.clear();

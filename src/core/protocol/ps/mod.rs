@@ -1,4 +1,4 @@
-//! A parameter server: it holds one shard, receives gradients, and answers with versions.
+//! A parameter server. It holds one shard, receives gradients, and answers with versions.
 //!
 //! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until they are
 //! durable in the chief's file. The host computes the updates.
@@ -25,44 +25,45 @@ use crate::protocol::window::Judged;
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
 
-/// A parameter server.
+/// A parameter server as a state machine.
 #[derive(Debug)]
 pub struct Ps {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The newest chief that has opened a generation in which a worker has worked (rule 8).
+    /// The newest chief that has opened a generation in which a worker has computed (rule 8).
     newest_opener: Incarnation,
     /// The shard, or `None` until a chief restores it.
     shard: Option<Shard>,
     /// The parameters of the previous version. Another shard may still be at that version, because
-    /// a worker died before it pushed to that shard. The worker's next incarnation then computes
-    /// the gradient again, and needs the previous version of every shard. One previous
-    /// version is enough: without the lagging shard no worker can compute the next gradients, so no
-    /// shard can be two steps ahead of another.
+    /// a worker died before it pushed to that shard. The worker's next incarnation must compute the
+    /// gradient again, and needs the previous version of every shard. Older versions are not
+    /// needed: no worker can compute the next gradients without the lagging shard, so no shard can
+    /// be two steps ahead of another.
     previous: Option<(Cut, Floats)>,
-    /// The workers that wait for a version, with the oldest version that each can use.
+    /// The workers that wait for a version. The value is the oldest version that the worker can
+    /// use.
     waiting: BTreeMap<TaskId, Cut>,
-    /// The counts of each connected worker's pushes on its current link.
+    /// For each connected worker, the number of processed pushes on its current link.
     judged: BTreeMap<TaskId, Judged>,
-    /// The version whose whole state the chief wants.
+    /// The version at which the chief wants to capture the whole state.
     capture: Option<Cut>,
     /// On ps 0, when R < N: the choice of the slots.
     choice: Option<Choice>,
     /// On ps 0: the updates that may not be durable in the losses file.
     unrecorded: Unrecorded,
-    /// The incarnation of each worker that has said goodbye. A worker may do so before the chief
-    /// announces the end.
+    /// The incarnation of each worker that has sent a goodbye. A goodbye may come before the chief
+    /// announces the end of the run.
     goodbyes: BTreeMap<TaskId, Incarnation>,
     ending: Option<Ending>,
     wait_timer: WaitTimer,
 }
 
-/// The end of the run, of which this ps informs the other tasks (rule 10).
+/// The end of the run: this ps stays until the other tasks know of it (rule 10).
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     generation: Generation,
-    /// The time to leave, even if a worker has not said goodbye.
+    /// The time at which this ps leaves even if a worker has not sent a goodbye.
     until: Moment,
 }
 
@@ -71,8 +72,8 @@ impl Ps {
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: ClusterConfig) -> Self {
         let me = TaskId::ps(index);
-        // The shards must agree on the slots only if the order of arrival chooses them. Ps 0
-        // chooses, so the other ps connect to it.
+        // If the order of arrival chooses the slots, all shards must agree on them. Ps 0 makes the
+        // choice, so the other ps connect to ps 0.
         let calls =
             (config.has_backup_workers() && me != TaskId::PS_ZERO).then_some(TaskId::PS_ZERO);
         Self {
@@ -122,8 +123,8 @@ impl Node for Ps {
                 self.on_updated(now, *cut, state.clone(), out);
             }
             Input::Wake => self.on_wake(now, out),
-            // Even while the run is ending, a stopped ps has not finished. Another task may still
-            // need word of the end, which the next incarnation of this ps passes on.
+            // A ps that is stopped while the run is ending has not finished. Another task may not
+            // know of the end yet. The next incarnation of this ps informs that task.
             Input::Stop => out.push(Effect::Halt(Outcome::Stopped { saved: None })),
             Input::Computed(Done::Gradient { .. }) | Input::Stored(_) => {}
         }
@@ -155,7 +156,8 @@ impl Ps {
     fn on_peer(&mut self, now: Moment, event: PeerEvent, out: &mut Vec<Effect>) {
         match event {
             PeerEvent::Up { peer, .. } if peer == TaskId::PS_ZERO => {
-                // A `Received` on the previous link may be lost, so all slots are named again.
+                // A `Received` may be lost with the previous link, so this ps reports all its slots
+                // again.
                 self.send_received(now, self.shard.as_ref().map(Shard::held_slots), out);
             }
             PeerEvent::Up { peer, .. } => {
@@ -163,7 +165,8 @@ impl Ps {
                 self.tell_late_worker(now, peer, out);
             }
             PeerEvent::Down { peer } => {
-                // The worker and the chief ask again on their next link, and counts start anew.
+                // The worker and the chief repeat their requests on the next link, and the counts
+                // of pushes start again from 0.
                 self.waiting.remove(&peer);
                 self.judged.remove(&peer);
                 if peer == TaskId::CHIEF {
@@ -171,10 +174,11 @@ impl Ps {
                 }
             }
             PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may already belong to the next run, and this ps needs nothing from it. But a
-            // worker that knows a newer incarnation of this ps learns of the end only from an
-            // incarnation that exceeds it. A raise is safe even for a ps that has joined, because
-            // the final state is durable (rule 10).
+            // The peer may already belong to the next run, and this ps needs nothing from it. But
+            // the peer may be a worker that knows a newer incarnation of this ps and does not know
+            // of the run's end. Then only an incarnation that exceeds the known one can inform the
+            // worker. A raise is safe even though this ps has joined the run, because the final
+            // state is durable (rule 10).
             PeerEvent::Refused { refusal, .. } if self.ending.is_some() => {
                 if let Some(outcome @ Outcome::Outdated { .. }) =
                     self.links.outcome_of(now, refusal, false)
@@ -190,16 +194,16 @@ impl Ps {
         }
     }
 
-    /// Returns whether this incarnation may have taken part in the run (rule 8). A ps takes part
-    /// only with a state.
+    /// Returns whether this incarnation may have taken part in the run (rule 8). A ps can take part
+    /// only if it has a state.
     const fn has_joined(&self) -> bool {
         self.shard.is_some()
     }
 
-    /// Tells a worker that connects during the end of the run at once.
+    /// Sends `Finished` to a worker that connects while the run is ending.
     ///
-    /// The chief needs no word, because it finds the final checkpoint. It would take a `Finished`
-    /// of this ps for the acknowledgement that all other workers have left.
+    /// The chief gets no `Finished` here, because it finds the final checkpoint in its files. The
+    /// chief would take the message as an acknowledgement that all other workers have left.
     fn tell_late_worker(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending) {
@@ -236,7 +240,7 @@ impl Ps {
                 self.on_finished(now, generation, out);
             }
             (Job::Worker, Message::Goodbye) => self.on_goodbye(now, peer, out),
-            // The run has ended already: a worker's `Abort` only tells this ps that it is gone.
+            // The run has already ended, so a worker's `Abort` only means that the worker is gone.
             (Job::Worker, Message::Abort(_)) if self.ending.is_some() => {
                 self.on_goodbye(now, peer, out);
             }
@@ -245,7 +249,7 @@ impl Ps {
                 self.links.abort(now, failure, out);
             }
             (_, message) => {
-                let why = format!("it said {}, which is not for it to say", message.kind());
+                let why = format!("it sent {}, which it may not send", message.kind());
                 self.end_session(now, peer, why, out);
             }
         }
@@ -261,8 +265,9 @@ impl Ps {
     fn on_pull(&mut self, now: Moment, worker: TaskId, want: Want, out: &mut Vec<Effect>) {
         match (want, &self.previous) {
             (Want::Exactly(cut), Some((at, parameters))) if cut == *at => {
-                // This shard has made the update of that version, so it holds all slots of the
-                // worker. The worker still gets the tokens, for the shards that lack its gradient.
+                // This shard has made the update of that version, so it has used or dropped all the
+                // worker's gradients. The worker still gets the tokens, because other shards lack
+                // its gradients.
                 let parameters = parameters.clone();
                 let slots: Vec<_> = self.config.slots_of(worker).collect();
                 self.send_version(now, worker, cut, [slots.clone(), slots], parameters, out);
@@ -274,12 +279,13 @@ impl Ps {
         }
     }
 
-    /// Notes the chief that opened the generation of a worker's pull (rule 8).
+    /// Takes note of the chief that opened the generation of a worker's pull (rule 8).
     ///
-    /// A restarted ps does not know the chiefs that its earlier incarnation knew, and may have let
-    /// in an older chief. A worker that has worked in the newer generation names the newer chief.
+    /// After a restart, this ps does not know the chiefs that its earlier incarnation knew, and may
+    /// have accepted an older chief. A worker that has computed in the newer generation names the
+    /// newer chief in its pull.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
-        // The largest incarnation fences nobody, so it must not displace a chief either.
+        // The largest incarnation fences no other, so it must not replace the known chief either.
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
         }
@@ -287,17 +293,17 @@ impl Ps {
         if let Some(event) = self.links.note_incarnation(now, TaskId::CHIEF, opener, out) {
             self.on_peer(now, event, out);
         } else if self.cut().is_some() && self.reported_cut().is_none() {
-            // The connected chief is newer than the opener, but has adopted a state that is older
-            // than the worker's. This ps reports no state when the chief calls again, so that the
-            // chief opens a generation that is newer than the worker's, too.
+            // A newer chief than `opener` is connected, but its state is older than the worker's
+            // state. This ps ends the session. When the chief calls again, this ps reports no
+            // state, so the chief opens a generation that is newer than the worker's.
             let why = "the state of this ps is of an older generation than a worker's".to_owned();
             self.end_session(now, TaskId::CHIEF, why, out);
         }
     }
 
-    /// Returns the cut that this ps reports to callers: `None` for a state that a newer generation
-    /// has fenced. While the opener of the newer generation is connected, the cut is reported all
-    /// the same, because the opener is about to restore the new state.
+    /// Returns the cut that this ps reports to callers, or `None` if a newer generation has fenced
+    /// the state. While the chief that opened the newer generation is connected, the cut is still
+    /// reported, because that chief is about to restore the new state.
     fn reported_cut(&self) -> Option<Cut> {
         let chief =
             self.links.incarnation_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
@@ -315,8 +321,8 @@ impl Ps {
 
     fn on_push(&mut self, now: Moment, cut: Cut, slot: Slot, held: Held, out: &mut Vec<Effect>) {
         let worker = held.worker;
-        // A push asks for the next version, whether it is used or not, so that its worker always
-        // gets an answer (rule 5). A worker of another generation can use any version.
+        // A push also asks for the next version, whether or not its gradient is used. So the worker
+        // always gets an answer (rule 5). A worker of another generation can use any version.
         self.judged.entry(worker).or_default().count();
         let Some(shard) = &mut self.shard else {
             self.waiting.insert(worker, Cut::default());
@@ -355,16 +361,17 @@ impl Ps {
         }
     }
 
-    /// Returns whether the worker has more to push before the next version. That version
-    /// acknowledges the worker's last push, so one slot per worker costs no additional message.
+    /// Returns whether the worker must push more gradients before the next version. If not, the
+    /// next version acknowledges the worker's last push. So a worker with one slot costs no
+    /// additional message.
     fn lacks_slots_of(&self, worker: TaskId) -> bool {
         let lacks = |slot| self.shard.as_ref().is_some_and(|shard| shard.lacks(slot));
-        // Workers push their slots in order, so the last slot is usually the missing one. Checked
-        // first, it makes this test one look per push.
+        // Workers push their slots in order, so the last slot is usually missing. If it is checked
+        // first, one comparison per push usually suffices.
         self.config.slots_of(worker).rev().any(lacks)
     }
 
-    /// Acknowledges the worker's judged pushes, unless a version has just done so.
+    /// Acknowledges the worker's processed pushes, unless a version has just acknowledged them.
     fn acknowledge_push(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let judged = self.judged.entry(worker).or_default();
         if !judged.is_acknowledged() {
@@ -399,7 +406,7 @@ impl Ps {
         self.try_update(out);
     }
 
-    /// Sends ps 0 slots that this ps holds (rule 2).
+    /// Reports to ps 0 slots whose gradients this ps holds (rule 2).
     fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(cut), Some(slots)) = (self.cut(), slots) {
             self.links.send(now, TaskId::PS_ZERO, Message::Received { cut, slots }, out);
@@ -414,8 +421,8 @@ impl Ps {
         slots: &[Slot],
         out: &mut Vec<Effect>,
     ) {
-        // The other ps may have lost the last `Chosen` with its link. Ps 0 keeps only the last
-        // choice, because it is never more than one version ahead of another shard.
+        // The other ps may have lost the last `Chosen` with its link. Ps 0 keeps only its last
+        // choice, because ps 0 is never more than one version ahead of another shard.
         let decided = self.choice.as_ref().and_then(|choice| choice.decided(cut));
         if let Some(slots) = decided.map(<[Slot]>::to_vec) {
             self.links.send(now, from, Message::Chosen { cut, slots }, out);
@@ -446,9 +453,10 @@ impl Ps {
             || !slots.is_sorted_by(|a, b| a < b)
             || slots.iter().any(|slot| slot.0 >= n_slots)
         {
-            let why = format!("it chose {} slots that no update can use", slots.len());
+            let why = format!("it chose {} slots, which no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
-        // Ps 0 may repeat its choice, which must not restart an update that is being computed.
+        // Ps 0 may repeat its choice. A repeated choice must not restart an update that is being
+        // computed.
         } else if is_at_cut && !self.shard.as_ref().is_some_and(Shard::is_updating) {
             self.choose(cut, slots, out);
             self.try_update(out);
@@ -457,7 +465,7 @@ impl Ps {
 
     fn choose(&mut self, cut: Cut, slots: Vec<Slot>, out: &mut Vec<Effect>) {
         let Some(shard) = &mut self.shard else { return };
-        // Rule 2: the gradients of all other slots are dropped and counted.
+        // Rule 2: gradients of slots that were not chosen are dropped and counted.
         for (slot, held) in shard.choose(slots) {
             count_surplus(cut.step, slot, held.worker, out);
         }
@@ -480,7 +488,7 @@ impl Ps {
         let chosen = self.chosen_beforehand();
         let Some(shard) = &mut self.shard else { return };
         let parameters = shard.state().parameters.clone();
-        // Rule 8: a restore during the computation has fenced the generation of this result.
+        // Rule 8: a restore during the computation makes this result void.
         let Some(losses) = shard.finish_update(cut, state, chosen) else { return };
         self.previous = Some((cut, parameters));
         let next = shard.cut();
@@ -497,7 +505,8 @@ impl Ps {
         self.answer_all(now, out);
     }
 
-    /// Returns the slots of every update, which are known beforehand if R >= N (rule 2).
+    /// Returns the slots of every update if R >= N, because they are then the same in every step
+    /// (rule 2). Otherwise returns `None`.
     fn chosen_beforehand(&self) -> Option<Vec<Slot>> {
         (!self.config.has_backup_workers()).then(|| self.config.all_slots().collect())
     }
@@ -509,7 +518,7 @@ impl Ps {
         }
     }
 
-    /// Sends a waiting worker the current version, if the worker can use it (rule 6).
+    /// Sends the current version to a waiting worker if the worker can use it (rule 6).
     fn answer(&mut self, now: Moment, worker: TaskId, out: &mut Vec<Effect>) {
         let (Some(shard), Some(&at_least)) = (&self.shard, self.waiting.get(&worker)) else {
             return;
@@ -552,7 +561,7 @@ impl Ps {
         let generation = cut.generation;
         let current = self.cut().map(|cut| cut.generation);
         if !is_sound(&state) {
-            let why = "it restored a state whose parts do not fit each other".to_owned();
+            let why = "the parts of the state that it restored do not fit each other".to_owned();
             self.end_session(now, TaskId::CHIEF, why, out);
             return;
         }
@@ -571,13 +580,14 @@ impl Ps {
                 (self.config.has_backup_workers() && self.me == TaskId::PS_ZERO).then(|| {
                     Choice::new(self.config.n_ps, self.config.sync.replicas_to_aggregate, cut)
                 });
-            // The previous version and the updates belong to the history that is rolled back.
+            // The previous version and the unrecorded updates belong to the history that is rolled
+            // back.
             self.previous = None;
             self.unrecorded = Unrecorded::default();
             self.capture = None;
             self.wait_timer.restart(now);
-            // The waiting workers wait for versions of the old generation, which will never come.
-            // Any version of the new generation tells them to start there.
+            // The waiting workers wait for versions of the old generation, which will never be
+            // made. Any version of the new generation shows them where to continue.
             for at_least in self.waiting.values_mut() {
                 *at_least = Cut::default();
             }
@@ -588,7 +598,8 @@ impl Ps {
         self.answer_all(now, out);
     }
 
-    /// Answers the chief's capture if the shard is at exactly its version, or past it (rule 7).
+    /// Answers the chief's request for a capture if the shard is at exactly the requested version,
+    /// or past it (rule 7).
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let cut = shard.cut();
@@ -603,7 +614,7 @@ impl Ps {
         self.links.send(now, TaskId::CHIEF, message, out);
     }
 
-    /// Starts the end of the run, because the final checkpoint is durable (rule 10).
+    /// Starts the end of the run, after the final checkpoint has become durable (rule 10).
     fn on_finished(&mut self, now: Moment, generation: Generation, out: &mut Vec<Effect>) {
         if self.ending.is_none() {
             let until = now + self.config.limits.linger;
@@ -617,8 +628,8 @@ impl Ps {
 
     /// Answers the chief's `Finished` once all other workers have left.
     ///
-    /// The chief stays until it has this answer. If this ps restarts before, its next incarnation
-    /// learns from the chief that the run has ended, and tells the remaining workers.
+    /// The chief stays until it has this answer. If this ps restarts before it answers, its next
+    /// incarnation learns from the chief that the run has ended, and informs the remaining workers.
     fn acknowledge_end(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
@@ -627,9 +638,9 @@ impl Ps {
         }
     }
 
-    /// Halts without the goodbyes that have not come.
+    /// Halts, even if some workers have not sent a goodbye.
     fn finish(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        // The chief gets its answer although not all workers have left.
+        // The chief gets its answer even if not all workers have left.
         if let Some(ending) = &mut self.ending {
             ending.until = now;
         }
@@ -638,12 +649,14 @@ impl Ps {
     }
 
     fn has_left(&self, worker: TaskId) -> bool {
-        // A later incarnation of the worker does not know of the end yet.
+        // A goodbye of an earlier incarnation does not count, because the worker's present
+        // incarnation may not know of the end.
         let said = self.goodbyes.get(&worker);
         said.is_some_and(|said| self.links.incarnation_of(worker) == Some(*said))
     }
 
-    /// Notes that a worker leaves. At the last version, a goodbye also tells this ps of the end.
+    /// Takes note that a worker leaves. If the shard is at the last version, the goodbye also shows
+    /// that the run has ended.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         self.goodbyes
             .extend(self.links.incarnation_of(peer).map(|incarnation| (peer, incarnation)));
@@ -672,7 +685,8 @@ impl Ps {
         let wait = wait_timer.report_or_give_up(now, self.me, || self.awaited(now), out);
         self.wait_timer = wait_timer;
         match (&self.ending, wait) {
-            // Rule 10: a ps that knows of the end has not failed when it gives up waiting.
+            // Rule 10: if a ps knows that the run has ended and gives up waiting, it has not
+            // failed.
             (Some(ending), wait) if wait.is_err() || ending.until <= now => self.finish(now, out),
             (None, Err(why)) => self.links.abort(now, why, out),
             _ => {}
@@ -680,12 +694,13 @@ impl Ps {
     }
 }
 
-/// Counts a gradient of the current version that is not among the first R (rule 5).
+/// Reports a gradient of the current version that came after the first R (rule 5).
 fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
     out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
 }
 
-/// Returns whether all buffers have the same length, and the regularized ranges ascend within it.
+/// Returns whether all buffers of a state have the same length, and the regularized ranges ascend
+/// within that length.
 fn is_sound(state: &ShardState) -> bool {
     let len = state.parameters.len();
     let mut end = 0;

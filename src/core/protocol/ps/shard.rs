@@ -1,6 +1,7 @@
 //! A shard at one version, and the gradients that it has received for the next update.
 //!
-//! This file judges gradients. It sends nothing, and does not know which workers wait.
+//! This file decides whether a gradient is accepted. It sends no messages, and does not know which
+//! workers wait.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub(super) struct Held {
     pub(super) gradient: Floats,
 }
 
-/// A gradient that a worker has pushed and that is not judged yet.
+/// A pushed gradient that is not yet accepted or declined.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     pub(super) cut: Cut,
@@ -24,18 +25,18 @@ pub(super) struct Offer {
     pub(super) held: Held,
 }
 
-/// The result of an offer.
+/// The decision about a pushed gradient.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// The gradient is new, and the shard holds it.
     Accepted,
     /// The gradient is a duplicate, stale or fenced. The worker receives the verdict.
     Declined(Verdict),
-    /// The gradient is new, but its slot is not one of those that the update uses.
+    /// The gradient is new, but the update does not use its slot.
     Surplus,
-    /// The shard holds a gradient with the same identity and other bits.
+    /// The shard holds a gradient of the same slot and version whose bits differ.
     Diverged,
-    /// The offer breaks the protocol, for the reason in the text.
+    /// The push breaks the protocol. The text is the reason.
     Violation(String),
 }
 
@@ -51,16 +52,16 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 enum Phase {
-    /// The shard receives gradients. `chosen` are the slots of the update, ascending, once they are
+    /// The shard receives gradients. `chosen` are the update's slots, ascending, once they are
     /// known.
     Collecting { chosen: Option<Vec<Slot>> },
-    /// The host computes the update from the gradients of these slots.
+    /// The host computes the update from the gradients of the slots `chosen`.
     Updating { chosen: Vec<Slot> },
 }
 
 impl Shard {
-    /// Creates a shard whose steps have `n_slots` slots. `chosen` are the slots of the next update,
-    /// if they are known beforehand.
+    /// Creates a shard whose steps have `n_slots` slots. If the slots of the next update are known
+    /// beforehand, they are in `chosen`.
     pub(super) const fn new(
         cut: Cut,
         state: ShardState,
@@ -91,7 +92,7 @@ impl Shard {
         matches!(self.phase, Phase::Updating { .. })
     }
 
-    /// Judges a gradient by the rules 1, 4, 5 and 8, and holds it if it is accepted.
+    /// Decides about a gradient by rules 1, 4, 5 and 8. Holds the gradient if it is accepted.
     pub(super) fn offer(&mut self, offer: Offer) -> Judgement {
         let Offer { cut, slot, held } = offer;
         if let Err(why) = self.check(cut, slot, &held.gradient) {
@@ -117,7 +118,8 @@ impl Shard {
             Phase::Collecting { chosen: Some(chosen) } if chosen.binary_search(&slot).is_err() => {
                 Judgement::Surplus
             }
-            // Rule 1: the update has its R gradients, so a further slot of this step is too late.
+            // Rule 1: the update already has its R gradients, so a further gradient of this step is
+            // too late.
             Phase::Updating { .. } => Judgement::Surplus,
             Phase::Collecting { .. } => {
                 self.held.insert(slot, held);
@@ -137,23 +139,24 @@ impl Shard {
                 self.state.parameters.len()
             ));
         }
-        // Only this shard makes its next version, so no worker can have computed from it yet.
+        // A version can come only from this shard. So no worker can have a later version than this
+        // shard.
         if cut.generation == self.cut.generation && cut.step > self.cut.step {
             return Err(format!("pushed a gradient of {cut}, which this ps has not made yet"));
         }
         Ok(())
     }
 
-    /// Sets the slots of the next update. Returns the held gradients of all other slots, which the
-    /// shard drops.
+    /// Sets the slots of the next update. Drops the held gradients of all other slots, and returns
+    /// them.
     pub(super) fn choose(&mut self, slots: Vec<Slot>) -> Vec<(Slot, Held)> {
         let surplus = self.held.extract_if(.., |slot, _| !slots.contains(slot)).collect();
         self.phase = Phase::Collecting { chosen: Some(slots) };
         surplus
     }
 
-    /// Starts the update if all chosen slots are held (rule 1). Returns its gradients, ascending by
-    /// slot (rule 3).
+    /// Starts the update if all chosen gradients are held (rule 1). Returns these gradients,
+    /// ascending by slot (rule 3).
     pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
         // `held` is a subset of `chosen` here, so comparing lengths suffices. Scanning a thousand
@@ -170,9 +173,9 @@ impl Shard {
         Some(gradients)
     }
 
-    /// Replaces the state by the computed update's result, and moves to the next version without
-    /// gradients. Returns the slots and losses of the update, ascending by slot, or `None` if no
-    /// such update was under way.
+    /// Replaces the state by the result of the update, and moves to the next version, for which no
+    /// gradients are held yet. Returns the slots and losses of the update, ascending by slot, or
+    /// `None` if this update was not being computed.
     pub(super) fn finish_update(
         &mut self,
         cut: Cut,
@@ -180,7 +183,8 @@ impl Shard {
         next_chosen: Option<Vec<Slot>>,
     ) -> Option<Vec<(Slot, f32)>> {
         let Phase::Updating { chosen } = &self.phase else { return None };
-        // Rule 8: after a restore, the result of the earlier generation's update may still come.
+        // Rule 8: after a restore, the result of an update of the previous generation may still
+        // come.
         if cut != self.cut {
             return None;
         }
@@ -189,7 +193,8 @@ impl Shard {
         Some(losses)
     }
 
-    /// Returns whether the next update needs or may use this slot, and the shard does not hold it.
+    /// Returns whether the next update may use this slot while the shard does not hold its
+    /// gradient.
     pub(super) fn lacks(&self, slot: Slot) -> bool {
         let is_of_use = match &self.phase {
             Phase::Updating { .. } => false,

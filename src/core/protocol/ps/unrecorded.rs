@@ -1,16 +1,17 @@
 //! Ps 0's updates that are not yet durable in the chief's losses file.
 //!
-//! A written row survives a crash of the chief's process, but not a power loss of its machine. The
-//! next chief may then adopt the live state and find the file shorter than the previous chief left
-//! it. Ps 0 therefore keeps an update until a checkpoint has made its row durable.
+//! A written row survives a crash of the chief's process, but not a power loss of the chief's
+//! machine. After a power loss, the next chief may adopt the live state and find fewer rows in the
+//! file than the previous chief wrote. Ps 0 therefore keeps each update until a checkpoint has made
+//! its row durable.
 
 use std::collections::VecDeque;
 
 use crate::ids::Step;
 use crate::protocol::message::{Recorded, UpdateRecord};
 
-/// The maximum number of updates to keep. With more updates while the chief is disconnected, or
-/// between a checkpoint and a loss of the chief's machine, the losses file has a gap.
+/// The maximum number of updates to keep. If more updates are made while the chief is disconnected,
+/// or between a checkpoint and a loss of the chief's machine, the losses file has a gap.
 const MAX_KEPT: usize = 100_000;
 /// The maximum number of losses in a message: 1,024 updates of two workers, or 16 of 128.
 const MAX_LOSSES_A_MESSAGE: usize = 2_048;
@@ -31,17 +32,18 @@ impl Unrecorded {
         self.kept.push_back(update);
     }
 
-    /// Notes the state of the losses file, and drops the updates that are durable.
+    /// Takes note of the state of the losses file. Drops the updates that are durable.
     pub(super) fn note(&mut self, recorded: Recorded) {
-        // The number may go back: a new chief may find the file shorter, and needs the rows again.
+        // `written` may decrease: a new chief may find fewer rows in the file, and needs the
+        // missing rows again.
         self.written = recorded.written;
         while self.kept.front().is_some_and(|update| update.cut.step < recorded.durable) {
             self.kept.pop_front();
         }
     }
 
-    /// Returns the oldest updates that the chief has not written: as many as fit in a message, but
-    /// at least one.
+    /// Returns the oldest updates that the chief has not written. The number of losses in a message
+    /// is limited, but at least one update is returned.
     pub(super) fn unwritten(&self) -> Vec<UpdateRecord> {
         let mut n_losses = 0;
         let fits = |update: &&UpdateRecord| {

@@ -1,4 +1,4 @@
-//! Rule 9: the current wait of a ps, as text for the user and as plain values for metrics.
+//! Rule 9: what a ps currently waits for, as text for the user and as plain values for metrics.
 
 use super::Ps;
 use crate::ids::TaskId;
@@ -16,7 +16,7 @@ impl Ps {
             Some(WaitFor::State) => "for this shard's state from".to_owned(),
             Some(WaitFor::Checkpoint) => "for the final checkpoint of".to_owned(),
             Some(WaitFor::Choice) => {
-                format!("in step {step} for which slots it uses, to be settled with")
+                format!("in step {step} for the choice of its slots, which involves")
             }
             Some(WaitFor::Gradient | WaitFor::Version | WaitFor::Link) => {
                 format!("in step {step} for a gradient of")
@@ -29,8 +29,8 @@ impl Ps {
         self.links.awaited(now, what, from)
     }
 
-    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
-    /// Returns `None` while this ps computes an update.
+    /// Returns the kind of the current wait, or `None` while this ps computes an update. Calls
+    /// `each_awaited` with each task that this ps waits for.
     pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let mut workers = (0..self.config.sync.total_num_replicas).map(TaskId::worker);
         if self.ending.is_some() {
@@ -49,8 +49,9 @@ impl Ps {
             return None;
         }
         let lacks = |worker: &TaskId| self.config.slots_of(*worker).any(|slot| shard.lacks(slot));
-        // With R >= N a shard waits only for gradients. With R < N, a shard with all its gradients may
-        // still wait for the choice of ps 0, which depends on the reports of the other shards.
+        // With R >= N, a shard waits only for gradients. With R < N, a shard that holds all
+        // gradients may still wait for the choice of ps 0. That choice depends on the reports of
+        // the other shards.
         if workers.any(|worker| lacks(&worker)) {
             (0..self.config.sync.total_num_replicas)
                 .map(TaskId::worker)

@@ -1,5 +1,5 @@
-//! The chief's duties of worker 0: it adopts or restores the cluster's state, has checkpoints and
-//! losses written, and ends the run.
+//! The duties of worker 0 as the chief. The chief adopts or restores the cluster's state, has
+//! checkpoints and losses written, and ends the run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,38 +19,38 @@ use crate::time::Moment;
 /// The number of attempts to write the final checkpoint before the run fails.
 const MAX_FINAL_SAVES: u32 = 10;
 
-/// The chief's part of worker 0.
+/// The part of worker 0 that acts as the chief.
 #[derive(Debug)]
 pub(super) struct Chief {
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// The generation of each ps's shard: `None` for a disconnected ps, `Some(None)` for a ps
+    /// The generation of each ps's shard. `None` for a disconnected ps, `Some(None)` for a ps
     /// without a state.
     shards: Vec<Option<Option<Generation>>>,
-    /// Whether each ps has an unanswered `Restore` on its link. A state is large, so the next one
-    /// waits for the answer: a slow link carries one state at a time.
+    /// Whether each ps has an unanswered `Restore` on its link. A state is large, so the next
+    /// `Restore` waits for the answer. A slow link thus carries one state at a time.
     is_restoring: Vec<bool>,
-    /// The highest number of a generation that any ps has reported or this chief has opened.
+    /// The highest generation number that any ps has reported or that this chief has opened.
     highest_number: u64,
     phase: Phase,
-    /// The worker's newest whole version.
+    /// The newest version of which the worker has held every shard.
     at: Option<Cut>,
-    /// The parameters of every shard at that version.
+    /// The parameters of every shard at the version `at`.
     parameters: Vec<Floats>,
-    /// For each shard the elements that the L2 term covers, if a shard's state is nothing but
-    /// parameters. Otherwise `None`, and before the storage has read a state.
+    /// The elements of each shard that the L2 term covers. `None` if a shard's state has more than
+    /// parameters, or the storage has not read a state yet.
     plain: Option<Vec<Vec<Range<usize>>>>,
-    /// The first step that was not given to the storage for the losses file. Unknown from an
-    /// adoption until the first updates come.
+    /// The first step whose update the chief has not given to the storage for the losses file.
+    /// After an adoption, it is unknown until the first updates come.
     recorded: Option<Step>,
     saver: Saver,
     /// The number of attempts to write the final checkpoint.
     n_final_saves: u32,
     ending: Option<Ending>,
-    /// The time limit of a requested stop, which otherwise ends with the next checkpoint.
+    /// The time limit of a requested stop. The stop usually ends earlier, with the next checkpoint.
     stop_by: Option<Moment>,
-    /// The version at which the stop was requested. A checkpoint of an older version does not end
-    /// the stop.
+    /// The version at which the stop was requested. Only a checkpoint of this version or a later
+    /// one ends the stop.
     stop_at: Step,
 }
 
@@ -62,7 +62,7 @@ enum Phase {
     Gathering { restored: Restored },
     /// The ps are receiving the state of a new generation.
     Opening { generation: Generation, restored: Restored },
-    /// All shards are of one generation.
+    /// All shards are of the same generation.
     Running { generation: Generation },
 }
 
@@ -91,7 +91,7 @@ impl Chief {
         out.push(Effect::Restore);
     }
 
-    /// Returns the known state of the losses file.
+    /// Returns the state of the losses file, as far as the chief knows it.
     pub(super) fn recorded(&self) -> Recorded {
         // A durable checkpoint has made the losses before it durable.
         let durable = self.saver.saved().unwrap_or_default();
@@ -100,13 +100,14 @@ impl Chief {
 
     pub(super) fn deadline(&self) -> Option<Moment> {
         let ending = self.ending.as_ref().map(Ending::until);
-        // A version that is saved already is not saved again, so no wake is needed before the next.
+        // The chief does not save a version that is already saved. So it needs a wake only if the
+        // current version is unsaved.
         let unsaved = self.saveable().filter(|at| self.saver.saved() != Some(at.step));
         let save = unsaved.and_then(|_| self.saver.deadline());
         [ending, save, self.stop_by].into_iter().flatten().min()
     }
 
-    /// Returns the current wait as text, or `None` if the chief waits like any other worker.
+    /// Returns the current wait as text, or `None` if worker 0 waits like any other worker.
     pub(super) fn awaited(&self, now: Moment, links: &Links) -> Option<Awaited> {
         if let Some(ending) = &self.ending {
             return Some(ending.awaited(now, links));
@@ -116,7 +117,9 @@ impl Chief {
         let of_storage = |what: &str| Awaited { what: what.to_owned(), all_connected: false };
         Some(match &self.phase {
             Phase::Reading => of_storage("for the newest checkpoint to be read"),
-            Phase::Gathering { .. } => links.awaited(now, "for word of their state from", missing),
+            Phase::Gathering { .. } => {
+                links.awaited(now, "for reports of their state from", missing)
+            }
             Phase::Opening { .. } => {
                 links.awaited(now, "for the restored state to be taken by", missing)
             }
@@ -124,8 +127,8 @@ impl Chief {
         })
     }
 
-    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
-    /// Returns `None` if the chief waits like any other worker.
+    /// Returns the kind of the current wait, or `None` if worker 0 waits like any other worker.
+    /// Calls `each_awaited` with each awaited task.
     pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let all = self.config.all_ps().zip(&self.shards);
         if let Some(ending) = &self.ending {
@@ -161,7 +164,8 @@ impl Chief {
         let of_shard = state.map(|cut| cut.generation);
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
-        // A `Restore` on the previous link is lost, so the new link may carry one.
+        // The answer to an earlier `Restore` is lost with its link, so the new link may carry a
+        // `Restore`.
         self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
             self.tell_finished(now, ps, links, out);
@@ -174,14 +178,14 @@ impl Chief {
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
                 self.on_restored(now, ps, *generation, links, out);
             }
-            // The ps may have had the state before it restarted, and workers may have continued
-            // from that state. Only a new generation fences their work.
+            // The ps may have received the state before it restarted, and workers may have
+            // continued from that state. Only a new generation makes their work void.
             Phase::Opening { restored, .. } => {
                 let restored = restored.clone();
                 self.open(now, restored, links, out);
             }
             Phase::Running { generation } if of_shard == Some(*generation) => {
-                // The request or its answer may be lost with the previous link.
+                // The request for a capture, or its answer, may be lost with the previous link.
                 if let Some(cut) = self.saver.wanted_of(ps.index) {
                     send_capture(now, ps, cut, links, out);
                 }
@@ -195,29 +199,31 @@ impl Chief {
                     ps,
                     live: live.as_ref().map(|snapshot| snapshot.cut.step).map_err(|why| *why),
                 }));
-                // The storage works in order, so it then reads the checkpoint that it has written.
+                // The storage works in order, so the restore reads the checkpoint that the persist
+                // has written.
                 out.extend(live.ok().map(Effect::Persist));
                 out.push(Effect::Restore);
             }
         }
     }
 
-    /// Returns the worker's whole version as a state, if no step is lost by going back to it.
+    /// Returns the state at the newest version of which worker 0 has held every shard, if going
+    /// back to that version loses no step.
     ///
     /// # Errors
     /// The reason for which there is no such version.
     fn live_version(&self, generation: Generation) -> Result<Arc<Snapshot>, &'static str> {
         let Some(at) = self.at.filter(|at| at.generation == generation) else {
-            return Err("the chief has held no whole version of it yet");
+            return Err("the chief has not held a whole version of this generation yet");
         };
         let Some(plain) = &self.plain else {
-            return Err("the workers do not hold what the optimizer keeps beside the parameters");
+            return Err("the workers do not hold the optimizer's buffers");
         };
         if self.recorded.is_none_or(|recorded| recorded < at.step) {
-            return Err("the losses of the updates before it have not come to the chief");
+            return Err("the chief has not received all losses before its version");
         }
         if self.saver.newest().is_some_and(|newest| newest >= at.step) {
-            return Err("the newest checkpoint is no older than what the chief holds");
+            return Err("the newest checkpoint is not older than the chief's version");
         }
         let shard = |(parameters, regularized): (&Floats, &Vec<Range<usize>>)| ShardState {
             parameters: parameters.clone(),
@@ -236,14 +242,15 @@ impl Chief {
         out: &mut Vec<Effect>,
     ) {
         self.shards[ps.index as usize] = None;
-        // The ps can no longer be captured, so a requested stop may have to save the live version.
+        // The disconnected ps can no longer send its state, so a requested stop may have to save
+        // the version that worker 0 holds.
         if self.stop_by.is_some() {
             self.proceed(now, links, out);
         }
     }
 
-    /// Saves the live version if a stop was requested and a ps is disconnected, because the chief
-    /// cannot capture that ps's shard.
+    /// Saves the version that worker 0 holds, if a stop was requested and a ps is disconnected. The
+    /// chief cannot capture that ps's shard.
     fn save_live(&mut self, out: &mut Vec<Effect>) {
         let Phase::Running { generation } = self.phase else { return };
         let is_away = self.shards.iter().any(Option::is_none);
@@ -256,13 +263,14 @@ impl Chief {
         }
     }
 
-    /// Stops after a ps has lost its shard, which is not restored any more.
+    /// Stops the run after a ps has lost its shard. The chief does not restore the shard, because a
+    /// stop was requested.
     fn stop_without_shard(&mut self, ps: TaskId, out: &mut Vec<Effect>) {
         self.shards[ps.index as usize] = None;
         self.save_live(out);
         if self.saver.is_writing() {
-            // No later version can be captured, so the checkpoint under way ends the stop, whatever
-            // its step is.
+            // No later version can be captured. So the checkpoint that is being written ends the
+            // stop, whatever its step is.
             self.stop_at = Step(0);
         } else {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
@@ -312,7 +320,7 @@ impl Chief {
             .then(|| shards.iter().map(|shard| shard.regularized.clone()).collect());
         if self.config.is_last(restored.snapshot.cut.step) {
             // Rule 10: an earlier incarnation wrote the final checkpoint, and may have died before
-            // every task knew of the end.
+            // every task knew that the run had ended.
             self.end(now, links, out);
         } else if matches!(self.phase, Phase::Reading) {
             self.phase = Phase::Gathering { restored };
@@ -320,15 +328,16 @@ impl Chief {
         }
     }
 
-    /// Waits until all ps are connected. Then adopts their state if it is of one generation, and
-    /// otherwise opens a new generation.
+    /// Does nothing until all ps are connected. Then adopts their state if all shards are of one
+    /// generation. Otherwise opens a new generation.
     fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
         let Some(all) = all else { return };
         let is_alike = |of: &Option<Generation>| *of == all[0];
         if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike)) {
-            // The losses file may lag behind the live state. The updates from ps 0 will show it.
+            // The losses file may lack updates of the adopted state. The chief learns which from
+            // the updates that ps 0 sends.
             self.recorded = None;
             self.run(now, generation, None, links, out);
             let step = self.at.map(|cut| cut.step);
@@ -339,13 +348,14 @@ impl Chief {
         self.open(now, restored, links, out);
     }
 
-    /// Opens a generation that is larger than all known ones.
+    /// Opens a generation that is larger than all known generations.
     fn open(&mut self, now: Moment, restored: Restored, links: &mut Links, out: &mut Vec<Effect>) {
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
         self.phase = Phase::Opening { generation, restored };
-        // The count of the old generation does not hold in the new one. Its first updates may come
-        // before this chief knows that all shards are restored, and must not be taken for recorded.
+        // The position in the losses file is that of the old generation, and is wrong in the new
+        // one. The first updates of the new generation may come before this chief knows that all
+        // shards are restored. They must not be taken for recorded updates.
         self.recorded = None;
         for ps in self.config.all_ps() {
             self.send_restore(now, ps, links, out);
@@ -374,7 +384,8 @@ impl Chief {
         self.is_restoring[ps.index as usize] = false;
         let Phase::Opening { generation: opening, restored } = &self.phase else { return };
         if generation != *opening {
-            // The answer is to the restore of a generation that was given up. The link is free now.
+            // This is the answer to a restore of an abandoned generation. The link can now carry
+            // the restore of the current generation.
             self.send_restore(now, ps, links, out);
             return;
         }
@@ -403,7 +414,8 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Notes that the worker starts a step at a whole version, before its first push of that step.
+    /// Takes note that the worker starts a step at the version `cut`, before the worker's first
+    /// push of that step.
     pub(super) fn on_whole(
         &mut self,
         now: Moment,
@@ -432,7 +444,7 @@ impl Chief {
         matches!(self.phase, Phase::Running { generation: of } if of == generation)
     }
 
-    /// Returns the version at which a save may start. The last version is saved only once all
+    /// Returns the version at which a save may start. The last version may be saved only once all
     /// losses are recorded.
     fn saveable(&self) -> Option<Cut> {
         self.at.filter(|at| {
@@ -446,8 +458,8 @@ impl Chief {
         self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
     }
 
-    /// Records the updates that ps 0 has sent with a version, ascending. Some of them may have come
-    /// before.
+    /// Records the updates that ps 0 has sent with a version, ascending. Skips updates that are
+    /// already recorded.
     pub(super) fn on_updates(
         &mut self,
         now: Moment,
@@ -460,7 +472,7 @@ impl Chief {
             return;
         }
         if updates.is_empty() {
-            // Ps 0 has no unwritten update, so the previous chief has recorded all of them.
+            // Ps 0 sends no unwritten update, so the previous chief has recorded all of them.
             self.recorded = self.recorded.max(Some(version.step));
         }
         for update in updates {
@@ -472,7 +484,7 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Starts a save if one is due, writes a complete capture, and ends the run if the final
+    /// Starts a save if one is due, has a complete capture written, and ends the run if the final
     /// checkpoint is durable.
     fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         self.save_live(out);
@@ -482,7 +494,8 @@ impl Chief {
                     self.end(now, links, out);
                     return;
                 }
-                // The run waits for the final save, which therefore ignores the schedule.
+                // The run waits for the final save. So the final save does not wait for its
+                // scheduled time.
                 if self.n_final_saves == 0 {
                     self.n_final_saves = 1;
                     self.saver.set_due(now);
@@ -492,9 +505,9 @@ impl Chief {
                 self.request_capture(now, cut, links, out);
             }
         }
-        // While the storage reads the newest checkpoint, it must not write another one. That
-        // checkpoint would be newer than the restored one and of another history, and its losses
-        // would be removed from the losses file.
+        // While the storage reads the newest checkpoint, it must not write another one. The written
+        // checkpoint would be newer than the restored one, but of a history that is rolled back.
+        // The losses of that history would be removed from the losses file.
         if matches!(self.phase, Phase::Running { .. }) {
             self.saver.write(self.recorded, out);
         }
@@ -527,8 +540,8 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        // No shard has a version of a generation that is over. Each further capture would miss, and
-        // the requests would go on forever.
+        // No shard has a version of a finished generation. Each further capture would miss, and the
+        // requests would never end.
         if !self.is_running(at.generation) {
             return;
         }
@@ -547,14 +560,15 @@ impl Chief {
     ) {
         let why = result.as_ref().err().cloned();
         self.saver.on_persisted(now, step, result, out);
-        // A stop during the final save needs no special end: the chief ends the run.
+        // A stop during the final save needs no special treatment, because the chief ends the run
+        // anyway.
         let at_last = self.saveable().is_some_and(|at| self.config.is_last(at.step));
         if why.is_none() && self.config.is_last(step) && at_last {
             self.stop_by = None;
         }
         if self.stop_by.is_some() && step < self.stop_at {
-            // The save was under way when the stop was requested, so it is of an older version. It
-            // does not end the stop, whether it has succeeded or failed.
+            // The save was already being written when the stop was requested, so its version is
+            // older than the stop. The save does not end the stop, whether it succeeded or failed.
             self.saver.set_due(now);
             self.proceed(now, links, out);
             return;
@@ -567,7 +581,7 @@ impl Chief {
         if let (Some(why), true) = (why, self.config.is_last(step)) {
             self.n_final_saves += 1;
             if self.n_final_saves > MAX_FINAL_SAVES {
-                let failure = Failure::Storage(format!("the final checkpoint: {why}"));
+                let failure = Failure::Storage(format!("cannot write the final checkpoint: {why}"));
                 links.abort(now, failure, out);
                 return;
             }
@@ -589,8 +603,8 @@ impl Chief {
         links.send(now, ps, Message::Finished { generation }, out);
     }
 
-    /// Notes that a ps knows of the end or needs no word of it. Leaves once this is true of every
-    /// ps.
+    /// Takes note that a ps knows of the run's end, or need not know of it. Leaves once this is
+    /// true of every ps.
     pub(super) fn on_finished(
         &mut self,
         now: Moment,
@@ -598,7 +612,8 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        // Rule 10: before the final checkpoint is durable, a `Finished` is wrong and has no effect.
+        // Rule 10: before the final checkpoint is durable, a `Finished` breaks the protocol and is
+        // ignored.
         let Some(ending) = &mut self.ending else { return };
         ending.mark_informed(ps);
         if ending.is_complete() {
@@ -612,7 +627,7 @@ impl Chief {
         }
         let stopped = |saved| Effect::Halt(Outcome::Stopped { saved });
         let (Phase::Running { .. }, Some(at)) = (&self.phase, self.at) else {
-            // Outside a running generation, the chief holds no version that it may save.
+            // Outside a running generation, the chief has no version to save.
             out.push(stopped(None));
             return;
         };
@@ -621,7 +636,7 @@ impl Chief {
             out.push(stopped(Some(at.step)));
             return;
         }
-        // The newest version is not saved, so the stop waits for a save of it.
+        // The newest version is not saved, so the stop waits until it is saved.
         self.stop_by = Some(now + self.config.limits.stop_timeout);
         self.stop_at = at.step;
         self.saver.set_due(now);

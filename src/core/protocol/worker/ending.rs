@@ -1,4 +1,4 @@
-//! Rule 10: the end of the run, of which the chief or a leaving worker informs every ps.
+//! Rule 10: the end of the run. The chief, or a worker that leaves, informs every ps of it.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use crate::protocol::links::Links;
 use crate::protocol::wait_timer::Awaited;
 use crate::time::Moment;
 
-/// The ps that may not know of the end, and the time limit for informing them.
+/// The ps that may not know of the run's end, and the time limit for informing them.
 #[derive(Debug)]
 pub(super) struct Ending {
     until: Moment,
-    /// The ps that may not know of the end.
+    /// The ps that may not know of the run's end.
     missing: BTreeSet<TaskId>,
 }
 
@@ -26,7 +26,8 @@ impl Ending {
         self.until
     }
 
-    /// Notes that a ps knows of the end, or needs no word because it has refused or failed.
+    /// Takes note that a ps knows of the run's end, or need not know because it has refused this
+    /// task or failed.
     pub(super) fn mark_informed(&mut self, ps: TaskId) {
         self.missing.remove(&ps);
     }
@@ -36,13 +37,13 @@ impl Ending {
         self.missing.is_empty()
     }
 
-    /// Returns the ps that may not know of the end, ascending.
+    /// Returns the ps that may not know of the run's end, ascending.
     pub(super) fn missing(&self) -> impl Iterator<Item = TaskId> {
         self.missing.iter().copied()
     }
 
     /// Returns the current wait as text (rule 9).
     pub(super) fn awaited(&self, now: Moment, links: &Links) -> Awaited {
-        links.awaited(now, "for word that all is done to come to", self.missing())
+        links.awaited(now, "for news of the end to reach", self.missing())
     }
 }

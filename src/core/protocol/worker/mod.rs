@@ -1,4 +1,5 @@
-//! A worker: it computes gradients at whole versions, and pushes them. Worker 0 is also the chief.
+//! A worker. It computes gradients when it has the same version of every shard, and pushes them.
+//! Worker 0 is also the chief.
 
 mod chief;
 mod ending;
@@ -21,21 +22,22 @@ use crate::protocol::window::{Pending, PushWindow};
 use crate::protocol::{Done, Effect, Input, Node, Outcome, Report, Standing, Status, Wait};
 use crate::time::Moment;
 
-/// A worker.
+/// A worker as a state machine.
 #[derive(Debug)]
 pub struct Worker {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The incarnation of each ps that sent the stored version.
+    /// For each ps, the incarnation that sent the stored version.
     incarnations: Vec<Option<Incarnation>>,
     versions: Versions,
     /// The unacknowledged pushes to each ps.
     windows: Vec<PushWindow>,
     work: Option<Work>,
-    /// The chief's part, on worker 0.
+    /// The chief's duties, if this is worker 0.
     chief: Option<Chief>,
-    /// On every other worker, once the run has ended: the ps that wait for a goodbye.
+    /// On every worker except worker 0, after the run has ended: the ps that still wait for a
+    /// goodbye.
     leaving: Option<Ending>,
     wait_timer: WaitTimer,
 }
@@ -59,7 +61,7 @@ impl Worker {
         }
     }
 
-    /// Returns the whole version of the worker's current or last step.
+    /// Returns the version of the worker's current or last step.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.work.as_ref().map(Work::cut)
@@ -78,9 +80,9 @@ impl Node for Worker {
             }
             Input::Network(event) => {
                 if self.is_done() {
-                    // Rule 10: a ps waits for a goodbye, or must be told of the end, whatever its
-                    // incarnation is. An older incarnation can do no harm, because this worker
-                    // sends it nothing else.
+                    // Rule 10: a ps waits for a goodbye, or must be informed of the end, whatever
+                    // its incarnation is. An older incarnation of a ps can do no harm here, because
+                    // this worker sends it nothing else.
                     self.links.forget_incarnations();
                 }
                 for event in self.links.on_network(now, event, None, out) {
@@ -143,9 +145,10 @@ impl Worker {
                 }
             }
             PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
-            // The ps may already belong to the next run, and then needs no word. But a ps that
-            // knows a newer incarnation of this worker still waits for a goodbye. A worker that has
-            // not joined the run says it after a restart with a larger incarnation.
+            // The ps may already belong to the next run, and then needs no message. But if the ps
+            // knows a newer incarnation of this worker, the ps still waits for a goodbye of that
+            // incarnation. A worker that has not joined the run can send the goodbye after a
+            // restart with a larger incarnation.
             PeerEvent::Refused { peer, refusal }
                 if self.is_done() && (self.has_joined() || !refusal.names_newer_incarnation()) =>
             {
@@ -160,13 +163,13 @@ impl Worker {
     }
 
     /// Returns whether this incarnation may have taken part in the run (rule 8). A worker computes
-    /// only when it holds a version of every shard, so every ps must have welcomed it before.
+    /// only if it holds a version of every shard. So every ps must have sent it a `Welcome` before.
     fn has_joined(&self) -> bool {
         self.links.all_have_welcomed()
     }
 
-    /// Handles a new session with a ps. Messages on the previous link may be lost, so this method
-    /// repeats them.
+    /// Handles a new session with a ps. Repeats the messages that may be lost with the previous
+    /// link.
     fn on_ps_up(
         &mut self,
         now: Moment,
@@ -186,13 +189,13 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
             if chief.is_ending() {
-                // The chief only has to tell the ps of the end. It sends nothing else, because the
-                // ps may be an older incarnation (rule 8).
+                // Here, the chief only has to inform the ps of the end. The chief sends nothing
+                // else, because the ps may be an older incarnation (rule 8).
                 return;
             }
         }
         self.repeat_pushes(now, ps, out);
-        // Another shard may have reached a newer generation. A pull for that generation is lost
+        // Another shard may have reached a newer generation. A pull for that generation was lost
         // with the previous link, or was not sent while this ps was disconnected.
         self.advance(now, out);
     }
@@ -202,7 +205,7 @@ impl Worker {
         match (message, &mut self.chief) {
             (Message::Version { cut, tokens, received, updates, acknowledged, parameters }, _) => {
                 let n_slots = self.config.sync.slots_per_step();
-                // The host computes any slot that a token names, so wrong tokens end the session.
+                // The host computes every slot that a token names. So wrong tokens end the session.
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
                     let why = format!(
                         "it issued the tokens {tokens:?}, which are not ascending slots below {n_slots}"
@@ -221,19 +224,20 @@ impl Worker {
                 if !self.acknowledge(now, ps, acknowledged, out) {
                     return;
                 }
-                // The new version comes first. The acknowledgement may have made room in a window,
-                // and a further slot of the old version would be computed for nothing.
+                // The new version is handled before the acknowledgement. The acknowledgement may
+                // make room in a window. A further slot of the old version would then be computed
+                // for nothing.
                 self.advance(now, out);
                 self.compute(out);
             }
             (Message::Acknowledged { pushes }, _) => {
-                // The acknowledgement is progress: the link works, however slow it is.
+                // An acknowledgement is progress: the link works, even if it is slow.
                 self.wait_timer.restart(now);
                 if self.acknowledge(now, ps, pushes, out) {
                     self.compute(out);
                 }
             }
-            // The current version follows, and has all that the worker needs to continue (rule 5).
+            // The ps also sends the current version, with which the worker continues (rule 5).
             (Message::PushReply { .. }, _) => {}
             (Message::Restored { generation }, Some(chief)) => {
                 chief.on_restored(now, ps, generation, &mut self.links, out);
@@ -249,28 +253,30 @@ impl Worker {
             (Message::Abort(_), _) if is_done => self.mark_informed(now, ps, out),
             (Message::Abort(failure), _) => self.links.abort(now, failure, out),
             (message, _) => {
-                let why = format!("it said {}, which is not for it to say", message.kind());
+                let why = format!("it sent {}, which it may not send", message.kind());
                 self.end_session(now, ps, why, out);
             }
         }
     }
 
-    /// Returns the start of this worker's generation, if a version is of an older generation
-    /// (rule 8).
+    /// If `version` belongs to an older generation than the worker's current one, returns the
+    /// lowest cut of the worker's current generation, which has step 0 (rule 8). Otherwise returns
+    /// `None`.
     ///
-    /// Such a version may just be late. But the chief and all ps may also have restarted and
-    /// forgotten the newer generation. A pull from the newer generation then names its opener.
+    /// An older version may merely be late. But the chief and all ps may also have restarted and
+    /// forgotten the newer generation. A pull at the returned cut then tells the ps which chief
+    /// opened the newer generation.
     fn newer_generation_than(&self, version: Cut) -> Option<Cut> {
         let generation = self.cut()?.generation;
         (version.generation < generation).then_some(Cut { generation, step: Step(0) })
     }
 
-    /// Starts to leave, because the run has ended (rule 10).
+    /// Starts to leave after the end of the run (rule 10).
     fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if self.leaving.is_some() {
             return;
         }
-        // Every ps waits for a goodbye. One that is disconnected gets it in its next session.
+        // Every ps waits for a goodbye. A disconnected ps gets the goodbye in its next session.
         self.leaving = Some(Ending::new(now, &self.config));
         for ps in self.links.peers() {
             self.say_goodbye(now, ps, out);
@@ -282,7 +288,7 @@ impl Worker {
         self.mark_informed(now, ps, out);
     }
 
-    /// Notes that a ps knows of the end of the run, or has itself refused or failed.
+    /// Takes note that a ps knows of the run's end, or has refused this task or failed.
     fn mark_informed(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         if let Some(leaving) = &mut self.leaving {
             leaving.mark_informed(ps);
@@ -301,9 +307,10 @@ impl Worker {
         }
     }
 
-    /// Starts a step if there is a new whole version. Otherwise asks the lagging shards for theirs.
+    /// Starts a step if the worker has a new version of every shard. Otherwise asks the lagging
+    /// shards for that version.
     fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        // Rule 6: whole versions only.
+        // Rule 6: a step starts only when the worker has the same version of every shard.
         if let Some(cut) = self.versions.whole_cut() {
             if self.work.as_ref().is_none_or(|work| work.cut() != cut) {
                 self.begin_step(now, out);
@@ -316,21 +323,22 @@ impl Worker {
         }
     }
 
-    /// Asks the shards that are past a step for its older version, if an earlier incarnation of
-    /// this worker died between its pushes of that step. Returns whether there is such a step.
+    /// Repairs a step in which an earlier incarnation of this worker died between its pushes. Some
+    /// shards are then past the step, and the others still wait for the gradients. Asks the shards
+    /// that are past the step for the older version. Returns whether there is such a step.
     ///
-    /// The other shards wait for the gradients of that step, which this incarnation computes again
-    /// at the older version. Meanwhile it asks no shard for the newer version, because the answer
-    /// would replace the older version.
+    /// This incarnation computes the missing gradients again at the older version. Meanwhile it
+    /// asks no shard for the newer version, because the answer would replace the older version.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        // With R < N a slot counts only when every shard holds it, so no shard is past a version
-        // while another shard lacks a slot.
+        // With R < N, a gradient counts only when every shard holds its part. So no shard can be
+        // past a version while another shard lacks a gradient of it.
         if self.config.has_backup_workers() {
             return false;
         }
         let slots = self.config.slots_of(self.me);
         let Some((older, past)) = self.versions.torn_update(slots) else { return false };
-        // At its own version, this incarnation's pushes are under way or will be repeated.
+        // If the older version is the worker's current one, this incarnation is already pushing its
+        // gradients, or will repeat them.
         if self.cut() == Some(older) || past.is_empty() {
             return false;
         }
@@ -349,8 +357,8 @@ impl Worker {
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         self.work = Some(Work::new(cut, parameters.clone(), slots));
-        // Without a link, no ps acknowledges the pushes of the previous version. They would fill
-        // the window, and the worker would compute nothing.
+        // If a link is down, its ps acknowledges nothing. The pushes of the previous version would
+        // fill the window, and the worker could compute nothing.
         for (ps, window) in self.config.all_ps().zip(&mut self.windows) {
             if !self.links.is_up(ps) {
                 window.restart(None).for_each(drop);
@@ -358,15 +366,15 @@ impl Worker {
         }
         self.compute(out);
         self.wait_timer.restart(now);
-        // The chief may ask for a capture here. It must do so before the worker pushes, so that no
-        // shard can be past the version (rule 7).
+        // The chief may request a capture of this version. The request must be sent before the
+        // worker's push, so that no shard can be past the version (rule 7).
         if let Some(chief) = &mut self.chief {
             chief.on_whole(now, cut, parameters, &mut self.links, out);
         }
         self.pull_next(now, out);
     }
 
-    /// Starts the next slot, if every window has room for one more gradient.
+    /// Starts the next slot if every window has room for one more gradient.
     fn compute(&mut self, out: &mut Vec<Effect>) {
         if self.windows.iter().all(PushWindow::has_room) {
             let job = self.work.as_mut().and_then(Work::start);
@@ -374,8 +382,9 @@ impl Worker {
         }
     }
 
-    /// Pulls the next version if no push will ask for it. An earlier incarnation may have pushed
-    /// all slots, or the link is lost on which the last push was acknowledged.
+    /// Pulls the next version if no push of this worker will ask for it. That is so if an earlier
+    /// incarnation has pushed all slots, or if the last push was acknowledged on a link that is now
+    /// lost.
     fn pull_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
         if work.is_complete() && !self.config.is_last(work.cut().step) {
@@ -386,8 +395,8 @@ impl Worker {
         }
     }
 
-    /// Pulls the remaining updates for the chief at the last version. Ps 0 may hold more of them
-    /// than one message takes, and no further push asks for a version.
+    /// Pulls the remaining updates for the chief at the last version. Ps 0 may have more updates
+    /// than fit in one message, and no further push asks for them.
     fn pull_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let lacks = self.chief.as_ref().is_some_and(Chief::lacks_updates);
         if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
@@ -411,7 +420,7 @@ impl Worker {
         let Gradient { slot, loss, shards } = gradient;
         let step = cut.step;
         let Some(work) = self.work.as_mut().filter(|_| self.leaving.is_none()) else { return };
-        // The worker may have started another version since the job was given.
+        // The worker may have started another version after it gave the job to the host.
         if !work.finish(cut, slot) {
             return;
         }
@@ -459,8 +468,8 @@ impl Worker {
         self.compute(out);
     }
 
-    /// Drops the first `pushes` pushes of a ps's link, which the ps has judged. Returns `false` if
-    /// the number is impossible, so that the session has ended.
+    /// Drops the first `pushes` pushes of a ps's link, because the ps has processed them. If the
+    /// number is impossible, ends the session and returns `false`.
     fn acknowledge(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) -> bool {
         match self.windows[ps.index as usize].acknowledge(pushes) {
             Ok(()) => true,
@@ -471,7 +480,8 @@ impl Worker {
         }
     }
 
-    /// Returns whether the run has ended, and only other tasks may not know it yet (rule 10).
+    /// Returns whether the run has ended. The worker then only waits for other tasks that may not
+    /// know of the end (rule 10).
     fn is_done(&self) -> bool {
         self.leaving.is_some() || self.chief.as_ref().is_some_and(Chief::is_ending)
     }
@@ -496,7 +506,8 @@ impl Worker {
             self.wait_timer = wait_timer;
             match wait {
                 Ok(()) => {}
-                // Rule 10: a worker that knows of the end has not failed when it gives up waiting.
+                // Rule 10: if a worker knows that the run has ended and gives up waiting, it has
+                // not failed.
                 Err(_) if self.is_done() => self.links.leave(now, out),
                 Err(why) => self.links.abort(now, why, out),
             }

@@ -1,10 +1,10 @@
 //! Rule 7: the saver captures the states of all shards at the same version, and has the storage
 //! write them.
 //!
-//! A shard answers only at exactly the version to capture. With R >= N the chief asks before it
-//! pushes, so no shard can be past that version. With R < N the other workers may push without the
-//! chief. After a miss the saver therefore asks for a later version, with a larger margin each
-//! time, until the requests reach all shards in time.
+//! A shard answers only at exactly the requested version. With R >= N, the chief sends the request
+//! before its push, so no shard can be past that version. With R < N, the other workers may push
+//! without the chief. After a miss, the saver therefore asks for a later version, each time further
+//! ahead, until the request reaches all shards in time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub(super) struct Saver {
     interval: Duration,
     /// The time at which the next save is due.
     due: Moment,
-    /// The newest durable checkpoint of the current generation, or the restored one.
+    /// The step of the newest durable checkpoint of the current generation, or of the restored
+    /// checkpoint.
     saved: Option<Step>,
     phase: Phase,
 }
@@ -31,11 +32,12 @@ enum Phase {
     Idle,
     Capturing {
         cut: Cut,
-        /// The distance from the version of the shard that missed the last capture.
+        /// The number of versions between the shard that missed the last capture and the next
+        /// version to capture.
         margin: u64,
         shards: Vec<Option<ShardState>>,
     },
-    /// All shards are captured. The save waits until the updates before it are recorded.
+    /// All shards are captured. The write waits until all earlier updates are recorded.
     Captured(Arc<Snapshot>),
     /// The storage writes a checkpoint.
     Writing {
@@ -56,15 +58,15 @@ impl Saver {
         }
     }
 
-    /// Starts a generation at `now`. Captures of the previous generation become void. `saved` is
-    /// the step of the checkpoint that was restored.
+    /// Starts a generation at `now`, and drops captures of the previous generation. `saved` is the
+    /// step of the restored checkpoint.
     pub(super) fn begin_generation(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
-        // The first save is due at once, as with TensorFlow's Supervisor.
+        // The first save is due at once, as with TensorFlow's `Supervisor`.
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
-            // The storage cannot be interrupted, and its answer is still to come. That checkpoint
-            // is of a history that was rolled back, so it must not count as saved.
+            // A write cannot be interrupted, and its answer is still to come. That checkpoint is of
+            // a history that was rolled back, so it must not count as saved.
             Phase::Writing { of_this_history, .. } => *of_this_history = false,
             phase => *phase = Phase::Idle,
         }
@@ -74,7 +76,8 @@ impl Saver {
         self.saved
     }
 
-    /// Returns the newest checkpoint of the current generation that is durable or being written.
+    /// Returns the step of the newest checkpoint of the current generation that is durable or being
+    /// written.
     pub(super) const fn newest(&self) -> Option<Step> {
         match self.phase {
             Phase::Writing { step, of_this_history: true } => Some(step),
@@ -91,7 +94,8 @@ impl Saver {
         matches!(self.phase, Phase::Writing { .. })
     }
 
-    /// Notes that the storage writes a live version, which was not captured.
+    /// Takes note that the storage writes the version that worker 0 holds, which was not captured
+    /// from the shards.
     pub(super) fn begin_write(&mut self, step: Step) {
         self.phase = Phase::Writing { step, of_this_history: true };
     }
@@ -112,7 +116,7 @@ impl Saver {
         if !self.is_idle() || now < self.due {
             return None;
         }
-        // No update was made since the last checkpoint, so another one would be the same.
+        // No update was made since the last checkpoint, so a new checkpoint would equal it.
         if self.saved == Some(at.step) {
             self.due = now + self.interval;
             return None;
@@ -126,7 +130,7 @@ impl Saver {
         Some(cut)
     }
 
-    /// Returns the cut to capture again from a ps that has reconnected.
+    /// Returns the cut to request again from a ps that has reconnected.
     pub(super) fn wanted_of(&self, ps: u32) -> Option<Cut> {
         match &self.phase {
             Phase::Capturing { cut, shards, .. } if shards[ps as usize].is_none() => Some(*cut),
@@ -137,7 +141,8 @@ impl Saver {
     /// Stores a captured state of a shard.
     pub(super) fn on_captured(&mut self, ps: u32, at: Cut, state: ShardState) {
         let Phase::Capturing { cut, shards, .. } = &mut self.phase else { return };
-        // Rule 7: an answer to an earlier request, from before a miss, is of another version.
+        // Rule 7: the state answers an earlier request that another shard has missed, so it is of
+        // another version.
         if at != *cut {
             return;
         }
@@ -148,8 +153,8 @@ impl Saver {
         }
     }
 
-    /// Starts the capture of a later version, because a shard is past the version `at`. `current`
-    /// is that shard's version, and `last` is the last version of the run. Returns the later cut.
+    /// Requests a later version, because a shard is already past the version `at`. `current` is
+    /// that shard's version, and `last` is the last version of the run. Returns the later cut.
     pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Option<Cut> {
         match self.phase {
             // Several shards may miss the same version, but only the first miss counts.
@@ -162,8 +167,8 @@ impl Saver {
         }
     }
 
-    /// Has the storage write the captured states, once every update before them is recorded. Every
-    /// visible checkpoint therefore has its losses in the losses file.
+    /// Has the storage write the captured states, once every update before them is recorded. The
+    /// losses file therefore has the losses of every visible checkpoint.
     pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
         if let Phase::Captured(snapshot) = &self.phase
             && recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
@@ -173,7 +178,7 @@ impl Saver {
         }
     }
 
-    /// Notes that the storage has written the checkpoint of `step`, or has failed.
+    /// Takes note that the storage has written the checkpoint of `step`, or has failed to.
     pub(super) fn on_persisted(
         &mut self,
         now: Moment,
@@ -183,7 +188,7 @@ impl Saver {
     ) {
         let of_this_history = matches!(self.phase, Phase::Writing { of_this_history: true, .. });
         self.phase = Phase::Idle;
-        // If the storage was slower than the interval, only one save is due now.
+        // If the write took longer than the interval, only one save is due now.
         self.due = (self.due + self.interval).max(now);
         match result {
             Ok(path) => {

@@ -9,20 +9,21 @@ pub(super) struct ShardVersion {
     pub(super) cut: Cut,
     /// From ps 0: the slots that this worker may compute.
     pub(super) tokens: Vec<Slot>,
-    /// The worker's slots whose gradients the shard holds already.
+    /// The worker's slots whose gradients the shard already holds.
     pub(super) received: Vec<Slot>,
     pub(super) parameters: Floats,
 }
 
-/// The state of one shard, as the worker knows it.
+/// A worker's knowledge of one shard.
 #[derive(Clone, Debug, Default)]
 struct Known {
     version: Option<ShardVersion>,
-    /// The unanswered request to the ps: the oldest version that the worker can use.
+    /// The oldest version that would answer the worker's pending request. `None` without a pending
+    /// request.
     asked: Option<Cut>,
 }
 
-/// The last received version of each shard, and the unanswered requests for newer versions.
+/// The last received version of each shard, and the pending requests for newer versions.
 #[derive(Debug)]
 pub(super) struct Versions(Vec<Known>);
 
@@ -36,12 +37,12 @@ impl Versions {
         self.0[ps as usize] = Known { version: Some(version), asked: None };
     }
 
-    /// Notes that a pull or a push has asked the ps for a version.
+    /// Takes note that a pull or a push has asked the ps for a version.
     pub(super) fn mark_asked(&mut self, ps: u32, at_least: Cut) {
         self.0[ps as usize].asked = Some(at_least);
     }
 
-    /// Forgets the request to a ps, which may be lost with the link.
+    /// Forgets the pending request to a ps, because the request may be lost with the link.
     pub(super) fn link_lost(&mut self, ps: u32) {
         self.0[ps as usize].asked = None;
     }
@@ -61,15 +62,14 @@ impl Versions {
         self.0.iter().filter_map(|known| known.version.as_ref()).map(|version| version.cut).max()
     }
 
-    /// Returns the cut of the whole version, if the versions of all shards have the same cut
-    /// (rule 6).
+    /// Returns the cut of the versions if the versions of all shards have the same cut (rule 6).
     pub(super) fn whole_cut(&self) -> Option<Cut> {
         let cut = self.0.first()?.version.as_ref()?.cut;
         let is_of_it = |version: &ShardVersion| version.cut == cut;
         self.0.iter().all(|known| known.version.as_ref().is_some_and(is_of_it)).then_some(cut)
     }
 
-    /// Returns the whole version, if the versions of all shards have the same cut.
+    /// Returns the versions of all shards if they have the same cut.
     pub(super) fn whole(&self) -> Option<(Cut, Vec<&ShardVersion>)> {
         Some((self.whole_cut()?, self.all()?.collect()))
     }
@@ -80,14 +80,16 @@ impl Versions {
         versions.clone().all(|version| version.is_some()).then(|| versions.flatten())
     }
 
-    /// Returns the ps that must be asked, with the oldest version to ask for, to reach `target`.
+    /// Returns the ps that must be asked so that the worker reaches `target`, each with the oldest
+    /// version to ask for.
     pub(super) fn pulls_due(&self, target: Cut) -> Vec<(u32, Cut)> {
         let ask = |(ps, known): (u32, &Known)| match (&known.version, known.asked) {
-            // A shard without a known version is asked for any version. It may be behind the other
-            // shards and wait for this worker, so a request for `target` could wait forever.
+            // If the worker knows no version of a shard, it asks for any version. The shard may be
+            // behind the other shards and wait for this worker. A request for `target` could then
+            // wait forever.
             (None, None) => Some((ps, Cut::default())),
-            // An unanswered request for an older cut does not suffice. The cut's generation may be
-            // over, and then the cut never comes.
+            // A pending request for an older cut does not suffice. The generation of that cut may
+            // be over, and then the cut never comes.
             (Some(version), asked) if version.cut < target => {
                 asked.is_none_or(|asked| asked < target).then_some((ps, target))
             }
@@ -96,16 +98,14 @@ impl Versions {
         (0..).zip(&self.0).filter_map(ask).collect()
     }
 
-    /// Returns whether a ps has not answered a request yet.
+    /// Returns whether a request to a ps is pending.
     pub(super) fn is_asked(&self, ps: u32) -> bool {
         self.0[ps as usize].asked.is_some()
     }
 
-    /// Returns the older cut and the ps that are one version past it, if a shard at the older cut
-    /// lacks one of `slots`.
-    ///
-    /// The shards are in this state if an earlier incarnation of this worker died between its
-    /// pushes.
+    /// Detects a step in which an earlier incarnation of this worker died between its pushes. Some
+    /// shards are then one version past the other shards, which lack the gradients of `slots`.
+    /// Returns the older cut, and the ps that are past it.
     pub(super) fn torn_update(
         &self,
         slots: impl Iterator<Item = Slot> + Clone,
@@ -123,7 +123,7 @@ impl Versions {
         Some((oldest, (0..).zip(versions).filter_map(past).collect()))
     }
 
-    /// Returns the ps that have not sent `cut` or a newer version.
+    /// Returns the ps from which the worker has received neither `cut` nor a newer version.
     pub(super) fn missing(&self, cut: Cut) -> impl Iterator<Item = u32> {
         let lacks =
             move |known: &Known| known.version.as_ref().is_none_or(|version| version.cut < cut);

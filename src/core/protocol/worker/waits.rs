@@ -1,4 +1,4 @@
-//! Rule 9: the current wait of a worker, as text for the user and as plain values for metrics.
+//! Rule 9: what a worker currently waits for, as text for the user and as plain values for metrics.
 
 use super::Worker;
 use crate::ids::{Cut, TaskId};
@@ -26,15 +26,17 @@ impl Worker {
                 let what = format_args!("for its last {PUSH_WINDOW} gradients to reach");
                 self.links.awaited(now, what, missing)
             }
-            // The chief writes the final checkpoint, but only the ps send this worker `Finished`.
+            // The chief writes the final checkpoint, but this worker learns of it from the ps, by a
+            // `Finished`.
             _ => {
                 let all = self.config.all_ps();
-                self.links.awaited(now, "for the chief's final checkpoint, to be told of by", all)
+                self.links.awaited(now, "for news of the chief's final checkpoint from", all)
             }
         }
     }
 
-    /// Returns the awaited thing, and passes each task that must provide it to `each_awaited`.
+    /// Returns the kind of the current wait. Calls `each_awaited` with each task that this worker
+    /// waits for.
     pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> WaitFor {
         if let Some(what) = self.chief.as_ref().and_then(|chief| chief.waits_for(each_awaited)) {
             return what;
@@ -43,7 +45,7 @@ impl Worker {
             leaving.missing().for_each(each_awaited);
             return WaitFor::Goodbye;
         }
-        // A worker that waits although slots are left cannot push them: a window is full.
+        // If slots are left while the worker waits, a window is full, and the worker cannot push.
         if self.work.as_ref().is_some_and(|work| !work.is_complete()) {
             let all = self.config.all_ps().zip(&self.windows);
             all.filter(|(_, window)| !window.has_room()).for_each(|(ps, _)| each_awaited(ps));
@@ -63,7 +65,7 @@ impl Worker {
         }
     }
 
-    /// Returns the next cut for this worker. It stays at the last version.
+    /// Returns the cut that this worker needs next. At the last version, this is the last version.
     fn next_cut(&self) -> Option<Cut> {
         self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
     }

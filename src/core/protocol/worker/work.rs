@@ -1,4 +1,4 @@
-//! The work of one step at one worker, which computes its slots one after the other.
+//! A worker's work in one step. The worker computes its slots one after the other.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ pub(super) struct Gradient {
 pub(super) struct Work {
     cut: Cut,
     parameters: Vec<Floats>,
-    /// The slots that are not computed yet, ascending. The host may be computing the first one.
+    /// The slots that are not computed yet, ascending. The host may be computing the first of them.
     slots: VecDeque<Slot>,
     is_computing: bool,
 }
@@ -48,7 +48,7 @@ impl Work {
         self.slots.is_empty()
     }
 
-    /// Returns the job of the next slot, unless a slot is under way or none is left.
+    /// Returns the job of the next slot, or `None` if a slot is being computed or none is left.
     pub(super) fn start(&mut self) -> Option<Job> {
         let job = if self.is_computing { None } else { self.job() };
         self.is_computing |= job.is_some();
@@ -61,8 +61,8 @@ impl Work {
         Some(Job::Gradient { cut: self.cut, slot, parameters: self.parameters.clone() })
     }
 
-    /// Notes a result. Returns `false` if it does not belong to the slot under way, because the
-    /// worker has started another version meanwhile.
+    /// Takes note of a result. Returns `false` if the result is not that of the slot being
+    /// computed, because the worker has started another version meanwhile.
     pub(super) fn finish(&mut self, cut: Cut, slot: Slot) -> bool {
         let is_due = cut == self.cut && self.is_computing && self.slots.front() == Some(&slot);
         if is_due {

@@ -1,5 +1,5 @@
-//! A logdir over many saves: on the real disk as a user sees it, and on a disk that crashes or
-//! fails at every single operation.
+//! Many saves in one logdir: on the real disk, and on a disk that crashes or fails at every single
+//! operation.
 
 use std::fs;
 
@@ -213,11 +213,12 @@ fn checkpoint_is_written_synced_and_renamed_before_it_is_listed() {
     ");
 }
 
-/// The saves that are interrupted everywhere, as (step, life). They include retention, a repeated
-/// step and a restarted chief.
+/// The saves that the tests interrupt at every operation, as (step, life). `life` distinguishes two
+/// checkpoints of the same step. The saves remove old checkpoints, repeat a step, and continue
+/// after a restart of the chief.
 const STORY: [(u64, u64); 6] = [(0, 1), (10, 1), (20, 1), (10, 2), (20, 2), (30, 2)];
 
-/// Saves the checkpoints of the story up to the first error. Returns how many saves succeeded.
+/// Saves the checkpoints of the story up to the first error. Returns the number of completed saves.
 fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
     let saver = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), max_to_keep);
     let Ok((mut saver, _)) = saver else { return from };
@@ -225,7 +226,8 @@ fn play(disk: &Arc<TestDisk>, from: usize, max_to_keep: NonZeroUsize) -> usize {
     from + checkpoints.take_while(|checkpoint| saver.save(checkpoint, WRITER).is_ok()).count()
 }
 
-/// Returns the index in the story of the newest checkpoint. Fails if the story never saved it.
+/// Returns the index in the story of the newest checkpoint. Fails if the newest checkpoint is not
+/// of the story.
 fn found_in(disk: &Arc<TestDisk>) -> Result<Option<usize>, String> {
     let found = newest_valid(disk, Path::new(LOGDIR)).map_err(|error| error.to_string())?;
     let Some((_, checkpoint)) = found.found else { return Ok(None) };
@@ -252,8 +254,8 @@ fn check(disk: &Arc<TestDisk>, n_saved: usize, max_to_keep: NonZeroUsize) -> Res
     }
 }
 
-/// Kills the process before every operation of the story, and enumerates all ways to lose unsynced
-/// data. Returns the number of crashes, or the first crash that lost a saved checkpoint.
+/// Stops the process before every operation of the story, and tries all ways in which unsynced data
+/// can be lost. Returns the number of crashes, or the first crash that lost a saved checkpoint.
 fn crash_everywhere(bug: Bug, max_to_keep: NonZeroUsize) -> Result<usize, String> {
     let whole = TestDisk::new(bug, None);
     assert_eq!(play(&whole, 0, max_to_keep), STORY.len());
@@ -306,8 +308,8 @@ fn disk_error_at_any_operation_loses_nothing_and_the_next_save_succeeds() {
             n_warnings += saved.unwrap().warnings.len();
             assert_eq!(found_in(&disk), Ok(Some(place)), "fault at {at}");
         }
-        // A checkpoint that could not be removed is removed after the next save, and a temporary
-        // file by the next saver.
+        // A checkpoint that could not be removed is removed after the next save. A temporary file
+        // is removed by the next saver.
         saver.save(&checkpoint_of(Step(30), 2), WRITER).unwrap();
         let _ = Saver::open(Arc::new(disk.clone()), Path::new(LOGDIR), keep(2)).unwrap();
         let names = disk.list(Path::new(LOGDIR)).unwrap();

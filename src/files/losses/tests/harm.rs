@@ -1,4 +1,5 @@
-//! Damage to a losses file while it grows, by another program or by the disk.
+//! Damage to a losses file while a run writes it. The damage comes from another program or from the
+//! disk.
 
 use super::*;
 
@@ -16,8 +17,8 @@ fn append_below(log: &mut LossLog, step: u64) {
     (0..step).for_each(|step| log.append(&next(step)).unwrap());
 }
 
-/// Writes five updates, applies `harm` to the file and appends another update. Checks that all rows
-/// are present then, and returns the notice.
+/// Writes five updates, damages the file with `harm` and appends another update. Checks that all
+/// rows are then present, and returns the notice.
 fn told(harm: impl Fn(&Path)) -> String {
     let (dir, path) = file(None);
     let mut log = open(&path);
@@ -105,8 +106,8 @@ fn update_after_a_gap_is_reported() {
     assert_eq!(told, LossesNotice::Gap { path, from: Step(0), to: Step(2) });
 }
 
-/// Appends six updates, with a sync after every other one. A failed operation is repeated by the
-/// next call. Returns the step below which a sync has confirmed the rows.
+/// Appends six updates, and syncs after every second update. If an operation fails, the next call
+/// repeats it. Returns the step below which a sync has confirmed the rows.
 fn play(disk: &Arc<TestDisk>) -> u64 {
     let (mut log, _) = LossLog::open(Arc::new(disk.clone()), Path::new(PATH), 2).unwrap();
     let mut promised = 0;
@@ -119,8 +120,8 @@ fn play(disk: &Arc<TestDisk>) -> u64 {
     promised
 }
 
-/// Returns whether all confirmed rows survive a power loss at the end, with any one operation
-/// failed.
+/// Returns whether all confirmed rows survive a power loss at the end. Tries each operation as the
+/// one that fails.
 fn promises_are_kept() -> bool {
     let whole = TestDisk::new(Bug::None, None);
     assert_eq!(play(&whole), 6);

@@ -24,7 +24,7 @@ fn frame(tensors: &[&Floats]) -> Frame {
     })
 }
 
-/// Delivers the notes of both ends, and the answers to them.
+/// Delivers the notes of both ends, and the answers to these notes.
 fn exchange_notes(a: &mut SharedTensors, b: &mut SharedTensors) {
     for _ in 0..2 {
         a.outbox.take_notes().into_iter().for_each(|note| b.inbox.on_note(note, &LIMITS));
@@ -32,8 +32,8 @@ fn exchange_notes(a: &mut SharedTensors, b: &mut SharedTensors) {
     }
 }
 
-/// Returns both ends of a link. The second end has opened the buffers of these tensors of the
-/// first.
+/// Returns both ends of a link. The second end has opened the buffers of `tensors`, which belong to
+/// the first end.
 fn connected(tensors: &[&Floats]) -> (SharedTensors, SharedTensors) {
     let (mut a, mut b) = (SharedTensors::new(), SharedTensors::new());
     for tensor in tensors {
@@ -119,7 +119,7 @@ fn buffer_that_a_lost_peer_may_still_read_is_never_written_again() {
     let buffer = place(&mut a, &lost).expect("the peer has taken it");
     let read = b.inbox.tensor(buffer, LARGE).expect("placed");
     drop((a, lost, kept));
-    // Both tensors were dropped here. Only the buffer that was not lent to the peer is reused.
+    // Both tensors were dropped here. Only the buffer that was not placed for the peer is reused.
     let again = [lend(3.0), lend(4.0), lend(5.0)];
     assert!(again.iter().zip([3.0, 4.0, 5.0]).all(|(floats, value)| floats[0] == value));
     assert_eq!(read, tensor(1.0));

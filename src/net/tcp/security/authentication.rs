@@ -11,10 +11,10 @@ use unisono_core::ids::TaskId;
 use unisono_core::protocol::Message;
 use unisono_core::wire::MAGIC;
 
-/// The first byte of a TLS handshake: the type of its records.
+/// The first byte of a TLS handshake.
 const TLS_RECORD: u8 = 0x16;
 
-/// The credentials of this task, and its requirements on peers.
+/// The credentials of this task, and the authentication that it requires from peers.
 #[derive(Debug, Default)]
 pub struct Security(Method);
 
@@ -26,24 +26,24 @@ enum Method {
     Secret(Secret),
 }
 
-/// The proved identity of a caller.
+/// The identity that a caller has proved.
 #[derive(Debug)]
 pub(in crate::tcp) enum Identity {
     /// The cluster is open, and nothing was proved.
     Unproved,
-    /// One of the tasks that the certificate names.
+    /// The caller has a certificate, and is one of the tasks that the certificate names.
     Certified(Certificate),
-    /// The task as which a holder of the secret has made its handshake. The proof is complete once
-    /// the caller's first record is opened.
+    /// The caller has the secret, and has named this task in its handshake. The proof is complete
+    /// once the caller's first record is opened.
     Member(TaskId),
 }
 
-/// Why a caller is refused.
+/// The reason for which a caller is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::tcp) enum Refusal {
     /// The caller left without a message, as health checks and port scans do.
     Left,
-    /// The caller was refused for this reason, as text for a person.
+    /// The caller was refused for this reason. The text is for people.
     Refused(String),
 }
 
@@ -51,7 +51,7 @@ impl Security {
     /// Reads the credentials of task `me`.
     ///
     /// # Errors
-    /// If a file is missing or cannot be used. The text names the file, the reason and the remedy.
+    /// If a file is missing or cannot be used. The text names the file, the reason and a remedy.
     pub fn load(config: &SecurityConfig, me: TaskId) -> Result<Self, SecurityError> {
         Ok(Self(match config {
             SecurityConfig::Open => Method::Open,
@@ -60,13 +60,13 @@ impl Security {
         }))
     }
 
-    /// Whether callers are not authenticated, so that any caller may claim to be any task.
+    /// Returns whether callers are not authenticated, so that any caller may claim to be any task.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         matches!(self.0, Method::Open)
     }
 
-    /// The caller's side: authenticates both ends of a connection to task `to`.
+    /// Authenticates both ends of a connection to task `to`, at the end that has called.
     pub(in crate::tcp) async fn call(
         &self,
         mut stream: TcpStream,
@@ -83,21 +83,21 @@ impl Security {
     }
 
     /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an
-    /// open cluster this always succeeds.
+    /// open cluster, this always succeeds.
     ///
     /// # Errors
-    /// If either end fails to authenticate. The text is for a person.
+    /// If either end fails to authenticate. The text is for people.
     pub async fn try_out(&self, stream: TcpStream, to: TaskId) -> Result<(), String> {
         self.call(stream, to).await.map(|_| ())
     }
 
-    /// The called end's side: authenticates both ends of an accepted connection.
+    /// Authenticates both ends of an accepted connection, at the end that was called.
     pub(in crate::tcp) async fn accept(
         &self,
         mut stream: TcpStream,
     ) -> Result<(Halves, Identity), Refusal> {
-        // The first byte tells the caller's method. A caller with another method than this task
-        // gets a reason instead of a failed handshake.
+        // The first byte shows which method the caller uses. If this task uses another method, the
+        // caller gets a reason instead of a failed handshake.
         let mut first = [0];
         match stream.peek(&mut first).await {
             Ok(0) => return Err(Refusal::Left),
@@ -115,7 +115,7 @@ impl Security {
             }
             (Method::Tls(_), byte) => {
                 let why = "it does not speak TLS";
-                // Only a caller that begins with a frame can read the frame with the reason.
+                // Only a caller that begins with a frame can read a frame with the reason.
                 if byte == MAGIC[0] {
                     let (read, write) = stream.split();
                     refuse(
@@ -127,7 +127,7 @@ impl Security {
                 }
                 Err(Refusal::Refused(why.to_owned()))
             }
-            // Neither a frame nor a caller with a secret starts with this byte.
+            // Neither a frame nor the handshake of a caller with a secret starts with this byte.
             (method, TLS_RECORD) => {
                 let has =
                     if matches!(method, Method::Open) { "no --tls-cert" } else { "--secret-file" };
@@ -144,13 +144,14 @@ impl Security {
 }
 
 impl Identity {
-    /// Checks that the first message of a caller is a hello that names the proved task.
+    /// Checks that a caller's first message is a hello, and that it names the task whose identity
+    /// was proved.
     ///
     /// # Errors
-    /// If the message is another one, or names another task. The text is for a person.
+    /// If the message is not a hello, or names a different task. The text is for people.
     pub(in crate::tcp) fn check(&self, first: &Message) -> Result<(), String> {
         let from = match (self, first) {
-            // The protocol itself refuses a first message that is no hello.
+            // In an open cluster, the protocol itself refuses a first message that is not a hello.
             (Self::Unproved, _) => return Ok(()),
             (_, Message::Hello(hello)) => hello.from,
             (_, other) => return Err(format!("it sent {} before hello", other.kind())),

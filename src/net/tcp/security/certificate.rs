@@ -1,4 +1,4 @@
-//! The tasks that a certificate names, and one sentence for each reason to refuse a certificate.
+//! The tasks that a certificate names, and a sentence for each reason to refuse a certificate.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use rustls::{
 
 use unisono_core::ids::TaskId;
 
-/// The parent domain of all tasks' names.
+/// The domain that contains the names of all tasks.
 const DOMAIN: &str = "unisono";
 
-/// The supported kinds of keys, as text for the remedies.
+/// The supported kinds of keys, as text for remedies.
 const KEYS: &str = "ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more";
 
 /// Object identifiers in DER, with tag and length. They are searched for only in an algorithm or a
-/// key that was already refused, so a chance match would only make an error text wrong.
+/// key that was already refused. So if their bytes occur by chance, only an error text is wrong.
 mod oid {
     pub(super) const MD5_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
     pub(super) const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05";
@@ -48,17 +48,19 @@ pub(super) fn server_name(task: TaskId) -> ServerName<'static> {
         .expect("the name has letters, digits, a dash and a dot")
 }
 
-/// Checks that a certificate names a task, by the task's own name or by the wildcard for all tasks.
+/// Checks that a certificate names a task, either by the task's own name or by the wildcard for all
+/// tasks.
 ///
 /// # Errors
-/// If the certificate has neither name; [`names_presented`] returns its names.
+/// If the certificate has neither name. [`names_presented`] returns the names in the certificate.
 pub(super) fn check_names(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
 ) -> Result<(), rustls::Error> {
     match verify_server_name(&ParsedCertificate::try_from(certificate)?, name) {
-        // webpki refuses a wildcard before a single label, because no public CA may sign one. The
-        // domain `unisono` is private, and all names in it have this one form.
+        // webpki refuses a wildcard directly before a top-level domain, because no public CA may
+        // sign one. The domain `unisono` is private, and all names in it have the form
+        // `TASK.unisono`.
         Err(error) if names_all_tasks(&error) => Ok(()),
         checked => checked,
     }
@@ -70,7 +72,7 @@ fn names_all_tasks(error: &rustls::Error) -> bool {
         .is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(&wildcard)))
 }
 
-/// Returns the names in a certificate if it was refused because it lacks the expected name.
+/// If a certificate was refused because it lacks the expected name, returns the names in it.
 pub(super) fn names_presented(error: &rustls::Error) -> Option<String> {
     let names = names_in(error)?;
     Some(if names.is_empty() { "no task".to_owned() } else { names.join(", ") })
@@ -84,8 +86,8 @@ fn names_in(error: &rustls::Error) -> Option<Vec<String>> {
     else {
         return None;
     };
-    // rustls gives each name with its type, as `DnsName("ps-0.unisono")`. Only DNS names are
-    // unwrapped, so that a URI `*.unisono` does not count as a wildcard.
+    // rustls gives each name together with its type, as `DnsName("ps-0.unisono")`. Only DNS names
+    // are unwrapped, so that a URI `*.unisono` does not count as a wildcard.
     let name = |text: &String| {
         let dns_name = text.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
         dns_name.map_or_else(|| text.clone(), str::to_owned)
@@ -93,7 +95,8 @@ fn names_in(error: &rustls::Error) -> Option<Vec<String>> {
     Some(presented.iter().map(name).collect())
 }
 
-/// Verifies the certificate of a called task: the chain with rustls, the name with [`check_names`].
+/// Verifies the certificate of a called task. rustls checks the chain, and [`check_names`] checks
+/// the name.
 #[derive(Debug)]
 pub(super) struct CalledTask {
     roots: Arc<RootCertStore>,
@@ -122,7 +125,7 @@ impl ServerCertVerifier for CalledTask {
             now,
             self.algorithms.all,
         )?;
-        // rustls's own verifier would refuse the wildcard for all tasks here.
+        // rustls's own verifier would refuse the wildcard for all tasks.
         check_names(end_entity, server_name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -150,7 +153,7 @@ impl ServerCertVerifier for CalledTask {
     }
 }
 
-/// Whether the certificate was refused because it is the certificate of a CA.
+/// Returns whether the certificate was refused because it belongs to a CA.
 pub(super) fn is_ca_certificate(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(error)
         if webpki_error(error) == Some(&webpki::Error::CaUsedAsEndEntity))
@@ -158,14 +161,14 @@ pub(super) fn is_ca_certificate(error: &rustls::Error) -> bool {
 
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
-        // rustls wraps errors of webpki for which it has no variant of its own.
+        // rustls wraps those errors of webpki for which it has no variant.
         CertificateError::Other(other) => other.0.downcast_ref(),
         _ => None,
     }
 }
 
-/// Returns why a certificate is refused, and the remedy. The text continues a sentence that begins
-/// with "it" or "its certificate".
+/// Returns the reason for which a certificate is refused, and a remedy. The text continues a
+/// sentence that begins with "it" or "its certificate".
 pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else {
@@ -180,12 +183,13 @@ pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
             let ahead = days(not_before.as_secs().saturating_sub(time.as_secs()));
             format!("becomes valid only in {ahead}: compare the clocks")
         }
-        // A CA that was made again under the same name fails as a bad signature.
+        // If a CA was created again under the same name, its old certificates fail with a bad
+        // signature.
         E::UnknownIssuer | E::BadSignature => {
             format!("was not signed by {ca}: all tasks need certificates of one CA")
         }
         E::BadEncoding => "is not an X.509 certificate".to_owned(),
-        // Every task needs both purposes, because a ps calls ps 0 when R < N.
+        // Every task needs both purposes: with R < N, a ps is also a client of ps 0.
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "does not allow both server and client authentication: make a certificate that allows \
              both"
@@ -265,7 +269,7 @@ fn wrong_structure(error: &webpki::Error) -> String {
     }
 }
 
-/// Returns why a private key cannot be used with its certificate, and the remedy.
+/// Returns the reason for which a private key cannot be used with its certificate, and a remedy.
 pub(super) fn wrong_key(
     error: &rustls::Error,
     key: &PrivateKeyDer<'_>,
@@ -280,7 +284,7 @@ pub(super) fn wrong_key(
             "it is a key on the curve P-521, which is not supported: make a key of another kind \
              ({KEYS}) and a certificate for that key"
         ),
-        // rustls reports a key that it cannot parse only as a general error.
+        // If rustls cannot parse a key, it reports only a general error.
         rustls::Error::General(_) => format!(
             "it is damaged, or of an unsupported kind: make a key of a supported kind ({KEYS}) and \
              a certificate for that key"

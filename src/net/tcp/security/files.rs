@@ -1,4 +1,4 @@
-//! Reads certificates, keys and secrets from files, with errors that name the file and the remedy.
+//! Reads certificates, keys and secrets from files. Errors name the file and a remedy.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,13 +9,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use thiserror::Error;
 
-/// The longest file that is read. A certificate takes 1 KiB, and a chain a few KiB.
+/// The maximum length of a file. A certificate takes 1 KiB, and a chain takes a few KiB.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// Time limit for reading a file. It concerns pipes and devices; a regular file is always readable.
+/// Time limit for reading a file. It matters for pipes and devices, because a regular file is
+/// always readable.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// Why the credentials of a task cannot be used.
+/// The reason for which the credentials of a task cannot be used.
 #[derive(Debug, Error)]
 pub enum SecurityError {
     /// A file cannot be read.
@@ -35,7 +36,7 @@ pub enum SecurityError {
         flag: &'static str,
         /// The path of the file.
         path: PathBuf,
-        /// The reason and the remedy.
+        /// The reason and a remedy.
         what: String,
     },
 }
@@ -63,17 +64,17 @@ impl FlagFile<'_> {
     }
 }
 
-/// Reads a file of any kind within limits of time and length.
+/// Reads a file of any kind, within limits of time and length.
 fn read(path: &Path, time: Duration) -> io::Result<Vec<u8>> {
-    // The length in a file's metadata is no limit: it is 0 for a device without an end. Without
-    // NONBLOCK, opening a FIFO waits for a writer.
+    // The length in a file's metadata does not limit what can be read: for an endless device it is
+    // 0. Without NONBLOCK, opening a FIFO waits for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut file = File::from(open(path, flags, Mode::empty())?);
     let deadline = now() + time;
     let mut bytes = Vec::new();
     let mut part = [0; 4 << 10];
     while bytes.len() <= MAX_BYTES {
-        // A regular file is always readable, so this waits only for pipes and devices.
+        // A regular file is always readable, so only pipes and devices make this wait.
         wait_until_readable(&file, deadline)?;
         match file.read(&mut part) {
             Ok(0) => return Ok(bytes),
@@ -91,7 +92,7 @@ fn wait_until_readable(file: &File, deadline: Instant) -> io::Result<()> {
     match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)).map_err(io::Error::from) {
         Ok(0) => Err(io::Error::other("it did not end in time")),
         Ok(_) => Ok(()),
-        // The read that follows does not block, and the loop keeps its deadline.
+        // The following read does not block, and the loop checks the deadline.
         Err(error) if is_temporary(&error) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! The reading and the writing half of a connection: plain, in TLS, or sealed in records.
+//! The reading half and the writing half of a connection: plain, in TLS, or encrypted in records.
 
 use std::fmt;
 use std::io;
@@ -21,7 +21,7 @@ pub(in crate::tcp) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 pub(in crate::tcp) struct Halves {
     pub(in crate::tcp) read: ReadHalf,
     pub(in crate::tcp) write: WriteHalf,
-    /// Whether the addresses allow both ends to be on one machine.
+    /// Whether both ends may be on the same machine, judging by their addresses.
     pub(in crate::tcp) is_local: bool,
 }
 
@@ -29,19 +29,19 @@ impl Halves {
     /// Splits a plain socket.
     pub(in crate::tcp) fn plain(stream: TcpStream) -> Self {
         let is_local = is_local(&stream);
-        // `into_split` needs no lock between the halves, unlike `tokio::io::split`.
+        // The halves of `into_split` need no lock, unlike those of `tokio::io::split`.
         let (read, write) = stream.into_split();
         Self { read: Box::new(read), write: Box::new(write), is_local }
     }
 
     pub(in crate::tcp) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        // Both directions of TLS change one state, so its halves share a lock.
+        // Both directions of TLS change the same state, so the two halves share a lock.
         let is_local = is_local(stream.get_ref().0);
         let (read, write) = tokio::io::split(stream);
         Self { read: Box::new(read), write: Box::new(write), is_local }
     }
 
-    /// Splits a socket whose bytes are sealed in records.
+    /// Splits a socket whose bytes are encrypted in records.
     pub(in crate::tcp) fn sealed(stream: TcpStream, keys: Keys) -> Self {
         let is_local = is_local(&stream);
         let (read, write) = stream.into_split();
@@ -51,7 +51,8 @@ impl Halves {
 }
 
 fn is_local(stream: &TcpStream) -> bool {
-    // A guess suffices: a peer on another machine cannot open an offered buffer, and says nothing.
+    // A guess suffices: if the peer is on another machine, it cannot open an offered buffer, and
+    // sends no note.
     match (stream.local_addr(), stream.peer_addr()) {
         (Ok(ours), Ok(theirs)) => ours.ip() == theirs.ip() || theirs.ip().is_loopback(),
         _ => false,
@@ -64,7 +65,7 @@ impl fmt::Debug for Halves {
     }
 }
 
-/// Sends a caller the reason why it is refused, and closes the connection.
+/// Sends a caller the reason for which it is refused, and closes the connection.
 pub(in crate::tcp) async fn refuse(
     mut write: impl AsyncWrite + Unpin,
     read: impl AsyncRead + Unpin,
@@ -75,12 +76,13 @@ pub(in crate::tcp) async fn refuse(
         writer::write(&mut write, &frame).await?;
         close(write, read).await
     };
-    // The caller may be no task of this cluster, so an error or a timeout does not matter.
+    // The caller may be a stranger, so an error or a timeout does not matter.
     let _ = timeout(LINGER, tell).await;
 }
 
-/// Closes a connection so that the peer can read the last bytes. TCP resets a socket that is
-/// dropped while bytes still arrive, and the peer may then lose what it has not read.
+/// Closes a connection in such a way that the peer can read the last bytes. If a socket is dropped
+/// while bytes still arrive, TCP resets the connection, and the peer may lose bytes that it has not
+/// read.
 pub(in crate::tcp) async fn close(
     mut write: impl AsyncWrite + Unpin,
     mut read: impl AsyncRead + Unpin,

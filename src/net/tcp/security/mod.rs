@@ -1,4 +1,5 @@
-//! Authentication of peers by certificates or by a shared secret, and protection of their bytes.
+//! Authentication of peers by certificates or by a shared secret, and encryption of the bytes that
+//! they exchange.
 //!
 //! Peers authenticate before the first frame. `docs/security.md` compares the methods.
 

@@ -1,5 +1,5 @@
-//! Reads certificates and keys from PEM files, with an error and a remedy for each kind of other
-//! file.
+//! Reads certificates and keys from PEM files. For each other kind of file, there is an error with
+//! a remedy.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// The first byte of a file in DER, the binary form of PEM.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// The item that a flag's file must contain.
+/// The kind of item that a flag's file must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Certificate,
@@ -33,14 +33,14 @@ impl Wanted {
 /// Returns the certificates of a file; at least one.
 ///
 /// # Errors
-/// If the file cannot be read or holds no certificate.
+/// If the file cannot be read or contains no certificate.
 pub(super) fn certificates(
     file: FlagFile<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
     let bytes = read(file)?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
-        // The parser skips everything that is not PEM, so a wrong file yields an empty list.
+        // The parser skips all text that is not PEM, so a wrong file yields an empty list.
         Ok(all) if all.is_empty() => {
             let why = explain(&pem::Error::NoItemsFound, &bytes, Wanted::Certificate);
             Err(file.unusable(why))
@@ -53,11 +53,11 @@ pub(super) fn certificates(
 /// Returns the first private key of a file.
 ///
 /// # Errors
-/// If the file cannot be read, or holds no unencrypted private key.
+/// If the file cannot be read, or contains no unencrypted private key.
 pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, SecurityError> {
     let bytes = read(file)?;
     let text = String::from_utf8_lossy(&bytes);
-    // OpenSSL's older format gives an encrypted key the label of a plain key.
+    // In OpenSSL's older format, an encrypted key has the label of an unencrypted key.
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(file.unusable(format!(
             "the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt \
@@ -70,7 +70,7 @@ pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, 
         .map_err(|error| file.unusable(explain(&error, &bytes, Wanted::PrivateKey)))
 }
 
-/// Reads a file, and refuses byte-order marks, which hide lines from the PEM parser.
+/// Reads a file. Refuses byte-order marks, because they hide lines from the PEM parser.
 fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     let bytes = file.read()?;
     let path = file.path.display();
@@ -80,8 +80,8 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
              -f UTF-16 -t ASCII {path}`"
         )));
     }
-    // A mark may also be in the middle of a file that was concatenated from two. The parser would
-    // then silently skip the certificate after it.
+    // If a file was concatenated from two files, the mark may also be in its middle. The parser
+    // would then silently skip the certificate after the mark.
     if bytes.windows(UTF_8_MARK.len()).any(|part| part == UTF_8_MARK) {
         return Err(file.unusable(format!(
             "it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i \
@@ -91,7 +91,7 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     Ok(bytes)
 }
 
-/// Returns why the wanted item cannot be read from these bytes, and the remedy.
+/// Returns the reason for which the wanted item cannot be read from these bytes, and a remedy.
 fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     let what = wanted.name();
     match error {
@@ -110,7 +110,7 @@ fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     }
 }
 
-/// Returns what a file contains instead of the wanted item, if that is known, and the remedy.
+/// Returns the item that a file contains instead of the wanted one, if it is known, and a remedy.
 fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str) {
     if bytes.first() == Some(&DER_SEQUENCE) {
         return (
@@ -137,7 +137,7 @@ fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str)
         (_, "PKCS7") => "convert it, as with `openssl pkcs7 -print_certs -in FILE -out NEW`",
         _ => "it has to be PEM, as `unisono certs` makes it",
     };
-    // The label goes into a log line, so it is shortened.
+    // The label is shortened, because it is part of a log line.
     let n_shown = label.char_indices().nth(40).map_or(label.len(), |(end, _)| end);
     (Some(format!("a {}", &label[..n_shown].to_lowercase())), remedy)
 }

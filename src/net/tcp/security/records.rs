@@ -1,9 +1,10 @@
-//! Records: an encrypted and authenticated byte stream over any connection, one key per direction.
+//! Records: an encrypted and authenticated byte stream over any connection, with one key per
+//! direction.
 //!
-//! A record is a length in two bytes, little-endian, and a Noise transport message of that length.
-//! The nonce of a record is its number in its direction, so a record that was changed, repeated,
-//! moved or left out fails authentication. An empty record ends a direction. A connection that ends
-//! without an empty record was cut off.
+//! A record consists of a length in two bytes, little-endian, and a Noise transport message of that
+//! length. The nonce of a record is its number in its direction. So if a record was changed,
+//! repeated, moved or left out, authentication fails. An empty record ends a direction. If a
+//! connection ends without an empty record, it was cut off.
 
 use std::io;
 use std::pin::Pin;
@@ -19,21 +20,23 @@ const LENGTH_BYTES: usize = 2;
 /// The number of bytes by which a Noise message is longer than its payload.
 const TAG_BYTES: usize = 16;
 
-/// The longest payload of one record. Noise allows twice as much. A chunk of the frame writer, 256
-/// KiB, fills eight records, and one record stays in the CPU's first caches.
+/// The maximum payload of one record. Noise allows twice as much. A chunk of the frame writer has
+/// 256 KiB and fills eight records. One record stays in the first caches of the CPU.
 const MAX_PAYLOAD: usize = 32 << 10;
 
-/// The longest Noise message.
+/// The maximum length of a Noise message.
 const MAX_MESSAGE: usize = MAX_PAYLOAD + TAG_BYTES;
 
-/// The most sealed bytes that a writer holds. Several records go into one system call.
+/// The maximum number of encrypted bytes that a writer keeps. It writes several records with one
+/// system call.
 const MAX_SEALED: usize = 4 * (LENGTH_BYTES + MAX_MESSAGE);
 
 /// The initial size of a reader's buffer. Most records without tensors fit.
 const MIN_ARRIVED: usize = 4 << 10;
 
-/// The most records under one key. They hold at most 128 TiB, a 512th of the data that Noise allows
-/// for AES-GCM. A link that reaches the limit ends, and the next link has new keys.
+/// The maximum number of records under one key. They contain at most 128 TiB, a 512th of the data
+/// that Noise allows for AES-GCM. A link that reaches the limit ends, and the next link has new
+/// keys.
 const MAX_RECORDS: u64 = 1 << 32;
 
 /// The keys of one connection, one for each direction. Neither half changes the keys, so the halves
@@ -46,7 +49,8 @@ impl Keys {
         Self(Arc::new(state))
     }
 
-    /// Returns the reading half and the writing half of a connection that these keys protect.
+    /// Returns the reading half and the writing half of a connection whose bytes these keys
+    /// encrypt.
     pub(in crate::tcp) fn protect<R, W>(self, source: R, target: W) -> (Opener<R>, Sealer<W>)
     where
         R: AsyncRead + Unpin,
@@ -56,17 +60,17 @@ impl Keys {
     }
 }
 
-/// A writing half that seals its bytes in records.
+/// A writing half that encrypts its bytes in records.
 pub(in crate::tcp) struct Sealer<W> {
     target: W,
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Bytes `start..end` are sealed records that are not written to the target yet.
+    /// Bytes `start..end` are encrypted records that are not written to the target yet.
     sealed: Vec<u8>,
     start: usize,
     end: usize,
-    /// Whether the empty record that ends the direction was sealed.
+    /// Whether the empty record that ends this direction has been added to `sealed`.
     is_ended: bool,
 }
 
@@ -75,7 +79,7 @@ impl<W: AsyncWrite + Unpin> Sealer<W> {
         Self { target, keys, next: 0, sealed: Vec::new(), start: 0, end: 0, is_ended: false }
     }
 
-    /// Seals one record, and appends it to the records that are not written yet.
+    /// Encrypts one record, and appends it to the records that are not written yet.
     fn seal(&mut self, payload: &[u8]) -> io::Result<()> {
         check_number(self.next)?;
         let message_bytes = payload.len() + TAG_BYTES;
@@ -87,14 +91,14 @@ impl<W: AsyncWrite + Unpin> Sealer<W> {
         let announced = u16::try_from(message_bytes).expect("a payload is at most MAX_PAYLOAD");
         length.copy_from_slice(&announced.to_le_bytes());
         self.keys.0.write_message(self.next, payload, message).map_err(io::Error::other)?;
-        // A number must never seal two records: with AES-GCM, a repeated nonce reveals payloads and
-        // lets an attacker forge records.
+        // A number must never be used for two records: with AES-GCM, a repeated nonce reveals
+        // payloads and lets an attacker forge records.
         self.next += 1;
         self.end = end;
         Ok(())
     }
 
-    /// Writes all sealed records to the target.
+    /// Writes all encrypted records to the target.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.start < self.end {
             let left = &self.sealed[self.start..self.end];
@@ -132,8 +136,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
             this.seal(payload)?;
             n_taken += payload.len();
         }
-        // A sealed payload counts as written, because it must not be sealed again. If the target
-        // is not ready, the next call or a flush waits for it.
+        // An encrypted payload counts as written, because it must not be encrypted again. If the
+        // target is not ready, the next call or a flush writes the rest.
         match this.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(n_taken)),
@@ -152,7 +156,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Drained first, because a pending call is repeated and must not seal a second end.
+        // The records are written first. If the target is not ready, this function is called again,
+        // and must not add a second empty record.
         ready!(this.poll_drain(cx))?;
         if !this.is_ended {
             this.seal(&[])?;
@@ -163,22 +168,22 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
     }
 }
 
-/// A reading half that opens records.
+/// A reading half that decrypts records.
 pub(in crate::tcp) struct Opener<R> {
     source: R,
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Bytes `start..end` were read from the source and are not opened yet.
+    /// Bytes `start..end` were read from the source and are not decrypted yet.
     arrived: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload that did not fit the reader's buffer. Bytes `opened_start..opened_end` are not
-    /// read yet.
+    /// A payload that did not fit in the reader's buffer. Its bytes `opened_start..opened_end` are
+    /// not read yet.
     opened: Vec<u8>,
     opened_start: usize,
     opened_end: usize,
-    /// Whether the empty record that ends the direction was opened.
+    /// Whether the empty record that ends this direction has arrived.
     is_ended: bool,
 }
 
@@ -202,18 +207,20 @@ impl<R: AsyncRead + Unpin> Opener<R> {
     fn announced(&self) -> io::Result<Option<usize>> {
         let length = self.arrived[self.start..self.end].first_chunk::<LENGTH_BYTES>();
         match length.map(|length| usize::from(u16::from_le_bytes(*length))) {
-            // The length is not authenticated, so it must not make this task allocate memory.
+            // The length is not authenticated, so this task must not allocate memory for an
+            // arbitrary length.
             Some(length) if !(TAG_BYTES..=MAX_MESSAGE).contains(&length) => Err(forged()),
             length => Ok(length),
         }
     }
 
-    /// Opens the next record, which must have arrived.
+    /// Decrypts the next record. The record must have arrived completely.
     fn open(&mut self, message_bytes: usize, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         check_number(self.next)?;
         let start = self.start + LENGTH_BYTES;
         let message = &self.arrived[start..start + message_bytes];
-        // Opened directly into `buf` if there is room, which saves one copy of a tensor.
+        // If `buf` has room, the record is decrypted directly into it. That saves one copy of a
+        // tensor.
         let is_direct = buf.remaining() >= message_bytes;
         let target = if is_direct {
             buf.initialize_unfilled_to(message_bytes)
@@ -236,7 +243,8 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         Ok(())
     }
 
-    /// Reads once from the source, after making room for the `needed` bytes of the next record.
+    /// Reads once from the source. Before that, makes room for the next record, which has `needed`
+    /// bytes.
     fn poll_arrive(&mut self, cx: &mut Context<'_>, needed: usize) -> Poll<io::Result<()>> {
         self.arrived.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -264,7 +272,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Opener<R> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let filled_before = buf.filled().len();
-        // At least one byte must be returned, because zero bytes mean the end of the stream.
+        // At least one byte must be returned, because zero bytes mean that the stream has ended.
         loop {
             let opened = &this.opened[this.opened_start..this.opened_end];
             let n_copied = opened.len().min(buf.remaining());
@@ -294,7 +302,7 @@ fn check_number(next: u64) -> io::Result<()> {
     )))
 }
 
-/// Returns the error for a record that the peer did not seal under this number.
+/// Returns the error for a record that the peer did not encrypt with this number.
 fn forged() -> io::Error {
     let what = "a record fails authentication: it was changed, repeated or moved on the way";
     io::Error::new(io::ErrorKind::InvalidData, what)

@@ -6,12 +6,12 @@
 //! called → caller   'N', second Noise message                  49 bytes
 //! ```
 //!
-//! The pattern is NNpsk0: both ends draw a key pair for each connection, and mix the secret into
-//! the keys of both messages and of all records. All bytes before the first message are the
-//! prologue, so nobody can change the version or a task's name on the way. A task is one byte (0
-//! for a ps, 1 for a worker) and its number, little-endian. The caller proves itself first, so a
-//! stranger receives no bytes that depend on the secret. Instead of 'N', the called end may send
-//! 'R', a length in one byte, and a reason in clear text.
+//! The pattern is NNpsk0: both ends create a key pair for each connection, and mix the secret into
+//! the keys of both messages and of all records. All bytes before the first Noise message form the
+//! prologue. So nobody on the way can change the version or the name of a task. A task is encoded
+//! as one byte (0 for a ps, 1 for a worker) and its number, little-endian. The caller proves itself
+//! first, so a stranger receives no bytes that depend on the secret. Instead of 'N' and a Noise
+//! message, the called end may send 'R', a length in one byte, and a reason in clear text.
 
 #[cfg(any(test, fuzzing))]
 #[path = "../../../../tests/fuzzing/handshake.rs"]
@@ -39,22 +39,22 @@ use crate::tcp::timeouts::LINGER;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::wire;
 
-/// The first bytes of a caller. The last byte is the version of the handshake.
+/// The first bytes that a caller sends. The last of them is the version of the handshake.
 const MAGIC: [u8; 4] = *b"USH2";
 
-/// The Noise pattern. `ring` has fast code for AES-GCM and SHA-256, and TLS uses them, too.
+/// The Noise pattern. `ring` has fast code for AES-GCM and SHA-256. TLS uses the same algorithms.
 const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_SHA256";
 
-/// The salt that separates this use of the secret from any other use.
+/// The salt for the key derivation. It keeps this use of the secret separate from all other uses.
 const LABEL: &[u8] = b"unisono shared-secret handshake 2";
 
-/// The shortest accepted secret. With one recorded handshake, an attacker could guess a shorter
-/// secret.
+/// The minimum length of a secret. If an attacker has recorded one handshake, the attacker could
+/// guess a shorter secret.
 const MIN_SECRET_BYTES: usize = 16;
 
 const TASK_BYTES: usize = 5;
 
-/// The length of the opening before the first Noise message: the magic and two tasks.
+/// The number of bytes before the first Noise message: the magic and two tasks.
 const OPENING_BYTES: usize = MAGIC.len() + 2 * TASK_BYTES;
 
 /// The length of each Noise message: a public key and a tag.
@@ -63,7 +63,7 @@ const NOISE_BYTES: usize = 32 + 16;
 const NOISE: u8 = b'N';
 const REFUSED: u8 = b'R';
 
-/// Whether these are the first bytes of a caller with a secret, of any release.
+/// Returns whether these are the first bytes of a caller with a secret, in any release.
 pub(in crate::tcp) fn is_magic(bytes: &[u8; 4]) -> bool {
     bytes[..3] == MAGIC[..3]
 }
@@ -71,7 +71,7 @@ pub(in crate::tcp) fn is_magic(bytes: &[u8; 4]) -> bool {
 /// The secret of this task, for both sides of a handshake.
 pub(super) struct Secret {
     me: TaskId,
-    /// The pre-shared key, which is derived from the secret.
+    /// The pre-shared key of Noise, which is derived from the secret.
     psk: [u8; 32],
     pattern: NoiseParams,
 }
@@ -84,7 +84,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Reads the secret from a file, and trims white space.
+    /// Reads the secret from a file, and removes white space at both ends.
     pub(super) fn load(path: &Path, me: TaskId) -> Result<Self, SecurityError> {
         let file = FlagFile { flag: "--secret-file", path };
         let bytes = file.read()?;
@@ -114,16 +114,17 @@ impl Secret {
         Self { me, psk, pattern: PATTERN.parse().expect("snow has this pattern") }
     }
 
-    /// The caller's side of a handshake. Returns the keys of the connection.
+    /// Performs a handshake as the caller. Returns the keys of the connection.
     pub(super) async fn call(
         &self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         to: TaskId,
     ) -> Result<Keys, String> {
         let opening = Opening { from: self.me, to };
-        // The prologue names both tasks, so a proof for one task is worthless at another.
+        // The prologue names both tasks, so a proof that was made for one task is worthless at
+        // another task.
         let mut noise = self.handshake(&opening, |builder| builder.build_initiator());
-        // One write, so that the opening and the message leave in one packet.
+        // Both parts are sent with one write, so that they leave in one packet.
         let first = [&opening.bytes()[..], &next_message(&mut noise)?].concat();
         stream.write_all(&first).await.map_err(|error| handshake_io_error(&error))?;
         let answer = read_answer(stream).await?;
@@ -134,11 +135,11 @@ impl Secret {
         Ok(keys(noise))
     }
 
-    /// The called end's side of a handshake. Returns the caller's task and the keys of the
+    /// Performs a handshake as the called end. Returns the caller's task and the keys of the
     /// connection.
     ///
-    /// An attacker can replay a recorded first message, but only the true caller can use the
-    /// answer. The caller's proof is therefore complete once its first record is opened.
+    /// An attacker can send a recorded first message again, but only the true caller can use the
+    /// answer. So the caller has proved its identity only once its first record is opened.
     pub(super) async fn accept(
         &self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -158,7 +159,7 @@ impl Secret {
         let Opening { from, to } = opening;
         let mut message = [0; NOISE_BYTES];
         stream.read_exact(&mut message).await.map_err(|error| handshake_io_error(&error))?;
-        // The proof below covers the opening as the caller has sent it, so the proof alone does not
+        // The proof below covers the opening as the caller has sent it. The proof alone does not
         // show that the caller wants to reach this task.
         if to != self.me {
             let why = format!(
@@ -199,8 +200,8 @@ fn keys(noise: HandshakeState) -> Keys {
 
 fn next_message(noise: &mut HandshakeState) -> Result<[u8; NOISE_BYTES], String> {
     let mut message = [0; NOISE_BYTES];
-    // This fails if the system has no random numbers, or if the peer's public key is one that no
-    // honest peer draws.
+    // This fails if the system provides no random numbers, or if the peer's public key is one that
+    // no correct peer creates.
     let written = noise.write_message(&[], &mut message);
     let n_bytes = written.map_err(|error| format!("the handshake failed: {error}"))?;
     assert_eq!(n_bytes, NOISE_BYTES);
@@ -215,19 +216,19 @@ struct Opening {
 }
 
 impl Opening {
-    /// Returns the bytes before the first Noise message, which are the prologue of both ends.
+    /// Returns the bytes before the first Noise message. They are the prologue at both ends.
     fn bytes(&self) -> [u8; OPENING_BYTES] {
         let parts = [&MAGIC[..], &task_bytes(self.from), &task_bytes(self.to)];
         parts.concat().try_into().expect("each part has a fixed length")
     }
 }
 
-/// The kind of a caller's first bytes.
+/// The kind of connection, as the caller's first bytes show it.
 enum FirstBytes {
     Opening(Opening),
-    /// A frame, which means that the caller has no secret.
+    /// A frame. The caller has no secret.
     Frame,
-    /// The handshake of another release.
+    /// The handshake of a different release.
     OtherRelease,
 }
 
@@ -235,7 +236,8 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
     let mut magic = [0; MAGIC.len()];
     stream.read_exact(&mut magic).await.map_err(|error| handshake_io_error(&error))?;
     match magic {
-        // Recognized, so that the caller gets a frame with the reason, which it can read.
+        // A frame is recognized here, so that the caller gets a frame with the reason, which it can
+        // read.
         wire::MAGIC => return Ok(FirstBytes::Frame),
         MAGIC => {}
         other if is_magic(&other) => return Ok(FirstBytes::OtherRelease),
@@ -250,16 +252,16 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
     Ok(FirstBytes::Opening(Opening { from, to }))
 }
 
-/// Reads the called end's Noise message. The called end may instead send the reason of a refusal,
-/// which becomes the error.
+/// Reads the Noise message of the called end. If the called end refuses instead, returns its reason
+/// as the error.
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE_BYTES], String> {
     let kind = stream.read_u8().await.map_err(|error| handshake_io_error(&error))?;
     if kind == REFUSED {
-        // The length is one byte, so a stranger at this address cannot make the reason long.
+        // The length is one byte, so a stranger at this address cannot send a long reason.
         let mut reason =
             vec![0; stream.read_u8().await.map_err(|error| handshake_io_error(&error))?.into()];
         stream.read_exact(&mut reason).await.map_err(|error| handshake_io_error(&error))?;
-        return Err(format!("it turned this task away: {}", printable(&reason)));
+        return Err(format!("it refused this task: {}", printable(&reason)));
     }
     if kind != NOISE {
         return Err("it does not answer like a task with a --secret-file".to_owned());
@@ -269,10 +271,10 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE
     Ok(message)
 }
 
-/// Sends the caller the reason of a refusal, and returns the reason.
+/// Sends the caller the reason for which it is refused, and returns the reason.
 async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: String) -> String {
-    // The length field has one byte. The caller escapes the reason, so a cut within a UTF-8
-    // character does no harm.
+    // The length field has one byte, so the reason may be cut within a UTF-8 character. The caller
+    // escapes the reason, so such a cut does no harm.
     let reason = &why.as_bytes()[..why.len().min(u8::MAX.into())];
     let length = u8::try_from(reason.len()).expect("the reason was cut to 255 bytes");
     let (read, mut write) = tokio::io::split(stream);
@@ -287,7 +289,7 @@ async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: S
 
 fn handshake_io_error(error: &io::Error) -> String {
     if has_ended(error) {
-        // A task without a secret closes the connection at the unknown magic.
+        // A task without a secret closes the connection because it does not know the magic.
         "it ended the connection during the handshake of the shared secret; if this repeats, give \
          it a --secret-file and this release, too"
             .to_owned()

@@ -1,4 +1,5 @@
-//! Tests of refused peers and unusable files, and networks with security for `tcp::tests`.
+//! Tests of refused peers and unusable files. Also provides networks with security for
+//! `tcp::tests`.
 
 use crate::tcp::{NetworkConfig, Security, TcpNetwork, bind};
 use std::collections::BTreeMap;
@@ -78,7 +79,7 @@ fn secret(text: &str, me: TaskId) -> Security {
     Security::load(&SecurityConfig::Secret(file.path().to_owned()), me).unwrap()
 }
 
-/// Returns a calling network of the chief and a called network of ps 0.
+/// Returns two networks: that of the chief, which calls, and that of ps 0, which is called.
 fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     let listener = bind("127.0.0.1:0").unwrap();
     let addresses = BTreeMap::from([(PS, listener.addresses().unwrap()[0].to_string())]);
@@ -90,13 +91,15 @@ fn networks(caller: Security, called: Security) -> (TcpNetwork, TcpNetwork) {
     (caller, TcpNetwork::new(Some(listener), config(BTreeMap::new(), called)).unwrap())
 }
 
-/// Returns a calling network of the chief and a called network of ps 0, with TLS.
+/// Returns two networks with TLS: that of the chief, which calls, and that of ps 0, which is
+/// called.
 pub(in crate::tcp) fn with_tls() -> (TcpNetwork, TcpNetwork) {
     let ca = authority();
     networks(Files::issued(&ca, TaskId::CHIEF).load(TaskId::CHIEF), Files::issued(&ca, PS).load(PS))
 }
 
-/// Returns the same two networks with a shared secret.
+/// Returns two networks with a shared secret: that of the chief, which calls, and that of ps 0,
+/// which is called.
 pub(in crate::tcp) fn with_secret() -> (TcpNetwork, TcpNetwork) {
     let text = "this is between us two";
     networks(secret(text, TaskId::CHIEF), secret(text, PS))
@@ -137,12 +140,12 @@ async fn hello_refusal(caller: Security, called: Security) -> String {
 #[tokio::test]
 async fn both_ends_refuse_a_certificate_of_another_ca() {
     let (ours, theirs) = (authority(), authority());
-    // A caller that does not trust our CA refuses the called end before it presents its
+    // If a caller does not trust our CA, it refuses the called end before it presents its own
     // certificate.
     let stranger = Files::issued(&theirs, TaskId::CHIEF).load(TaskId::CHIEF);
     let why = call_failure(stranger, Files::issued(&ours, PS).load(PS)).await;
     assert!(why.starts_with("its certificate was not signed by the CA of our --tls-ca"), "{why}");
-    // The called end refuses a caller that trusts both CAs.
+    // The caller trusts both CAs, so the called end is the one that refuses.
     let pair = theirs.issue(&[TaskId::CHIEF], valid()).unwrap();
     let both = format!("{}{}", ours.pair().cert, theirs.pair().cert);
     let stranger = Files::new(&pair, &both).load(TaskId::CHIEF);
@@ -266,13 +269,13 @@ fn unusable_files_are_reported_when_they_are_loaded() {
     ");
 }
 
-/// Reads a file that `fixtures/tls/make` made with OpenSSL.
+/// Reads a file that the script `fixtures/tls/make` made with OpenSSL.
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/tls").join(name))
         .unwrap()
 }
 
-/// Returns the error of ps 0 with these files as its certificates, key and CA, or "fine".
+/// Loads these files as the certificates, the key and the CA of ps 0. Returns the error, or "fine".
 fn refusal(cert: &[u8], key: &[u8], ca: &[u8]) -> String {
     let files = Files(TempDir::new().unwrap());
     for (name, bytes) in [("cert", cert), ("key", key), ("ca", ca)] {
@@ -355,7 +358,7 @@ fn chain_in_the_wrong_order_is_refused() {
     );
 }
 
-/// Returns a CA that signs for names of any form, unlike [`Authority`].
+/// Returns a CA that signs names of any form, unlike [`Authority`].
 fn liberal_ca() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,6 +1,7 @@
-//! Mutual TLS 1.3: both ends present a certificate of one CA, and the certificate names the task.
+//! Mutual TLS 1.3: both ends present certificates of the same CA, and each certificate names its
+//! task.
 //!
-//! Sessions are never resumed, so every connection verifies both certificates.
+//! Sessions are never resumed, so both certificates are verified for every connection.
 
 use std::io;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use crate::tcp::io_error::{describe, has_ended};
 use unisono_config::TlsFiles;
 use unisono_core::ids::TaskId;
 
-/// The byte that the called end sends once it has accepted the caller's certificate. In TLS 1.3 a
-/// caller's handshake succeeds before that, and its first message would be lost without an error.
+/// The byte that the called end sends once it has accepted the caller's certificate. In TLS 1.3, a
+/// caller's handshake succeeds before the called end has verified the certificate. If the caller
+/// sent its first message then, the message could be lost without an error.
 const ADMITTED: u8 = b'A';
 
-/// The required CA, as text for errors.
+/// Description of the required CA in errors.
 const OUR_CA: &str = "the CA of our --tls-ca";
 
 /// The configuration of this task for both sides of a handshake.
@@ -51,7 +53,7 @@ impl std::fmt::Debug for Tls {
 pub(in crate::tcp) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Checks that the certificate names `task`. The error is text for a person.
+    /// Checks that the certificate names `task`. The error is a text for people.
     pub(super) fn check_names(&self, task: TaskId) -> Result<(), String> {
         check_names(&self.0, &server_name(task)).map_err(|error| match names_presented(&error) {
             Some(presented) => format!(
@@ -72,12 +74,12 @@ impl Tls {
         let chain = certificates(cert_file)?;
         let key = private_key(key_file)?;
         let roots = roots(ca_file)?;
-        // Named here instead of taken from the process: another crate could install a provider
-        // with different algorithms.
+        // The provider is chosen here and not taken from the process, because another crate could
+        // install a provider with different algorithms.
         let provider = Arc::new(ring::default_provider());
         let verifier = verifier(&roots, &provider, ca_file)?;
-        // Before certificate and key are compared, so that a wrong certificate file is not reported
-        // as a wrong key.
+        // This check comes before the comparison of certificate and key. Otherwise a wrong
+        // certificate file would be reported as a wrong key.
         check_own(&chain, me, &*verifier, cert_file, ca_file)?;
         let (refused, cert) = (key.clone_key(), files.cert.display());
         let wrong_key = |error| key_file.unusable(wrong_key(&error, &refused, &cert));
@@ -87,7 +89,8 @@ impl Tls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(wrong_key)?;
-        // A resumed session would skip the caller's certificate, which may have expired since.
+        // If a session were resumed, the caller's certificate would not be checked again, although
+        // it may have expired.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         Ok(Self {
@@ -98,7 +101,7 @@ impl Tls {
         })
     }
 
-    /// The caller's side of a handshake. The certificate of the called end must name `to`.
+    /// Performs a handshake as the caller. The certificate of the called end must name `to`.
     pub(super) async fn call(
         &self,
         stream: TcpStream,
@@ -117,8 +120,8 @@ impl Tls {
         }
     }
 
-    /// The called end's side of a handshake. The caller needs a certificate of the CA. The caller's
-    /// hello, which follows, claims a task; [`Certificate::check_names`] then checks the claim.
+    /// Performs a handshake as the called end. The caller must have a certificate of the CA. Later,
+    /// the caller's hello claims to be a task, and [`Certificate::check_names`] checks this claim.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
@@ -127,7 +130,8 @@ impl Tls {
         let mut stream = shaken.map_err(|error| explain(&error, "a task"))?;
         let admit = async {
             stream.write_u8(ADMITTED).await?;
-            // rustls buffers the byte, and the caller waits for it before its first frame.
+            // rustls buffers the byte, so it must be flushed. The caller waits for it before it
+            // sends its first frame.
             stream.flush().await
         };
         admit.await.map_err(|error| explain(&error, "a task"))?;
@@ -137,8 +141,8 @@ impl Tls {
     }
 }
 
-/// Verifies this task's own certificates as its peers will, so that the error appears on the
-/// machine where it can be corrected.
+/// Verifies this task's own certificates in the same way as its peers will. The error then appears
+/// on the machine where it can be corrected.
 fn check_own(
     chain: &[CertificateDer<'_>],
     me: TaskId,
@@ -148,10 +152,10 @@ fn check_own(
 ) -> Result<(), SecurityError> {
     let (own, between) = chain.split_first().expect("a file without certificates is refused");
     let names_me = |certificate| check_names(certificate, &server_name(me));
-    // The verifier of callers suffices for both sides: it checks the chain and client use, and the
-    // names are checked below.
+    // The verifier of callers suffices for both roles: it checks the chain and the use as a client.
+    // The names are checked below.
     verifier.verify_client_cert(own, between, UnixTime::now()).map_err(|error| {
-        // The task's own certificate is in the file, but behind a CA's.
+        // The file contains the task's own certificate, but after a certificate of a CA.
         if is_ca_certificate(&error) && between.iter().any(|behind| names_me(behind).is_ok()) {
             return cert_file.unusable(format!(
                 "its certificates are in the wrong order: put the certificate for {} first, then \
@@ -171,7 +175,7 @@ fn check_own(
     })
 }
 
-/// Whether the certificate, which is valid now, will still be valid after `duration`.
+/// Returns whether the certificate, which is valid now, will still be valid after `duration`.
 ///
 /// # Errors
 /// If a file cannot be used, or the certificate is not valid now.
@@ -231,7 +235,7 @@ fn client(
     Ok(client)
 }
 
-/// Returns why a handshake failed, as text for a person at this end.
+/// Returns the reason for which a handshake failed, as text for people at this end.
 fn explain(error: &io::Error, wanted: &str) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
@@ -248,7 +252,7 @@ fn explain(error: &io::Error, wanted: &str) -> String {
         Some(rustls::Error::NoCertificatesPresented) => {
             "it presented no certificate: give it --tls-cert, --tls-key and --tls-ca".to_owned()
         }
-        // TLS alerts carry no text, so each sentence names the usual cause of the alert.
+        // TLS alerts contain no text, so each sentence names the usual cause of the alert.
         Some(rustls::Error::AlertReceived(alert)) => match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 "it does not accept our certificate: its --tls-ca is not the CA that signed our \

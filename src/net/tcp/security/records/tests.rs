@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use super::*;
 use crate::tcp::security::secret::tests::connection_keys;
 
-/// Opens a stream of records. Returns its payloads, and the result at its end.
+/// Decrypts a stream of records. Returns its payloads, and the result at the end of the stream.
 async fn opened(keys: Keys, sealed: &[u8]) -> (Vec<u8>, io::Result<()>) {
     let (mut read, _) = keys.protect(sealed, tokio::io::sink());
     let mut payload = Vec::new();
@@ -11,7 +11,7 @@ async fn opened(keys: Keys, sealed: &[u8]) -> (Vec<u8>, io::Result<()>) {
     (payload, end)
 }
 
-/// Returns a stream with one record for each payload and, if `is_ended`, the empty last record.
+/// Returns a stream with one record for each payload. If `is_ended`, adds the empty last record.
 async fn sealed(keys: Keys, payloads: &[&[u8]], is_ended: bool) -> Vec<u8> {
     let (_, mut write) = keys.protect(tokio::io::empty(), Vec::new());
     for payload in payloads {
@@ -24,7 +24,7 @@ async fn sealed(keys: Keys, payloads: &[&[u8]], is_ended: bool) -> Vec<u8> {
     write.target
 }
 
-/// Returns the offset of each record in a stream, and the stream's length.
+/// Returns the offset of each record in a stream, and the length of the stream.
 fn bounds(sealed: &[u8]) -> Vec<usize> {
     let mut bounds = vec![0];
     while let Some(length) = sealed[*bounds.last().unwrap()..].first_chunk() {
@@ -94,7 +94,7 @@ async fn sealed_stream_reveals_no_payload() {
     let (ours, _) = connection_keys().await;
     let payload = vec![0; 1 << 20];
     let stream = sealed(ours, &[&payload], true).await;
-    // In a random stream of this length, eight zeros in a row have a probability of 2^-44.
+    // In a random stream of this length, eight consecutive zeros have a probability of 2^-44.
     assert!(!stream.windows(8).any(|window| window == [0; 8]));
 }
 
@@ -109,7 +109,8 @@ async fn every_byte_of_every_record_is_authenticated() {
             let mut flipped = stream.clone();
             flipped[at] ^= 1 << bit;
             let (payload, end) = opened(theirs.clone(), &flipped).await;
-            // A longer length field makes the reader wait for bytes beyond the end.
+            // If the length field is larger, the reader waits for bytes beyond the end of the
+            // stream.
             assert!(is_forged(&end) || is_cut_off(&end), "bit {bit} of byte {at}: {end:?}");
             let whole_before = match at {
                 _ if at < bounds[1] => &b""[..],
@@ -194,7 +195,7 @@ async fn key_protects_a_limited_number_of_records() {
     }
 }
 
-/// A target that takes at most `room` bytes.
+/// A target that accepts at most `room` bytes.
 struct Slow {
     taken: Vec<u8>,
     room: usize,

@@ -15,7 +15,7 @@ fn secret(text: &str, me: TaskId) -> Secret {
     Secret::new(text.as_bytes(), me)
 }
 
-/// Returns the keys of one connection at both ends: the caller's and the called end's.
+/// Returns the keys of one connection at both ends: first the caller's, then the called end's.
 pub(in crate::tcp) async fn connection_keys() -> (Keys, Keys) {
     let (mut there, mut here) = duplex(1024);
     let (caller, called) = (secret("one", WORKER), secret("one", PS));
@@ -23,7 +23,7 @@ pub(in crate::tcp) async fn connection_keys() -> (Keys, Keys) {
     (calling.unwrap(), accepting.unwrap().1)
 }
 
-/// Runs a handshake. Returns what the caller and the called end conclude about their peer.
+/// Performs a handshake. Returns the task that each end takes its peer for, or the error.
 async fn run_handshake(
     caller: &Secret,
     to: TaskId,
@@ -44,17 +44,18 @@ async fn tasks_with_the_same_secret_authenticate_each_other() {
 async fn different_secret_is_refused_with_a_reason_for_the_caller() {
     let results = run_handshake(&secret("one", WORKER), PS, &secret("another", PS)).await;
     let why = "the secret of worker 3 differs from that of ps 1: compare --secret-file of the two";
-    assert_eq!(results, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
+    assert_eq!(results, [Err(format!("it refused this task: {why}")), Err(why.to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn caller_with_a_permuted_host_list_gets_the_remedy() {
     let results = run_handshake(&secret("one", WORKER), TaskId::ps(0), &secret("one", PS)).await;
     let why = "worker 3 looks for ps 0 at the address of ps 1: compare --ps-hosts of the two";
-    assert_eq!(results, [Err(format!("it turned this task away: {why}")), Err(why.to_owned())]);
+    assert_eq!(results, [Err(format!("it refused this task: {why}")), Err(why.to_owned())]);
 }
 
-/// Forwards both parts of a handshake, each after `change`. Returns the forwarded parts.
+/// Forwards both messages of a handshake, each after it was changed by `change`. Returns the
+/// forwarded messages.
 async fn relay(
     mut caller: DuplexStream,
     mut called: DuplexStream,
@@ -75,7 +76,8 @@ async fn relay(
     forwarded
 }
 
-/// Runs a handshake through a relay. Returns whether each end succeeded, and the forwarded parts.
+/// Performs a handshake through a relay. Returns whether each end succeeded, and the forwarded
+/// messages.
 async fn handshake_through_relay(
     change: impl FnMut(usize, &mut Vec<u8>),
 ) -> ([bool; 2], Vec<Vec<u8>>) {
@@ -104,7 +106,8 @@ async fn handshake_fails_if_any_bit_is_changed_on_the_way() {
                     }
                 };
                 let (succeeded, _) = handshake_through_relay(flip).await;
-                // The called end finishes when it sends its answer, before the answer is changed.
+                // The called end finishes when it sends its answer. If the answer is changed on the
+                // way, only the caller notices.
                 let expected = [false, part == 1];
                 assert_eq!(succeeded, expected, "bit {bit} of byte {at} of part {part}");
             }
@@ -123,7 +126,8 @@ async fn replayed_caller_cannot_send_a_record() {
     let mut answer = [0; ANSWER];
     replay.read_exact(&mut answer).await.unwrap();
     assert_ne!(answer[..], forwarded[1][..], "each connection has keys of its own");
-    // The replaying attacker has no keys, so it can only send recorded or invented bytes.
+    // The attacker that repeats a message has no keys. So it can only send recorded or invented
+    // bytes.
     replay.write_all(&[0x20, 0]).await.unwrap();
     replay.write_all(&[7; 0x20]).await.unwrap();
     let (mut read, _) = keys.protect(here, tokio::io::sink());
@@ -133,7 +137,7 @@ async fn replayed_caller_cannot_send_a_record() {
 
 #[tokio::test]
 async fn reflected_proof_is_refused() {
-    // A called end without the secret can only send back the bytes that it received.
+    // A called end without the secret can only return the bytes that it has received.
     let caller = secret("one", WORKER);
     let (mut there, mut here) = duplex(1024);
     let reflect = async {
@@ -175,13 +179,13 @@ async fn caller_of_an_older_release_gets_the_remedy() {
     let why = secret("one", PS).accept(&mut here).await.unwrap_err();
     assert_eq!(why, "its release has another handshake: run one release on all tasks");
     drop(here);
-    // The older release reads a refusal in the same form: 'R', a length, and a text.
+    // The older release reads a refusal in the same format: 'R', a length, and a text.
     let mut answer = Vec::new();
     there.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, [&[b'R', u8::try_from(why.len()).unwrap()][..], why.as_bytes()].concat());
 }
 
-/// Loads a secret from a file with this text.
+/// Loads a secret from a file with this content.
 fn load(text: &[u8]) -> Result<Secret, String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text).unwrap();

@@ -1,4 +1,4 @@
-//! X25519 for `snow`, implemented with `ring`, so that all cryptography here is that of `ring`.
+//! X25519 for `snow`, implemented with `ring`. So `ring` does all cryptography of the handshake.
 //!
 //! The `ring` resolver of `snow` has no Diffie-Hellman, because a private key of `ring` can be used
 //! only once.
@@ -16,7 +16,8 @@ const KEY_BYTES: usize = 32;
 
 /// Returns a resolver that takes all cryptography from `ring`.
 pub(super) fn resolver() -> BoxedCryptoResolver {
-    // The fallback is asked only for what the first resolver lacks, which is Diffie-Hellman.
+    // The fallback is asked only for algorithms that the first resolver lacks. That is only
+    // Diffie-Hellman.
     Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
 }
 
@@ -46,7 +47,8 @@ impl CryptoResolver for DiffieHellman {
 /// A key pair for one handshake.
 #[derive(Default)]
 struct X25519 {
-    /// Taken by the key agreement. A handshake without static keys makes exactly one.
+    /// The private key, until the key agreement takes it. A handshake without static keys makes
+    /// exactly one agreement.
     private: Mutex<Option<EphemeralPrivateKey>>,
     public: [u8; KEY_BYTES],
 }
@@ -93,7 +95,7 @@ impl Dh for X25519 {
         let agreed = agree_ephemeral(private, &public, |shared| {
             out[..KEY_BYTES].copy_from_slice(shared);
         });
-        // The agreement fails for public keys of low order, which would yield a known shared
+        // The agreement fails for public keys of low order, because they would yield a known shared
         // secret.
         agreed.map_err(|_| Error::Dh)
     }
