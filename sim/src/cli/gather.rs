@@ -1,4 +1,4 @@
-//! Plays many runs of one scenario, counts them, and prints and keeps each new kind of failure.
+//! Plays many runs of one scenario, counts the results, and reports each new kind of failure.
 
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
@@ -17,7 +17,7 @@ use crate::show::report::Report;
 /// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// One report for each finding of the tally.
+    /// One report for each distinct failure in the tally.
     pub(super) reports: Vec<Report>,
     /// Wall-clock time.
     pub(super) elapsed: Duration,
@@ -34,8 +34,8 @@ impl Gathered {
     }
 }
 
-/// Plays the case of each number, until `is_enough` returns `true`. Results are counted in the
-/// order of the numbers. `n_runs` is the number of runs for the progress bar, if it is known.
+/// Plays the cases with the given numbers, until `is_enough` returns `true`. Results are counted in
+/// the order of the numbers. The progress bar ends at `n_runs`, if that number is known.
 pub(super) fn gather(
     context: &CommandContext,
     (source, capsules): (&Source, &Path),
@@ -69,7 +69,7 @@ pub(super) fn gather(
     Ok(Gathered { tally, reports, elapsed: progress.elapsed() })
 }
 
-/// All failures with one signature, as JSON.
+/// All failures with the same signature, as JSON.
 #[derive(Serialize)]
 pub(super) struct FailureResult {
     /// Number of seeds with this failure.
