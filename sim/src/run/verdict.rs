@@ -3,7 +3,7 @@
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
-//! 1. [`check_event`] runs at every input and at its effects, while the run goes on.
+//! 1. [`check_event`] runs at every input and at its effects, during the run.
 //! 2. [`without_result`] names the failure of a run that returned nothing.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
@@ -35,11 +35,11 @@ use crate::world::universe::Universe;
 
 /// A check of a run that has ended.
 enum Check {
-    /// No further check runs after a failure of this one, because the result is not complete.
-    /// Expectations are not checked either, so the report lists no unmet expectation.
+    /// If this check fails, no further check runs, because the result is not complete. Expectations
+    /// are not checked either, so the report lists no unmet expectation.
     Required(fn(&mut Evidence<'_>) -> Option<Failure>),
-    /// Runs in any case, and all unmet expectations are reported: a person wants to correct them
-    /// together.
+    /// This check always runs, and all unmet expectations are reported, so that the user can
+    /// correct them together.
     Expectations(fn(&Evidence<'_>) -> Vec<Violation>),
     /// Runs only if no earlier check has failed.
     Result(fn(&Evidence<'_>) -> Option<Failure>),
@@ -47,38 +47,38 @@ enum Check {
 
 /// All checks of a run that has ended, in order.
 const CHECKS: [Check; 12] = [
-    // A violation or a panic stopped the run, so all later checks would judge half a run. Both can
-    // happen in one turn of the executor; the violation then comes first, because it names a rule.
+    // A violation or a panic stops the run, so later checks would judge an incomplete run. If both
+    // happen in one turn of the executor, the violation is reported, because it names a rule.
     Check::Required(broken_rule),
     Check::Required(panicked_node),
-    // A run that hangs may have broken no rule, but it has no result.
+    // A run that hangs has no result, even if it has broken no rule.
     Check::Required(hanging_tasks),
-    // Before the rules' checks at the end: those would report an invalid checkpoint as a missing
-    // one.
+    // This check precedes the check of the rules at the end of the run, which would report an
+    // invalid checkpoint as a missing one.
     Check::Required(invalid_checkpoint),
-    // The rules hold whatever a scenario expects, so they come before its expectations.
+    // The rules hold for every scenario, so their check precedes the scenario's expectations.
     Check::Required(rule_broken_at_the_end),
-    // The outcome comes before the result: a run that failed where it should have finished has no
-    // complete result, and its losses would differ from an oracle for that reason alone.
+    // The outcome precedes the result: a run that fails unexpectedly has no complete result, so its
+    // losses differ from an oracle for that reason alone.
     Check::Expectations(|run| {
         expectations::outcome(run.scenario, run.played).into_iter().collect()
     }),
-    // The ledgers come before the oracles, because the oracles rely on the ledgers. The golden file
-    // comes last of the three: it names a row, an oracle names the update.
+    // The ledgers precede the oracles, because the oracles rely on the ledgers. The golden file
+    // comes last of these three, because it only names a row, while an oracle names the update.
     Check::Result(|run| run.compare(oracles::ledgers)),
     Check::Result(|run| {
         run.compare(|audit| oracles::trajectory(run.scenario, run.cache, run.played, audit))
     }),
     Check::Result(|run| oracles::golden(run.scenario, run.played).err().map(Failure::Violation)),
-    // Counts and times come after the result: a wrong result explains a wrong count.
+    // Counts and times follow the result, because a wrong result explains a wrong count.
     Check::Expectations(|run| expectations::numbers(run.scenario, run.played, run.record)),
     Check::Expectations(|run| expectations::events(run.scenario, run.record)),
-    // A fault without effect makes a passing run worthless, but explains no failure. Last, because
-    // a run that fails early often ends before its later faults begin.
+    // A fault without effect makes a passing run worthless, but explains no failure. This check is
+    // the last one, because a run that fails early often ends before its later faults begin.
     Check::Result(|run| run.played.faults.iter().find_map(fault_without_effect)),
 ];
 
-/// A run that has ended, as the checks see it.
+/// A run that has ended, as input for the checks.
 #[derive(Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) scenario: &'a Scenario,
@@ -86,11 +86,11 @@ pub(crate) struct Evidence<'a> {
     pub(crate) config: &'a ClusterConfig,
     pub(crate) played: &'a Played,
     pub(crate) record: &'a mut LiveRecord,
-    /// Which tasks have not ended, and why the run was given up.
+    /// The tasks that have not ended, and why the run was given up.
     pub(crate) hang: Option<String>,
-    /// A checkpoint that can be seen on the disk and is not valid.
+    /// A description of a checkpoint that is visible on the disk but invalid.
     pub(crate) invalid_checkpoint: Option<String>,
-    /// The audit of the ledgers, once a check has asked for it.
+    /// The audit of the ledgers, after the first check that needs it.
     pub(crate) audit: OnceCell<Audit<'a>>,
 }
 
@@ -125,10 +125,11 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
 }
 
 impl<'a> Evidence<'a> {
-    /// Compares the run with its ledgers or with an oracle, if the scenario names an oracle.
+    /// Compares the run with its ledgers or with its oracle. If the scenario names no oracle, nothing
+    /// is compared.
     fn compare(&self, check: impl FnOnce(&Audit<'a>) -> Result<(), Violation>) -> Option<Failure> {
         self.scenario.expect.oracle?;
-        // Kept, so that the second comparison does not audit the ledgers again.
+        // The audit is stored, so that the second comparison does not audit the ledgers again.
         let audit = self.audit.get_or_init(|| oracles::audit(self.played));
         check(audit).err().map(Failure::Violation)
     }
@@ -174,7 +175,7 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why })
 }
 
-/// Why a run returned no result.
+/// The reason why a run returned no result.
 #[derive(Debug)]
 pub(crate) enum NoResult {
     /// The arithmetic could not be set up.
@@ -199,7 +200,7 @@ pub(crate) fn without_result(why: NoResult) -> Failure {
 /// An input that a node is about to take, or has taken.
 pub(crate) struct Checked<'a> {
     pub(crate) now: Duration,
-    /// The time that the node's clock shows.
+    /// The time on the node's clock.
     pub(crate) moment: Moment,
     pub(crate) life: LifeId,
     /// `None` before the node takes the input.
@@ -208,19 +209,19 @@ pub(crate) struct Checked<'a> {
     pub(crate) universe: &'a Universe,
 }
 
-/// Checks one input, or its effects. The first violation stops the run.
+/// Checks one input, or the effects of one input. The first violation stops the run.
 ///
-/// `note` adds to the history, which compares everything that is made twice. Then `ask` asks the
-/// rules, in the order of [`Invariants::all`]. The history comes first, because the rules look into
-/// it.
+/// `note` adds the event to the history, and compares everything that is made twice. Then `ask`
+/// checks the rules in the order of [`Invariants::all`]. The history comes first, because the rules
+/// read it.
 pub(crate) fn check_event(
     record: &mut LiveRecord,
     event: &Checked<'_>,
     note: impl FnOnce(&mut History, Stamp<'_>) -> Result<(), Violation>,
     ask: impl FnOnce(&mut Invariants, &At<'_>) -> Result<(), Violation>,
 ) {
-    // Nodes that are polled in the same turn still take inputs after a violation. What they do then
-    // must not replace it.
+    // After a violation, nodes that are polled in the same turn still take inputs. Their violations
+    // must not replace the first one.
     if record.violation.is_some() {
         return;
     }
@@ -233,7 +234,7 @@ pub(crate) fn check_event(
     }
 }
 
-/// Whether a run has failed already, so that playing on would change nothing.
+/// Returns whether a run has already failed. Playing on would change nothing then.
 pub(crate) const fn has_failed(record: &LiveRecord) -> bool {
     record.violation.is_some() || record.panic.is_some()
 }
