@@ -106,8 +106,8 @@ impl Orders {
         self.smallest.len() < MAX_KEPT
     }
 
-    /// Returns the number of different orders. From 1,024 orders on, the number is an estimate with a
-    /// standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
+    /// Returns the number of different orders. From 1,024 orders on, the number is an estimate with
+    /// a standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
     /// range (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
     #[must_use]
     pub fn count(&self) -> u64 {

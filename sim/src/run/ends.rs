@@ -21,7 +21,7 @@ pub(super) struct Ends {
     pub(super) last_halt: Duration,
     /// Tasks that were still waiting at the end of the run, for a reason that the scenario permits.
     pub(super) left_behind: Vec<TaskId>,
-    /// The tasks that have not ended for no permitted reason, and why the run was given up.
+    /// The tasks that have not ended and have no permitted reason, and why the run was given up.
     pub(super) hang: Option<String>,
 }
 

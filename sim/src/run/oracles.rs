@@ -124,7 +124,7 @@ fn provenance(
     let last = Step(scenario.run.train.training_steps);
     if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
         let what = format!(
-            "the losses have {} updates and the ledgers end before step {next}; both should be {last}",
+            "{} updates have losses, and the ledgers end before step {next}; both must be {last}",
             rows.len()
         );
         return Err(Violation::new(0, "trajectory", what));

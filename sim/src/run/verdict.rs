@@ -125,8 +125,8 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
 }
 
 impl<'a> Evidence<'a> {
-    /// Compares the run with its ledgers or with its oracle. If the scenario names no oracle, nothing
-    /// is compared.
+    /// Compares the run with its ledgers or with its oracle. Does nothing if the scenario names no
+    /// oracle.
     fn compare(&self, check: impl FnOnce(&Audit<'a>) -> Result<(), Violation>) -> Option<Failure> {
         self.scenario.expect.oracle?;
         // The audit is stored, so that the second comparison does not audit the ledgers again.
