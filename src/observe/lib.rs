@@ -1,8 +1,8 @@
-//! Records and displays of a run.
+//! Records a run, and displays it.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`ledger`] | what every update of a shard used, one line each |
+//! | [`ledger`] | one line for each update of a shard, with everything that the update used |
 //! | [`audit`] | checks ledgers, losses and checkpoints against the rules of the protocol |
 //! | [`trace`] | all events of all tasks, in real and in simulated runs |
 //! | [`events`] | event files for TensorBoard |
