@@ -1,4 +1,4 @@
-//! The accuracy of a checkpoint: its model on the validation and the test examples.
+//! Computes the accuracy of a checkpoint on the validation and the test examples.
 
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,10 @@ use unisono_terminal::output::{PercentG, Screen};
 pub(super) struct Evaluation {
     pub(super) step: Step,
     pub(super) path: PathBuf,
-    /// Whether the moving averages were used in place of the variables.
+    /// Whether the evaluation used the moving averages instead of the variables.
     pub(super) averaged: bool,
-    /// The digest of the data that the checkpoint was trained on, if the evaluated data differ.
+    /// The digest of the data on which the checkpoint was trained, if other data were used for the
+    /// evaluation.
     pub(super) other_data: Option<String>,
     pub(super) validation: f64,
     pub(super) test: f64,
@@ -41,11 +42,11 @@ impl Evaluation {
         Self::of_checkpoint(found, &plan.data, plan.level())
     }
 
-    /// Evaluates a checkpoint, with the moving averages if the checkpoint has them, as the book's
-    /// `mnist_eval` does.
+    /// Evaluates a checkpoint. If the checkpoint contains moving averages, the evaluation uses
+    /// them, as the book's script `mnist_eval` does.
     ///
     /// # Errors
-    /// If its model does not fit the data.
+    /// If the model of the checkpoint does not fit the data.
     pub(super) fn of_checkpoint(
         (path, checkpoint): (PathBuf, Checkpoint),
         data: &Dataset,
@@ -64,8 +65,8 @@ impl Evaluation {
     }
 }
 
-/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs the damage of newer
-/// ones.
+/// Returns the latest valid checkpoint of a folder, if the folder contains checkpoints. Logs newer
+/// checkpoints that are damaged.
 ///
 /// # Errors
 /// If there are checkpoints, but none is valid.
@@ -75,7 +76,7 @@ pub(super) fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf
     Ok(newest.found)
 }
 
-/// Prints the closing lines of a run.
+/// Prints the last lines of a run.
 pub(super) fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
     let with = if *averaged { " with the moving averages" } else { "" };

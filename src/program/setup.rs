@@ -14,10 +14,11 @@ use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
 use unisono_observe::audit::ledger_losses::find_losses;
 
-/// The variable that forces a SIMD level.
+/// The environment variable that selects a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 
-/// Returns the SIMD level to use: the best one of the CPU, or the one that `UNISONO_SIMD` names.
+/// Returns the SIMD level to use: the level that `UNISONO_SIMD` names, or otherwise the fastest
+/// level of the CPU.
 ///
 /// # Errors
 /// If the level does not exist, or this CPU lacks it.
@@ -26,8 +27,8 @@ pub(super) fn simd_level() -> anyhow::Result<SimdLevel> {
     SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
 }
 
-/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of being
-/// called forever. Later changes of a name are left to the network.
+/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of
+/// being called forever. The network handles later changes of a name.
 ///
 /// # Errors
 /// If a name has no address now.
@@ -71,7 +72,7 @@ pub(super) fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, Init
     })
 }
 
-/// With `--fresh`, moves the old run of the logdir aside and prints its new folder.
+/// With `--fresh`, moves the old run of the logdir aside, and prints the new folder of the old run.
 ///
 /// # Errors
 /// If another process uses the logdir, or the files cannot be moved.
@@ -79,7 +80,7 @@ pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> any
     if !run.fresh || !run.logdir.is_dir() {
         return Ok(());
     }
-    // The lock protects the files of the chief; other tasks do not write them.
+    // The lock protects the chief's files, which no other task writes.
     let has_chief = matches!(scope, Scope::WholeRun | Scope::Task(TaskId::CHIEF));
     let _lock = has_chief.then(|| run_files::lock(&run.logdir)).transpose()?;
     if let Some(folder) = fresh::move_aside(run, scope)? {
@@ -89,7 +90,7 @@ pub(super) fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> any
     Ok(())
 }
 
-/// Returns the note for a user who starts a finished run.
+/// Returns a message for a user who starts a run that has already finished.
 pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
     let logdir = run.logdir.display();
     format!(
@@ -97,7 +98,7 @@ pub(super) fn already_finished(step: Step, run: &RunConfig) -> String {
     )
 }
 
-/// Returns the note for a user whose run depends on timing; `None` with R >= N.
+/// Returns a message for a user whose run depends on timing; `None` with R >= N.
 pub(super) fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
     if run.sync.is_determined() {
         return None;

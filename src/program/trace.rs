@@ -58,17 +58,18 @@ pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the trace of a task until the disk refuses a line or the file is full.
+/// Writes the trace of a task until the disk refuses a line, or the file is full.
 #[derive(Debug)]
 pub(super) struct TraceKeeper {
     log: TraceLog,
-    /// Whether the disk refused a line or the file is full. No more lines follow.
+    /// Whether the disk has refused a line or the file is full. No line is written after that.
     is_stopped: bool,
 }
 
 impl TraceKeeper {
-    /// Opens the trace of this task for an incarnation whose clock is at `now`; `None` without
-    /// `--trace`. If the file cannot be opened, a warning is logged and training continues without it.
+    /// Opens the trace of this task for an incarnation whose clock shows `now`; `None` without
+    /// `--trace`. If the file cannot be opened, a warning is logged and training continues without
+    /// a trace.
     pub(super) fn open(config: &TaskConfig, identity: &Identity, now: Moment) -> Option<Self> {
         if !config.run.trace {
             return None;

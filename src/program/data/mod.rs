@@ -1,4 +1,5 @@
-//! Data sets: opening the one of a run, and `unisono data`, which fetches or examines one.
+//! Data sets: opens the data set of a run, and implements `unisono data`, which fetches or examines
+//! a data set.
 
 pub mod fetch;
 pub mod info;
@@ -45,7 +46,8 @@ Exits with 0 if a run can train on it, and 1 if not.")]
     Info(InfoArgs),
 }
 
-/// Opens the data of a run: those in its folder, else the built-in examples.
+/// Opens the training data of a run: the data in its folder, or the built-in examples if it has no
+/// folder.
 ///
 /// # Errors
 /// If a file is missing or malformed.
@@ -53,7 +55,7 @@ pub(super) fn open(run: &RunConfig) -> Result<Dataset, DatasetError> {
     Dataset::open(run.data_dir.as_deref(), run.validation_size)
 }
 
-/// Runs a command.
+/// Runs a command of `unisono data`.
 ///
 /// # Errors
 /// If a file cannot be fetched.
