@@ -22,7 +22,7 @@ pub(super) struct Paced {
     /// The number of steps for which this worker has computed gradients. A repeated step counts
     /// again.
     pub(super) n_steps: u64,
-    /// Whether this is the first gradient of its step.
+    /// Whether the gradient is the first one of its step.
     pub(super) is_new_step: bool,
     /// The time since the first gradient.
     pub(super) elapsed: Duration,

@@ -1,6 +1,6 @@
 //! The exit code of a command that plays several runs.
 
-/// The exit code for a wrong command line, scenario file or capsule.
+/// The exit code for a wrong command line, scenario file or failure capsule.
 pub(super) const EXIT_USAGE: u8 = 2;
 
 /// Returns the exit code of the worst failure, or 0 if there is no failure.

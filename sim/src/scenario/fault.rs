@@ -139,7 +139,7 @@ macro_rules! fault_kinds {
 fault_kinds! { |draw|
     /// Kills tasks. The end of the fault restarts them.
     Crash = "crash" (node "The tasks.") {
-        /// What the peers notice.
+        /// How the peers notice the crash.
         peers: PeersSee = PeersSee::default() => draw.choice(),
         /// The machine loses power, which loses or tears what its disk had not synced.
         power_loss: bool = false => draw.coin(),
@@ -162,7 +162,7 @@ fault_kinds! { |draw|
     Partition = "partition" (from "The senders.", to "The receivers.") {
         /// The fault also affects the other direction.
         both_ways: bool = true => draw.coin(),
-        /// What happens to the messages.
+        /// The effect on messages.
         mode: PartitionMode = PartitionMode::default() => draw.choice(),
     }
     /// Breaks links, and both ends notice. Messages on their way are lost.
@@ -184,7 +184,7 @@ fault_kinds! { |draw|
         /// Bytes per second of each ordered pair of tasks.
         rate: NonZeroU64 => draw.rate(10_000, 10),
     }
-    /// Makes tasks read slowly. What a task has not read waits at its senders.
+    /// Makes tasks read slowly. Data that a task has not read yet wait at the senders.
     SlowReader = "slow-reader" (node "The tasks that read slowly.") {
         /// Bytes per second that each task reads, from all its links together.
         rate: NonZeroU64 => draw.rate(100_000, 7),
@@ -241,7 +241,7 @@ impl Family {
 }
 
 choices! {
-    /// What the peers of a crashed task notice.
+    /// How the peers of a crashed task notice the crash.
     pub enum PeersSee: "way to notice" = Silence {
         /// Nothing, as if the machine were lost.
         Silence = "silence",
@@ -251,7 +251,7 @@ choices! {
 }
 
 choices! {
-    /// What happens to messages that a partition stops.
+    /// The effect of a partition on messages.
     pub enum PartitionMode: "mode of partitions" = Stop {
         /// The messages arrive after the end of the fault.
         Stop = "stop",

@@ -14,9 +14,9 @@ use crate::run::failure::Failure;
 use crate::run::played::Played;
 use crate::scenario::{Places, Scenario, ScenarioError};
 
-/// The version of the format of capsule files.
+/// The version of the format of failure capsules.
 const SCHEMA: u32 = 1;
-/// The ending of the file names of capsules.
+/// The ending of the file names of failure capsules.
 pub(crate) const EXTENSION: &str = ".capsule.json";
 /// The maximum number of characters that a scenario's name or a signature adds to a file name.
 const MAX_NAME: usize = 40;
@@ -111,7 +111,7 @@ pub enum CapsuleError {
         /// The version that wrote the file.
         version: String,
     },
-    /// This version cannot read the scenario in the capsule.
+    /// This version of the program cannot read the scenario in the failure capsule.
     #[error("this version cannot read the scenario in the capsule {}", path.display())]
     Scenario {
         /// The path of the file.
@@ -197,7 +197,7 @@ impl Capsule {
     /// Reads a failure capsule.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a capsule, or has another schema.
+    /// If the file cannot be read, is not a failure capsule, or has another schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
         let path = || path.to_owned();
         let text = fs::read_to_string(path())

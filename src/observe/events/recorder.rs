@@ -31,7 +31,7 @@ pub enum Observation {
     Checkpoint {
         /// State in the checkpoint.
         snapshot: Arc<Snapshot>,
-        /// Whether this is the checkpoint at the end of the run.
+        /// Whether the checkpoint is the one at the end of the run.
         is_last: bool,
     },
     /// The last update of the run was made.
