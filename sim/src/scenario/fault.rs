@@ -243,9 +243,9 @@ impl Family {
 choices! {
     /// How the peers of a crashed task notice the crash.
     pub enum PeersSee: "way to notice" = Silence {
-        /// Nothing, as if the machine were lost.
+        /// The peers notice nothing, as if the machine were lost.
         Silence = "silence",
-        /// Resets of their links, as if only the process had died.
+        /// The links of the peers are reset, as if only the process had died.
         Reset = "reset",
     }
 }

@@ -275,8 +275,8 @@ mod tests {
         required if `outcome` is `"failed"`
         the network's
         the number of workers
-        what `[cluster]` says
-        what `[sync]` says
+        the value in `[cluster]`
+        the value in `[sync]`
         "#);
     }
 }

@@ -161,7 +161,7 @@ fn values_of_a_wrong_type_or_range_are_refused() {
         swarm = "yes"
     a.toml:2: families: there is no kind of fault "crahs"; did you mean "crash"?
         families = ["crash", "crahs"]
-    a.toml:2: families: it is empty; name kinds of faults, or leave it out
+    a.toml:2: families: the array is empty; name kinds of faults, or omit the key
         families = []
     a.toml:2: workers: the range is empty, because min is above max
         workers = { min = 3, max = 1 }
