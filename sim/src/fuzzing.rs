@@ -16,7 +16,7 @@ mod tests {
     use super::corpus::{Corpus, Seed};
     use super::*;
 
-    /// Appends the file that a scenario file extends, after a zero byte.
+    /// Appends a zero byte and the file that the scenario file extends.
     fn with_extended_files(folder: &str, Seed { name, mut bytes }: Seed) -> Seed {
         let mut from = 0;
         while let Some(extended) = extended(&String::from_utf8_lossy(&bytes[from..])) {

@@ -162,7 +162,10 @@ fn failure_is_reported_and_its_capsule_replays_it_anywhere() {
         assert_eq!(document["failure"]["not_reproducible"], Value::Null);
     }
     let text = stdout(&elsewhere.run(&["replay", "copy.capsule.json"]));
-    assert!(text.contains("The run fails as in the capsule: virtual-time, audit "), "{text}");
+    assert!(
+        text.contains("The run fails as in its capsule: failure virtual-time, audit "),
+        "{text}"
+    );
     let by_seed = stdout(&folder.run(&["replay", "impossible.toml", "--seed", "7"]));
     assert!(by_seed.contains("replay: unisono-sim replay impossible.toml --seed 7"), "{by_seed}");
 }
@@ -608,7 +611,10 @@ fn verify_passes_if_two_processes_play_equal_runs() {
     let output = folder.run(&["verify", ".", "--seed", "4"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.ends_with("2 of 2 scenarios were equal in two processes, seed 4\n"), "{text}");
+    assert!(
+        text.ends_with("2 of 2 scenarios gave identical runs in two processes, seed 4\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,16 +1,13 @@
-//! Records and displays of a run.
+//! Records a run, and displays it.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`ledger`] | what every update of a shard used, one line each |
+//! | [`ledger`] | one line for each update of a shard, with everything that the update used |
+//! | [`audit`] | checks ledgers, losses and checkpoints against the rules of the protocol |
 //! | [`trace`] | all events of all tasks, in real and in simulated runs |
 //! | [`events`] | event files for TensorBoard |
 //! | [`report`] | one HTML page that shows a run |
 //! | [`counted`] | counts with units, for text |
-
-#[cfg(test)]
-#[path = "../../tests/support/corpus.rs"]
-mod corpus;
 
 pub mod counted;
 pub mod events;

@@ -21,7 +21,7 @@ use unisono_terminal::manual::{CompletionsArgs, ManArgs};
 /// A validated command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// `unisono ps`, `unisono worker`, or the original's form.
+    /// `unisono ps`, `unisono worker`, or the command line of the original script.
     Task(TaskConfig),
     /// `unisono local`
     Local(LocalConfig),
@@ -35,7 +35,7 @@ pub enum Action {
     Inspect(InspectConfig),
     /// `unisono convert`
     Convert(ConvertConfig),
-    /// `unisono audit` of a folder.
+    /// `unisono audit`, with the logdir to check.
     Audit(PathBuf),
     /// `unisono top`
     Top(TopConfig),
@@ -51,12 +51,12 @@ pub enum Action {
     Report(ReportConfig),
     /// `unisono trace`
     Trace(TraceConfig),
-    /// `unisono sim` with the arguments of the simulator.
+    /// `unisono sim`, with the arguments for the simulator.
     Sim(Vec<OsString>),
 }
 
 impl Action {
-    /// Returns the format of the log, and the task that logs.
+    /// Returns the format of the log, and the task whose name log lines contain.
     #[must_use]
     pub const fn log(&self) -> (LogFormat, Option<TaskId>) {
         match self {

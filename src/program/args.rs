@@ -32,10 +32,10 @@ use unisono_files::disk::LockedBy;
 use unisono_task::task_config::TaskConfig;
 use unisono_tensors::tensor::Format;
 
-/// A command line is no command.
+/// The reason why a command line is not a valid command.
 #[derive(Debug)]
 pub enum ParseError {
-    /// The flags are wrong, or ask for help. Clap prints the text and has the exit code.
+    /// The flags are wrong or ask for help. Clap prints the text and determines the exit code.
     Clap(clap::Error),
     /// The values of the flags, the file or the environment are wrong.
     Config(anyhow::Error),
@@ -50,17 +50,18 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
     }
 }
 
-/// Parses and validates a command line, the file it names, and the environment of an engine.
+/// Parses and validates a command line, the configuration file that it names, and the environment
+/// of a cluster engine, such as Kubeflow.
 ///
 /// # Errors
-/// If one of them is wrong, or the command line asks for help.
+/// If one of the three is wrong, or the command line asks for help.
 pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
-    // Without arguments the program is a task only if an engine names the task. A person who types
-    // the program's name gets the help: as worker 0 of a cluster that does not run, the program would
-    // wait forever.
+    // Without arguments, the program runs a task only if a cluster engine, such as Kubeflow, names
+    // the task. A person who only types the program's name gets the help: as worker 0 of a cluster
+    // that does not run, the program would wait forever.
     let is_placed = environment.value(Environment::TF_CONFIG).is_some();
     let parsed = if line.is_bare() && is_placed {
         Cli::try_parse_from(line.as_task())
@@ -129,8 +130,9 @@ impl TaskArgs {
         })
     }
 
-    /// Returns the place and the configuration that a parent process decided. No other source
-    /// counts: the environment of an engine is about the parent.
+    /// Returns the role of this task and the configuration, both as the parent process wrote them.
+    /// No other source counts, because the environment of a cluster engine, such as Kubeflow,
+    /// describes the parent process.
     fn read_document(&self, path: &Path, job: Option<Job>) -> anyhow::Result<(Found, RunConfig)> {
         let RunDocument { cluster, run } = handed_document::read(path)?;
         let task =
@@ -140,7 +142,8 @@ impl TaskArgs {
         Ok((Found { role, cluster, is_placed: false, notes: Vec::new() }, run))
     }
 
-    /// Finds the place and the configuration from flags, an engine's environment and the file.
+    /// Determines the role of this task and the configuration from the flags, the environment of a
+    /// cluster engine, such as Kubeflow, and the configuration file.
     fn find(
         self,
         job: Option<Job>,
@@ -159,8 +162,8 @@ impl TaskArgs {
         run.fresh = self.fresh.fresh;
         ensure!(
             !(run.fresh && found.is_placed),
-            "--fresh is for a task that a person starts: an engine starts a task again with the same \
-             flags, and each start would move the run aside; give another --logdir"
+            "--fresh is for a task that a person starts: an engine restarts a task with the same \
+             flags, and each restart would move the run aside; give another --logdir"
         );
         Ok((found, run))
     }
@@ -237,7 +240,7 @@ impl ConvertArgs {
 impl EvalArgs {
     fn resolve(self) -> Result<EvalConfig, ParseError> {
         let file = self.config.read()?;
-        // The file configures a run, so the keys that `eval` uses are checked like those of a run.
+        // The file configures a run, so the keys that `eval` uses are checked as for a run.
         let EvalDataArgs { data_dir, validation_size } = self.data;
         let data = DataKeys { data_dir, validation_size };
         let mut keys = RunKeys { data, ..RunKeys::default() };

@@ -1,15 +1,17 @@
-//! The argument list before parsing: converts the forms of `tf.app.flags` into ours.
+//! The argument list before parsing: converts flags in the style of `tf.app.flags` into flags with
+//! dashes.
 //!
-//! Only the names of flags change here, and no value.
+//! Only the names of flags change here, never their values.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use unisono_terminal::manual::SIM;
 
-/// The hidden command of a command line without a command, as in the original script.
+/// The hidden command that is inserted if the command line has no command, as in the original
+/// script.
 pub(super) const NO_COMMAND: &str = "task";
 
-/// A command line whose flags have dashes, and which has a command.
+/// A command line with a command, and with dashes in the names of its flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
     arguments: Vec<OsString>,
@@ -38,7 +40,7 @@ impl CommandLine {
         &self.arguments
     }
 
-    /// Returns the arguments after `sim`, if that is the command.
+    /// Returns the arguments after `sim`, if the command is `sim`.
     pub(super) fn for_the_simulator(&self) -> Option<&[OsString]> {
         match &self.arguments[1..] {
             [first, rest @ ..] if first == SIM => Some(rest),
@@ -52,8 +54,8 @@ impl CommandLine {
         self.arguments.len() == 1
     }
 
-    /// Returns the command line with the hidden command of a task, for an engine that starts the
-    /// program without arguments.
+    /// Returns the command line with the hidden command that runs a task. It is used when a cluster
+    /// engine, such as Kubeflow, starts the program without arguments.
     pub(super) fn as_task(&self) -> Vec<OsString> {
         let task = std::iter::once(OsString::from(NO_COMMAND));
         self.arguments.iter().cloned().chain(task).collect()
@@ -68,12 +70,13 @@ fn normalise(arguments: &mut [OsString]) {
     }
 }
 
-/// Returns `--a-b=v_w` for `--a_b=v_w`, and for `-a_b=v_w`, which `tf.app.flags` accepted; `None` if
-/// the argument is no flag.
+/// Returns `--a-b=v_w` for `--a_b=v_w`, and also for `-a_b=v_w`, which `tf.app.flags` accepted.
+/// Returns `None` if the argument is not a flag.
 fn normal_flag(argument: &[u8]) -> Option<Vec<u8>> {
     let name_and_value = match argument {
         [b'-', b'-', rest @ ..] => rest,
-        // A single letter is a short flag. Another byte than a letter may begin a negative number.
+        // A single letter is a short flag. If the first byte is not a letter, the argument may be a
+        // negative number.
         [b'-', letter, _, ..] if letter.is_ascii_alphabetic() => &argument[1..],
         _ => return None,
     };

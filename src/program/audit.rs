@@ -1,4 +1,4 @@
-//! `unisono audit`: compares the ledgers of a run with the rules.
+//! `unisono audit`: checks the ledgers of a run against the rules of the protocol.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,15 +9,16 @@ use unisono_observe::ledger;
 use unisono_task::process::Process;
 use unisono_terminal::usage;
 
-/// No rule is broken, but some shards lack some updates.
+/// The exit code if no rule is broken, but the ledgers of some shards lack updates.
 const EXIT_INCOMPLETE: u8 = 3;
 
-/// Checks the ledgers of a logdir against the rules and the other files there.
+/// Checks the ledgers of a logdir against the rules of the protocol and against the other files of
+/// the logdir.
 ///
 /// # Errors
 /// If there are no ledgers, or a file cannot be read.
 pub fn run_audit(logdir: &Path, process: &Process) -> anyhow::Result<ExitCode> {
-    // An unreadable file is no verdict on the run, so it has the exit code of a usage error.
+    // An unreadable file says nothing about the run, so it has the exit code of a usage error.
     let ledgers = ledger::read_all(logdir).map_err(usage)?;
     let mut audit = Audit::of(&ledgers);
     audit.check_files(logdir).map_err(usage)?;

@@ -1,7 +1,7 @@
-//! `unisono certs`: makes a CA, and a certificate and a key for each task, to try mutual TLS.
+//! `unisono certs`: creates a CA, and a certificate and a key for each task, to try mutual TLS.
 //!
-//! In a folder that already has a CA, the command makes only the missing files, so that a cluster can
-//! get more tasks.
+//! If the folder already has a CA, the command creates only the missing files, so that tasks can be
+//! added to a cluster.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -18,7 +18,8 @@ use unisono_core::train_config::ClusterSize;
 use unisono_task::process::Process;
 use unisono_terminal::output::make_folder;
 
-/// Certificates are valid from this long ago, so that a machine whose clock is late accepts them.
+/// Certificates are valid from this long before now, so that a machine with a slow clock accepts
+/// them.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// The mode of a private key: only its owner can read it.

@@ -1,5 +1,6 @@
-//! Finds the task of this process and the addresses of all tasks. Flags override an engine, and an
-//! engine overrides the file. A value that is overridden by a different one is reported.
+//! Determines the task of this process and the addresses of all tasks. Flags override the
+//! environment of a cluster engine, such as Kubeflow, and that environment overrides the
+//! configuration file. If a value is overridden by a different value, a note reports that.
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ const PORT_BASE: u16 = 8888;
 /// The source of the task's number and of all addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum ClusterSource {
-    /// `TF_CONFIG` if it is set, else the lists of hosts.
+    /// `TF_CONFIG` if it is set, otherwise the lists of hosts.
     #[default]
     Auto,
     /// The lists of hosts; other sources are ignored.
@@ -34,7 +35,7 @@ pub(super) enum ClusterSource {
     Slurm,
 }
 
-/// The flags that place a task.
+/// The flags that determine the task of this process and the addresses of all tasks.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
@@ -63,7 +64,7 @@ impl ClusterArgs {
     }
 }
 
-/// The place that the command line and the file ask for.
+/// The task and the cluster according to the command line and the configuration file.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) job: Option<Job>,
@@ -73,19 +74,19 @@ pub(super) struct Asked {
     pub(super) file: (HostKeys, SizeKeys),
 }
 
-/// The resolved place of a task.
+/// The resolved role of this process, and the resolved cluster.
 #[derive(Debug, PartialEq)]
 pub(super) struct Found {
     pub(super) role: Role,
     pub(super) cluster: ClusterSpec,
-    /// Whether an engine placed the tasks.
+    /// Whether a cluster engine, such as Kubeflow, placed the tasks.
     pub(super) is_placed: bool,
     /// Cluster settings that a stronger source overrode; logged as warnings.
     pub(super) notes: Vec<String>,
 }
 
 impl Asked {
-    /// Resolves the place from the strongest source.
+    /// Resolves the role and the cluster from the strongest source.
     ///
     /// # Errors
     /// If the source is incomplete or wrong, or the cluster has no such task.
@@ -135,7 +136,7 @@ impl Asked {
         let said = |job, flag: &Option<HostList>| {
             let n_tasks = if job == Job::Ps { &ps } else { &workers };
             let said = config.hosts(job, n_tasks.as_ref().map(|n| n.get()));
-            // A flag replaces the list, so an incomplete list is no error.
+            // A flag replaces the list, so an error in the list does not matter.
             if flag.is_some() { Ok(said.unwrap_or_default()) } else { said }
         };
         let said = HostKeys {
@@ -157,7 +158,8 @@ impl Asked {
                 let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
                 HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) }
             }
-            // Flags replace the addresses, so node names that no resolver accepts are no error.
+            // Flags replace the addresses, so node names that resolvers do not accept do not
+            // matter.
             Err(SlurmError::Host { .. })
                 if self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some() =>
             {
@@ -169,7 +171,8 @@ impl Asked {
         self.placed(Said { engine: "Slurm", hosts: said, role, n_chiefs: 0 })
     }
 
-    /// Resolves the place that an engine gives. Flags override it, and it overrides the file.
+    /// Combines the role and the cluster of a cluster engine, such as Kubeflow, with the other
+    /// sources. Flags override the engine, and the engine overrides the configuration file.
     fn placed(self, said: Said<'_>) -> anyhow::Result<Found> {
         let Said { engine, hosts: said, role, n_chiefs } = said;
         let mut notes = Vec::new();
@@ -214,7 +217,7 @@ impl Asked {
         Ok(Found { role, cluster, is_placed: true, notes })
     }
 
-    /// Resolves the role of this process. The command line overrides the engine.
+    /// Resolves the role of this process. The command line overrides the cluster engine.
     fn role(
         &self,
         said: Option<Role>,
@@ -248,7 +251,7 @@ impl Asked {
         Ok(role)
     }
 
-    /// Returns the numbers of tasks that the flags or the file ask for.
+    /// Returns the numbers of tasks that the flags or the configuration file name.
     fn size(&self) -> SizeKeys {
         self.cluster.size().or(self.file.1.clone())
     }
@@ -264,26 +267,27 @@ impl Asked {
     }
 }
 
-/// The cluster as an engine describes it.
+/// The cluster according to a cluster engine, such as Kubeflow.
 struct Said<'a> {
     engine: &'a str,
     hosts: HostKeys,
     role: Option<Role>,
-    /// The number of first workers that the engine calls chiefs and numbers separately.
+    /// The number of workers, counted from the first, that the engine calls chiefs and numbers
+    /// separately.
     n_chiefs: u32,
 }
 
-/// The source of a task's number, for an error.
+/// The source of a task's number, for an error message.
 struct Numbering<'a> {
-    /// The name of the flag or the key.
+    /// The name of the flag or of the key.
     name: &'a str,
-    /// The index of the task whose number is 0.
+    /// The index of the task that has the number 0 in this source.
     first: u32,
-    /// The remedy for a wrong number, beside naming more hosts.
+    /// The remedy for a wrong number. Another remedy is to name more hosts.
     remedy: &'a str,
 }
 
-/// Checks that the cluster has a task.
+/// Checks that the cluster contains a task.
 fn check_exists(
     task: TaskId,
     cluster: &ClusterSpec,
@@ -307,7 +311,7 @@ fn check_exists(
     )
 }
 
-/// Adds a note if the list of a stronger source differs from that of a weaker source.
+/// Adds a note if the list of a stronger source differs from the list of a weaker source.
 fn note(
     notes: &mut Vec<String>,
     (stronger, counts): (&str, &Option<HostList>),

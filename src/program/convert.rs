@@ -1,4 +1,4 @@
-//! `unisono convert`: converts a checkpoint to numpy's format, and back.
+//! `unisono convert`: converts a checkpoint to numpy's npz format, and back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use unisono_terminal::output::{cannot_write, make_folder_of};
 pub struct ConvertConfig {
     /// The file to read.
     pub from: PathBuf,
-    /// The format of `from`; `to` has the other format.
+    /// The format of `from`. The file `to` gets the other format.
     pub format: Format,
     /// The file to write.
     pub to: PathBuf,
@@ -28,11 +28,12 @@ pub struct ConvertConfig {
 /// Converts a file.
 ///
 /// # Errors
-/// If the file to read cannot be read or is damaged, or the file to write exists or cannot be written.
+/// If `from` cannot be read or is damaged, or if `to` exists or cannot be written.
 pub fn run_convert(config: &ConvertConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let ConvertConfig { from, format, to, overwrites } = config;
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    // Checked before the conversion, so that it is not in vain, and again before publication.
+    // The target is checked before the conversion, to save a useless conversion, and again before
+    // the publication.
     check_free(to, *overwrites)?;
     let converted = convert(*format, &bytes, to);
     let Converted { bytes, step, n_tensors } =
@@ -60,7 +61,7 @@ fn publish(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let dir = to.parent().unwrap_or_else(|| Path::new(""));
     make_folder_of(to)?;
     let writer = format!("convert-{}", std::process::id());
-    // The error of the disk suggests another --logdir, which this command does not have.
+    // The disk's own error message suggests another --logdir, but this command has no such flag.
     let said = |DiskError { source, .. }| cannot_write(to, &source);
     Publication { dir, name, writer: &writer, bytes }.publish(&RealDisk).map_err(said)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! `unisono eval`: the accuracy of checkpoints.
+//! `unisono eval`: prints the accuracy of checkpoints.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,16 +19,18 @@ use unisono_task::process::Process;
 use unisono_task::stop::StopRequests;
 use unisono_terminal::output::PercentG;
 
-/// The checkpoints to evaluate, and the examples.
+/// The checkpoints to evaluate, and the examples for the evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvalConfig {
     /// The folder of the checkpoints.
     pub logdir: PathBuf,
-    /// The folder of the IDX files; `None` for the data that the checkpoint was trained on.
+    /// The folder of the IDX files; `None` for the data on which the checkpoint was trained.
     pub data_dir: Option<PathBuf>,
-    /// The number of training images for validation; `None` for the number of the checkpoint's training.
+    /// The number of training images that are used for validation; `None` for the number in the
+    /// training of the checkpoint.
     pub validation_size: Option<usize>,
-    /// The interval between checks for a new checkpoint; `None` to evaluate the latest one only.
+    /// The interval between checks for a new checkpoint; `None` to evaluate only the latest
+    /// checkpoint.
     pub watch: Option<Duration>,
     /// The step of the last checkpoint to wait for; `None` to wait forever.
     pub until: Option<Step>,
@@ -37,7 +39,7 @@ pub struct EvalConfig {
 }
 
 impl EvalConfig {
-    /// Evaluates every checkpoint of a run, until the run has ended.
+    /// Returns a configuration that evaluates each checkpoint of a run until the run has ended.
     #[must_use]
     pub fn of_run(run: RunConfig) -> Self {
         Self {
@@ -50,11 +52,11 @@ impl EvalConfig {
         }
     }
 
-    /// The interval of the book's `mnist_eval`.
+    /// The interval between checks. It is that of the book's script `mnist_eval`.
     const LOOK_EVERY: Duration = Duration::from_secs(10);
 }
 
-/// Prints the accuracy of the latest checkpoint and, with `watch`, of every new one.
+/// Prints the accuracy of the latest checkpoint and, with `watch`, of every new checkpoint.
 ///
 /// # Errors
 /// If no checkpoint is usable, or the data cannot be read.
@@ -70,19 +72,20 @@ pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode
     }
 }
 
-/// Evaluates the checkpoints of a folder one after the other.
+/// Evaluates the checkpoints of a folder one after another.
 struct Evaluator {
     config: EvalConfig,
     level: SimdLevel,
-    /// The data of the previous checkpoint, with the digest of that checkpoint's training data. Reading
-    /// data takes longer than an evaluation, so they are kept.
+    /// The data for the previous checkpoint, and the digest of the data on which that checkpoint
+    /// was trained. The data are kept, because reading them takes longer than an evaluation.
     data: Option<(Option<String>, Dataset)>,
     /// The step of the last printed line.
     seen: Option<Step>,
 }
 
 impl Evaluator {
-    /// Prints the accuracy of the latest checkpoint, unless it is already printed. Returns its step.
+    /// Prints the accuracy of the latest checkpoint, unless that is already printed. Returns the
+    /// step of the checkpoint.
     fn print_latest(&mut self, process: &Process) -> anyhow::Result<Option<Step>> {
         let Some((path, checkpoint)) = evaluation::latest_checkpoint(&self.config.logdir)? else {
             let logdir = self.config.logdir.display();
@@ -140,9 +143,10 @@ impl Evaluator {
     }
 }
 
-/// Returns the data that the user named, else those that the checkpoint was trained on.
+/// Returns the data that the user named, or otherwise the data on which the checkpoint was trained.
 fn open_data(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
-    // Checkpoints of version 0.1.0 may have the text `default`, which is no number.
+    // In checkpoints of version 0.1.0, the setting may be the word `default`, which is not a
+    // number.
     let trained = checkpoint.settings.value("validation_size");
     let trained = trained.and_then(|size| size.parse().ok());
     let size = config.validation_size.or(trained);
@@ -153,7 +157,7 @@ fn open_data(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyho
     Ok(Dataset::open(folder.as_deref(), size)?)
 }
 
-/// Returns the folder of the data that a checkpoint was trained on; `None` for the built-in data.
+/// Returns the folder of the data on which a checkpoint was trained; `None` for the built-in data.
 fn folder_of(
     config: &EvalConfig,
     path: &Path,
@@ -161,7 +165,7 @@ fn folder_of(
     trained: Option<usize>,
 ) -> anyhow::Result<Option<PathBuf>> {
     let is_trained_on = |data: &Dataset| {
-        // Programs that do not write the digest exist; their checkpoints match any data.
+        // Some programs do not write the digest. Their checkpoints match any data.
         checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
     };
     let noted = data_note::read(&config.logdir)?;

@@ -1,8 +1,8 @@
-//! The configuration that `unisono local` hands to a task: an anonymous file, which every process of
-//! the task inherits and reads by the path of its descriptor.
+//! The configuration that `unisono local` passes to a task. It is in an anonymous file, which every
+//! process of the task inherits and reads by the path of its descriptor.
 //!
-//! The file has no name, so it never outlives the run and only this user can open it. It can be read
-//! as often as a task restarts, and by a person: `cat /proc/PID/fd/4`.
+//! The file has no name, so it never outlives the run, and only this user can open it. Each restart
+//! of the task reads it again. A person can read it, too: `cat /proc/PID/fd/4`.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -36,7 +36,7 @@ pub(super) fn path(descriptor: i32) -> String {
 pub(super) fn read(path: &Path) -> anyhow::Result<RunDocument> {
     let read = || {
         let mut file = File::open(path)?;
-        // Outside of Linux, a descriptor that is opened by its path shares the position of its writer.
+        // Except on Linux, opening a descriptor by its path shares the file position of the writer.
         file.rewind()?;
         anyhow::Ok(RunDocument::from_toml(&io::read_to_string(file)?)?)
     };
@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<RunDocument> {
 fn anonymous_file() -> io::Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
     let create = |flag| memfd_create("unisono-run-config", MemfdFlags::CLOEXEC | flag);
-    // Linux before 6.3 refuses the flag; later systems may refuse a file without it.
+    // Linux before 6.3 refuses the flag. Later systems may refuse a file without the flag.
     let file = create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))?;
     Ok(file.into())
 }

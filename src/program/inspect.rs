@@ -1,4 +1,4 @@
-//! `unisono inspect`: the contents of a checkpoint, for a person or a script.
+//! `unisono inspect`: shows the contents of a checkpoint to a person or a script.
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub struct InspectConfig {
 /// The first bytes of a zip file.
 const ZIP: &[u8] = b"PK";
 
-/// Prints the contents of a file. A damaged file is no error: the damage is printed, and the exit code
-/// is 1.
+/// Prints the contents of a file. Damage to the file is not an error: the command prints the
+/// damage, and the exit code is 1.
 ///
 /// # Errors
 /// If the file does not exist or cannot be read.
@@ -48,7 +48,7 @@ pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<
     Ok(if is_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Finds the checkpoint of a logdir from which training would resume.
+/// Returns the path of the checkpoint from which training in a logdir would resume.
 fn newest(logdir: &Path) -> anyhow::Result<PathBuf> {
     let found = latest_checkpoint(logdir)?.map(|(path, _)| path);
     found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))
@@ -95,7 +95,7 @@ fn what(seen: &Inspection) -> String {
         Kind::Checkpoint => format!("the checkpoint of step {}", step()),
         Kind::CheckpointAsNpz => {
             format!(
-                "the checkpoint of step {} as npz, which `unisono convert` makes one of",
+                "the npz form of a checkpoint of step {}; `unisono convert` turns it into a checkpoint",
                 step()
             )
         }

@@ -1,7 +1,7 @@
-//! `unisono local`: runs a whole cluster on this machine, one child process per task.
+//! `unisono local`: runs a whole cluster on this machine, with one child process for each task.
 //!
-//! This file makes the commands of the children. `supervise` runs them, and `restarts` decides when a
-//! dead child restarts.
+//! This file creates the commands of the children. `supervise` runs them, and `restarts` decides
+//! when a dead child restarts.
 
 mod child;
 mod restarts;
@@ -37,9 +37,9 @@ use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
 
 /// The descriptor of the first inherited socket in systemd's protocol.
 const FIRST_LISTEN_FD: i32 = 3;
-/// The child's descriptor of its configuration.
+/// The number of the descriptor with which a child reads its configuration.
 const DOCUMENT_FD: i32 = 4;
-/// The chief's descriptor of the lock on the logdir.
+/// The number of the descriptor with which the chief holds the lock on the logdir.
 const LOCK_FD: i32 = 5;
 
 /// The configuration of a cluster on this machine.
@@ -47,12 +47,13 @@ const LOCK_FD: i32 = 5;
 pub struct LocalConfig {
     /// The configuration of all tasks.
     pub run: RunConfig,
-    /// The limit of restarts of one task within ten minutes; `None` if tasks do not restart.
+    /// The maximum number of restarts of one task within ten minutes; `None` if tasks are not
+    /// restarted.
     pub max_restarts: Option<u32>,
 }
 
-/// Runs the cluster until the training has finished or was stopped, or a task has failed and does not
-/// restart.
+/// Runs the cluster until the training has finished or was stopped, or until a task has failed and
+/// is not restarted.
 ///
 /// # Errors
 /// If the data, the initial values, the checkpoint or the logdir cannot be used, or a task cannot be
@@ -66,7 +67,8 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        // First, so that Ctrl-C never kills the launcher while children run unsupervised.
+        // This comes first, so that Ctrl-C never kills the launcher while children run
+        // unsupervised.
         let stops = StopRequests::listen(None).context("cannot take signals")?;
         let executable = std::env::current_exe().context("cannot find this program's file")?;
         let children = children(&executable, run, lock.as_ref())?;
@@ -82,10 +84,10 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
     })
 }
 
-/// Finds errors that several tasks would report in the same words, and those that the chief would
-/// report before its first step. Returns the lock on the logdir, which this process holds for the whole
-/// run. So another run is refused before its tasks touch a file, and also while the chief of this run
-/// restarts.
+/// Finds errors that several tasks would report with the same words, and errors that the chief
+/// would report before its first step. Returns the lock on the logdir. This process holds the lock
+/// during the whole run, even while the chief restarts. So another run in the same logdir is
+/// refused before its tasks touch a file.
 fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
     let LocalConfig { run, max_restarts } = config;
     let plan = Plan::new(run, setup::open_data(run)?, setup::simd_level()?)?;
@@ -94,21 +96,22 @@ fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<L
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
-    // After all checks, so that a failed start moves nothing, and before files of the run are read.
+    // This comes after all checks, so that a failed start moves nothing, and before files of the
+    // run are read.
     setup::make_room(run, Scope::WholeRun, process)?;
     let (lock, warning) = run_files::lock(&run.logdir)?;
     warning.iter().for_each(|warning| tracing::warn!("{warning}"));
     files.look(&RealDisk)?;
     if max_restarts.is_some() {
         let (_, warnings) = RunFiles::open_alone(files, LockedBy::Parent)?;
-        // The repairs are reported here, because the chief finds the repaired files.
+        // Repairs are reported here, because the chief only finds the repaired files.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     Ok(lock)
 }
 
-/// Makes the commands of all tasks. Each holds a socket that already listens: no other process can take
-/// its port, and an early connection waits instead of failing.
+/// Creates the commands of all tasks. Each command holds a socket that is already listening. So no
+/// other process can take its port, and early connections wait instead of failing.
 fn children(
     executable: &Path,
     run: &RunConfig,
@@ -154,8 +157,8 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
     Ok(HostList::new(addresses?)?)
 }
 
-/// The command line of one task. The configuration itself is in the task's document; job, number and
-/// logdir are here, too, for a person who lists the processes of this machine.
+/// Returns the command line of one task. The configuration is in the task's document. The command
+/// line repeats job, number and logdir for a person who lists the processes of this machine.
 fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
     let mut logdir = OsString::from("--logdir=");
     logdir.push(&run.logdir);
@@ -168,7 +171,7 @@ fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
     ]
 }
 
-/// The configuration of one task, with nothing left to a default.
+/// Returns the configuration of one task, with an explicit value for each default.
 fn task_document(
     task: TaskId,
     cluster: &ClusterSpec,
@@ -183,12 +186,12 @@ fn task_document(
     Ok(RunDocument { cluster: cluster.clone(), run })
 }
 
-/// Passes descriptors on: the socket as systemd does, the document, and to the chief the lock. The
-/// command keeps them open, so that every process it starts gets them.
+/// Passes descriptors to the child: the socket as systemd does, the document, and for the chief the
+/// lock. The command keeps the descriptors open, so that every process that it starts gets them.
 ///
-/// The child's id cannot be known before it starts, so `LISTEN_PID` stays out: the `listenfd` crate
-/// takes that for any process. The chief does nothing with the lock, which is held as long as any
-/// process has its descriptor open.
+/// `LISTEN_PID` is not set, because the id of the child is not known before the child starts.
+/// Without it, the `listenfd` crate accepts the socket in any process. The chief does not use the
+/// lock: the lock is held while any process has the descriptor open.
 fn hand_over(
     command: &mut Command,
     listener: TcpListener,
@@ -206,7 +209,8 @@ fn hand_over(
     }
 }
 
-/// Shows the chief's progress as that of this process, and other lines with the name of the task.
+/// Shows the chief's progress as the progress of this process, and all other lines with the name of
+/// their task.
 struct LocalView {
     screen: Screen,
     progress: ProgressView,
@@ -255,7 +259,7 @@ impl View for LocalView {
 
 /// Returns `worker 1 | line`, padded to the width of all tasks, in the colour of the task.
 fn prefixed(task: TaskId, width: usize, has_colours: bool, line: &str) -> String {
-    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // codes of terminals
+    const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // colour codes of terminals
     let name = task.to_string();
     if has_colours {
         let of_job = task.index as usize * 2 + usize::from(task.job == Job::Worker);

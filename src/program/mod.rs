@@ -1,4 +1,4 @@
-//! The command line: argv in, exit code out. Nothing here decides anything about training.
+//! The command line: turns arguments into an exit code. This module decides nothing about training.
 //!
 //! [`args`] parses and validates. Each command has a file with its configuration type.
 
@@ -45,7 +45,7 @@ use unisono_task::{incarnation, ps, worker};
 #[must_use]
 pub fn main() -> ExitCode {
     let clock = incarnation::clock();
-    // Before anything else, while there is only one thread: it removes variables from the environment.
+    // This comes first, while there is only one thread, because it removes environment variables.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();
@@ -121,17 +121,20 @@ mod tests {
     #[test]
     fn cause_is_reported_once() {
         #[derive(Debug, thiserror::Error)]
-        #[error("cannot write x: {source}; choose another")]
+        #[error("cannot write x: {source}; choose another file")]
         struct Told {
             source: std::io::Error,
         }
         let error = anyhow::Error::new(Told { source: std::io::Error::other("full") });
-        assert_eq!(in_one_line(&error), "cannot write x: full; choose another");
+        assert_eq!(in_one_line(&error), "cannot write x: full; choose another file");
         let error = error.context("ps 0 cannot go on");
-        assert_eq!(in_one_line(&error), "ps 0 cannot go on: cannot write x: full; choose another");
+        assert_eq!(
+            in_one_line(&error),
+            "ps 0 cannot go on: cannot write x: full; choose another file"
+        );
         assert_eq!(
             in_one_line(&UsageError(error).into()),
-            "ps 0 cannot go on: cannot write x: full; choose another"
+            "ps 0 cannot go on: cannot write x: full; choose another file"
         );
     }
 }

@@ -24,8 +24,8 @@ use unisono_task::fresh::Scope;
 use unisono_task::process::Process;
 use unisono_terminal::output::{ProgressView, TrainingLine};
 
-/// Computes the run, and writes the same losses and checkpoint as a cluster. The run resumes from the
-/// latest checkpoint, if there is one, and saves a checkpoint at the end.
+/// Computes the run, and writes the same losses and the same checkpoint as a cluster. If there is a
+/// checkpoint, the run resumes from the latest one. The run saves a checkpoint at its end.
 ///
 /// # Errors
 /// If the data or the files cannot be used.
@@ -89,8 +89,8 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Feeds the keeper of events with the inputs and effects of a cluster's chief, so that both write the
-/// same events.
+/// Passes the `EventKeeper` the inputs and effects that a cluster's chief would have, so that both
+/// commands write the same events.
 struct Narrator(Option<EventKeeper>);
 
 impl Narrator {
@@ -117,7 +117,7 @@ impl Narrator {
         keeper.note(now, &Input::Wake, &[Effect::Compute(job)]);
     }
 
-    /// Uses the gradient of slot 0, which is the chief's.
+    /// Uses the gradient of slot 0, which is the slot of the chief.
     fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
         let Some(keeper) = &mut self.0 else { return };
         let UpdateRecord { cut, ref losses } = *update;

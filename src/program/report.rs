@@ -1,4 +1,4 @@
-//! `unisono report`: one page that shows a run.
+//! `unisono report`: writes one HTML page that shows a run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub struct ReportConfig {
     output: Option<PathBuf>,
 }
 
-/// Writes the page.
+/// Writes the HTML page.
 ///
 /// # Errors
 /// If the folder has no files of a run, a file cannot be read, or the page cannot be written.

@@ -1,4 +1,4 @@
-//! `unisono sim`: executes the program of the simulator.
+//! `unisono sim`: runs the program `unisono-sim`, the simulator.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 const PROGRAM: &str = "unisono-sim";
 
-/// Replaces this process by `unisono-sim`, so that callers get its exit code.
+/// Replaces this process by `unisono-sim`, so that the caller gets the exit code of `unisono-sim`.
 ///
 /// # Errors
 /// If the program cannot be executed.
@@ -23,8 +23,8 @@ pub fn run_sim(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Returns the program in the folder of this one, because it has the same version, else that in
-/// `PATH`.
+/// Returns the path of `unisono-sim` in the folder of this program, because that file has the same
+/// version. If there is none, returns the name to look up in `PATH`.
 fn program() -> PathBuf {
     std::env::current_exe()
         .map(|own| own.with_file_name(PROGRAM))

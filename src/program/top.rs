@@ -1,7 +1,7 @@
 //! `unisono top`: shows the state of a running cluster, or of the folder of a run.
 //!
-//! `sources` asks tasks (`fetch`) and reads files (`logdir`), and builds the `model`; `render` and
-//! `plain` draw it. `axis`, `curve`, `smoothed`, `wait` and `wait_graph` are leaves that only compute.
+//! `sources` asks tasks (`fetch`) and reads files (`logdir`), and builds the `model`. `render` and
+//! `plain` display the model. `axis`, `curve`, `smoothed`, `wait` and `wait_graph` only compute.
 
 mod axis;
 mod curve;
@@ -30,9 +30,10 @@ use unisono_terminal::output::Screen;
 
 pub use self::target::Target;
 
-/// Time between two looks at the targets.
+/// Time between two looks at the targets. A look asks all tasks and reads all files once.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time between the two looks for one table: a rate needs two.
+/// Time between the two looks that a single table needs: a rate can only be computed from two
+/// looks.
 const TWICE: Duration = Duration::from_millis(500);
 
 /// The configuration of `unisono top`.

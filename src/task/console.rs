@@ -1,4 +1,5 @@
-//! Shows a task to a person: the lines of the original script, the progress, and warnings.
+//! Shows the progress of a task to the user: the lines of the original script, the progress bar,
+//! and warnings.
 
 use crate::pace::{Pace, Paced};
 use crate::setup;
@@ -11,7 +12,7 @@ use unisono_core::time::Moment;
 use unisono_net::warnings::Warnings;
 use unisono_terminal::output::{ProgressView, Screen, TrainingLine};
 
-/// Shows a task to a person.
+/// Shows the progress of a task to the user.
 #[derive(Debug)]
 pub(crate) struct Console {
     task: TaskId,
@@ -19,7 +20,7 @@ pub(crate) struct Console {
     screen: Screen,
     progress: ProgressView,
     pace: Pace,
-    /// Limits the warnings that strangers on the network can cause.
+    /// Limits the number of warnings that strangers on the network can cause.
     warnings: Warnings,
 }
 
@@ -48,7 +49,7 @@ impl Console {
         }
         let global_step = step.next().0;
         self.progress.update(global_step, loss, elapsed);
-        // A worker may compute several slots of a step; the step gets one line.
+        // A worker may compute several slots of a step, but each step gets only one line.
         if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
             let line =
                 TrainingLine { step: n_steps, global_step, loss, sec_per_batch: sec_per_step };
@@ -132,7 +133,7 @@ impl Observer for Console {
         let closes_link = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
         for effect in effects {
             match effect {
-                // This task, and not the network, ended the link: the peer was silent for too long,
+                // This task ended the link, and not the network: the peer was silent for too long,
                 // or sent a message that the protocol forbids.
                 Effect::Report(Report::PeerDown { peer, why }) if closes_link => {
                     self.warnings.warn(now, format_args!("disconnected {peer}: {why}"));

@@ -1,4 +1,4 @@
-//! The accuracy of a checkpoint: its model on the validation and the test examples.
+//! Computes the accuracy of a checkpoint on the validation and the test examples.
 
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,10 @@ pub struct Evaluation {
     pub step: Step,
     /// The path of the checkpoint.
     pub path: PathBuf,
-    /// Whether the moving averages were used in place of the variables.
+    /// Whether the evaluation used the moving averages instead of the variables.
     pub averaged: bool,
-    /// The digest of the data that the checkpoint was trained on, if the evaluated data differ.
+    /// The digest of the data on which the checkpoint was trained, if other data were used for the
+    /// evaluation.
     pub other_data: Option<String>,
     /// The accuracy on the validation data, from 0 to 1.
     pub validation: f64,
@@ -45,11 +46,11 @@ impl Evaluation {
         Self::of_checkpoint(found, &plan.data, plan.level())
     }
 
-    /// Evaluates a checkpoint, with the moving averages if the checkpoint has them, as the book's
-    /// `mnist_eval` does.
+    /// Evaluates a checkpoint. If the checkpoint contains moving averages, the evaluation uses
+    /// them, as the book's script `mnist_eval` does.
     ///
     /// # Errors
-    /// If its model does not fit the data.
+    /// If the model of the checkpoint does not fit the data.
     pub fn of_checkpoint(
         (path, checkpoint): (PathBuf, Checkpoint),
         data: &Dataset,
@@ -68,8 +69,8 @@ impl Evaluation {
     }
 }
 
-/// Returns the latest valid checkpoint of a folder, if the folder has any, and logs the damage of newer
-/// ones.
+/// Returns the latest valid checkpoint of a folder, if the folder contains checkpoints. Logs newer
+/// checkpoints that are damaged.
 ///
 /// # Errors
 /// If there are checkpoints, but none is valid.
@@ -79,7 +80,7 @@ pub fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Check
     Ok(newest.found)
 }
 
-/// Prints the closing lines of a run.
+/// Prints the last lines of a run.
 pub fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
     let with = if *averaged { " with the moving averages" } else { "" };

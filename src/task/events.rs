@@ -1,4 +1,4 @@
-//! Writes the event file of a run on its own thread, for which training never waits.
+//! Writes the event file of a run on a separate thread. Training never waits for this thread.
 //!
 //! A failure is logged, and training continues.
 
@@ -23,18 +23,19 @@ use unisono_observe::events::{
     file,
 };
 
-/// The number of summaries and checkpoints that may wait for the thread. Each keeps a version and a
-/// gradient in memory. Beyond the limit a summary is dropped, so a curve lacks a point. Observations
-/// that occur once per generation or run are never dropped.
+/// The number of summaries and checkpoints that may wait for the thread. Each of them keeps a
+/// version and a gradient in memory. If this limit is exceeded, a summary is dropped, so a curve
+/// lacks a point. Observations that occur once per generation or once per run are never dropped.
 ///
-/// The first summaries follow each other within a few steps, and each has an evaluation. So a small
-/// model needs many places, for which a large model has not enough memory.
+/// The first summaries come within a few steps of each other, and each of them takes an evaluation.
+/// So a small model needs a long queue. For a large model, a long queue would need too much memory.
 const WAITING: RangeInclusive<usize> = 4..=16;
 
-/// The memory for waiting summaries, unless the smallest number of places needs more.
+/// The memory limit for waiting summaries. The limit is exceeded only if the minimum length of the
+/// queue needs more memory.
 const MAX_WAITING_BYTES: usize = 256 << 20;
 
-/// How long the end of a run waits for its last events to be written.
+/// The longest time for which the end of a run waits until its last events are written.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// The file with this machine's name on Linux. Elsewhere the name is `localhost`.
@@ -45,13 +46,13 @@ const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 pub struct EventKeeper {
     recorder: Recorder,
     queue: Option<Sender<Waiting>>,
-    /// Counts the waiting observations: each holds a clone.
+    /// Counts the waiting observations: each of them holds a clone.
     places: Arc<()>,
-    /// The limit of waiting observations; see [`WAITING`].
+    /// The maximum number of waiting observations; see [`WAITING`].
     n_places: usize,
-    /// The gauge that the thread sets to the validation accuracy, if metrics are served.
+    /// The gauge for the validation accuracy, which the thread sets if metrics are served.
     accuracy: Arc<OnceLock<ValidationAccuracy>>,
-    /// Disconnects when the thread ends.
+    /// The channel that disconnects when the thread ends.
     end: Receiver<()>,
     /// Whether an observation was dropped. The warning is logged only once.
     is_left_out: bool,
@@ -84,7 +85,7 @@ impl EventKeeper {
         Some(Self { recorder, queue, places, n_places, accuracy, end, is_left_out: false })
     }
 
-    /// Also sets each later validation accuracy in the metrics of the task.
+    /// From now on, the thread also sets each validation accuracy in the metrics of the task.
     pub fn share_accuracy(&self, metrics: ValidationAccuracy) {
         // A second call has the same metrics, so its failure does not matter.
         let _ = self.accuracy.set(metrics);
@@ -104,7 +105,7 @@ impl EventKeeper {
             Observation::Checkpoint { is_last, .. } => !is_last,
             Observation::Began { .. } | Observation::LastUpdate { .. } => false,
         };
-        // One reference is the keeper's own.
+        // One of the references is that of the `EventKeeper` itself, so the comparison is `>`.
         if needs_place && Arc::strong_count(&self.places) > self.n_places {
             if !self.is_left_out {
                 tracing::warn!(
@@ -124,12 +125,12 @@ impl EventKeeper {
     }
 }
 
-/// An observation for the thread to write.
+/// An observation in the queue of the thread.
 #[derive(Debug)]
 struct Waiting {
     wall_time: f64,
     observation: Observation,
-    /// Released when the observation is written.
+    /// A clone of `places`. It is dropped when the observation has been written.
     _place: Option<Arc<()>>,
 }
 
@@ -140,8 +141,8 @@ impl Observer for EventKeeper {
 }
 
 impl Drop for EventKeeper {
-    /// Waits for the thread: the events of the end of the run are the last ones, and the process is
-    /// about to exit.
+    /// Waits for the thread, because the process is about to exit and the events of the end of the
+    /// run are not written yet.
     fn drop(&mut self) {
         self.queue = None;
         if self.end.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout) {
@@ -150,7 +151,7 @@ impl Drop for EventKeeper {
     }
 }
 
-/// The state of the thread. The file is created with the first events.
+/// The state of the thread. The event file is created when the first events are written.
 #[derive(Debug)]
 struct Writer {
     logdir: PathBuf,
@@ -196,16 +197,16 @@ impl Writer {
     }
 }
 
-/// Returns the number of summaries that may wait, for the size of the model.
+/// Returns the maximum number of waiting summaries for the size of the model.
 fn n_places(plan: &Plan) -> usize {
     let variables = plan.layout.variables();
     let n_elements: usize = variables.iter().map(|it| it.shape.iter().product::<usize>()).sum();
-    // The parameters and the gradient.
+    // A summary contains the parameters and the gradient.
     let bytes_each = (2 * n_elements * size_of::<f32>()).max(1);
     (MAX_WAITING_BYTES / bytes_each).clamp(*WAITING.start(), *WAITING.end())
 }
 
-/// Returns the last validation accuracy among events.
+/// Returns the last validation accuracy in a list of events.
 fn accuracy_in(events: &[Event]) -> Option<f32> {
     let values = events.iter().rev().filter_map(|event| match &event.what {
         Payload::Summary(values) => Some(values),
@@ -236,7 +237,7 @@ mod tests {
             n_places(&Plan::new(&run, Dataset::embedded(), SimdLevel::detect()).unwrap())
         };
         assert_eq!((places(8), places(500)), (16, 16));
-        // 4096 × 795 elements of 8 bytes are 26 MB.
+        // 4096 × 795 elements of 8 bytes need 26 MB.
         assert_eq!((places(4096), places(65_536)), (10, 4));
     }
 

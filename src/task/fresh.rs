@@ -1,7 +1,7 @@
-//! `--fresh`: moves the old run of a logdir into a folder there, so that a new run starts.
+//! `--fresh`: moves the old run of a logdir into a subfolder, so that a new run starts.
 //!
-//! Nothing is deleted or copied: each file is renamed. A move that a crash interrupted is completed by
-//! the next start with `--fresh`, in the same folder.
+//! Nothing is deleted or copied: each file is renamed. If a crash interrupts the move, the next
+//! start with `--fresh` completes it in the same subfolder.
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
@@ -20,25 +20,25 @@ use unisono_observe::events::file::FILE_PREFIX;
 use unisono_observe::report::REPORT_FILE;
 use unisono_observe::{ledger, trace};
 
-/// The name of a folder for an old run, before its number.
+/// The name of a folder for an old run, without its number.
 const PREVIOUS: &str = "previous-";
 
 /// The tasks whose files are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All tasks: all write into this logdir, and none of them runs.
+    /// All tasks. They all write to this logdir, and none of them is running.
     WholeRun,
-    /// One task; others may be running in the same logdir.
+    /// One task. Other tasks may be running with the same logdir.
     Task(TaskId),
 }
 
-/// Moves the old run of a logdir aside if `--fresh` was given and there is an old run. Returns the new
-/// folder.
+/// If `--fresh` was given and there is an old run, moves the old run of a logdir aside. Returns the
+/// new folder.
 ///
 /// A caller that moves the chief's files must hold the lock on the logdir.
 ///
 /// # Errors
-/// If a task still writes one of the files, or the operating system refuses.
+/// If a task still writes to one of the files, or the operating system refuses.
 pub fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBuf>> {
     if !run.fresh {
         return Ok(None);
@@ -72,8 +72,8 @@ pub fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBu
             .rename(&logdir.join(name), &to)
             .map_err(DiskError::at("move a file of the old run to", &to))?;
     }
-    // The new folder is synced before the old one: after a crash a file may have both names, but never
-    // none.
+    // The new folder is synced before the old folder. So after a crash a file may have both names,
+    // but never no name.
     for folder in [&target, logdir] {
         RealDisk.sync_dir(folder).map_err(DiskError::at("sync the directory", folder))?;
     }
@@ -98,15 +98,15 @@ fn is_of_chief(name: &str) -> bool {
     names.contains(&name) || step_of(name).is_some() || name.starts_with(FILE_PREFIX)
 }
 
-/// Returns whether a task appends to the file while it runs: a ledger or a trace.
+/// Returns whether a task appends to the file during its run. Ledgers and traces are such files.
 fn is_appended(name: &str) -> bool {
     let is_of_task = |prefix| name.starts_with(prefix) && name.ends_with(".jsonl");
     is_of_task("ledger-ps") || is_of_task("trace-")
 }
 
-/// Sorts the losses first, and the files from which a run would be restored last. If a run starts in
-/// between without `--fresh`, it finds checkpoints without their losses and reports them. In the
-/// opposite order it would start anew and truncate the old losses.
+/// Sorts the losses first, and the files from which a run would be restored last. If a run without
+/// `--fresh` starts during the move, it finds checkpoints without their losses and reports that. In
+/// the opposite order, it would start a new run and truncate the old losses.
 fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     let mut files = files.to_vec();
     files.sort_by_key(|name| {
@@ -121,8 +121,8 @@ fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     files
 }
 
-/// Returns the folder with the largest number if it has none of these files, as after an interrupted
-/// move or the move of another task; otherwise a new folder.
+/// Returns the folder with the largest number if it contains none of these files. That is so after
+/// an interrupted move, or after the move of another task. Otherwise returns a new folder.
 fn folder_for(logdir: &Path, names: &[String], files: &[&String]) -> Result<PathBuf, DiskError> {
     let number = |name: &String| name.strip_prefix(PREVIOUS)?.parse::<u32>().ok();
     let newest = names.iter().filter_map(number).max();

@@ -1,5 +1,6 @@
-//! Finds the incarnation of this process from its supervisor or the clock, and from the files of
-//! earlier processes in the logdir. The core's `protocol/incarnation.rs` decides between them.
+//! Determines the incarnation of this process from its supervisor or the clock, and from files that
+//! earlier processes left in the logdir. The core's `protocol/incarnation.rs` chooses between these
+//! sources.
 
 use anyhow::Context as _;
 
@@ -10,7 +11,7 @@ use unisono_files::disk::RealDisk;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::{ledger, trace};
 
-/// The variable by which a supervisor gives a task a larger incarnation at each start.
+/// The environment variable in which a supervisor passes a task a larger incarnation at each start.
 pub const VARIABLE: &str = "UNISONO_INCARNATION";
 
 /// Returns the microseconds of the machine's clock.
@@ -18,10 +19,10 @@ pub fn clock() -> u64 {
     u64::try_from(wall_clock().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Returns the incarnation that a supervisor counted; `None` without a supervisor.
+/// Returns the incarnation that a supervisor has passed; `None` without a supervisor.
 ///
 /// # Errors
-/// If the variable is set and is no number.
+/// If the environment variable is set but is not a number.
 pub fn counted() -> anyhow::Result<Option<u64>> {
     let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
     let value = value.to_string_lossy();
@@ -36,8 +37,8 @@ pub fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
     Incarnation::first(given.0, recorded(config))
 }
 
-/// Returns the last incarnation of a task that is recorded in the files of its logdir. An unreadable
-/// file is ignored here: the code that needs the file reports the error.
+/// Returns the last incarnation of a task that the files in its logdir contain. An unreadable file
+/// is ignored here, because the code that needs the file reports the error.
 fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     let (logdir, task) = (&config.run.logdir, config.task);
     let of_ledger = || ledger::last_incarnation(logdir, task.index);
@@ -48,15 +49,16 @@ fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     [of_trace, of_ledger, of_chief].into_iter().flatten().max()
 }
 
-/// Counts the processes of a task for its supervisor. Unlike a clock, a count never goes back.
+/// Counts the processes of a task for the supervisor of the task. Unlike a clock, a count never
+/// goes back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counter {
     last: Option<Incarnation>,
 }
 
 impl Counter {
-    /// Returns a larger incarnation than that of the previous process. `clock` is the current time in
-    /// microseconds.
+    /// Returns an incarnation that is larger than that of the previous process. `clock` is the
+    /// current time in microseconds.
     pub fn count(&mut self, clock: u64) -> Incarnation {
         let next = Incarnation::first(clock, self.last);
         self.last = Some(next);

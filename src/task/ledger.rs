@@ -1,4 +1,5 @@
-//! Writes the ledger of a ps. A line is written before the effects that it records are carried out.
+//! Writes the ledger of a ps. Each line is written before the effects that it records are carried
+//! out.
 
 use std::io::ErrorKind;
 
@@ -14,17 +15,19 @@ use unisono_observe::ledger::{Line, Log, Recorder};
 pub(crate) struct LedgerKeeper {
     recorder: Recorder,
     log: Log,
-    /// Whether the disk refused a line. A ledger with a gap is useless, so no more lines follow.
+    /// Whether the disk has refused a line. A ledger with a gap is useless, so no line is written
+    /// after that.
     is_stopped: bool,
 }
 
 impl LedgerKeeper {
-    /// Opens the ledger of this task; `None` without `--ledger`. If the file cannot be opened, a warning
-    /// is logged and training continues without a ledger: the run needs a ps even if its disk is full.
+    /// Opens the ledger of this task; `None` without `--ledger`. If the file cannot be opened, a
+    /// warning is logged and training continues without a ledger, because the run needs this ps
+    /// even if its disk is full.
     ///
     /// # Errors
-    /// If another process writes the same ledger. Then this start is a mistake, or the process of an
-    /// older incarnation is only paused.
+    /// If another process writes to the same ledger. Either this start is a mistake, or the process
+    /// of an older incarnation is only paused.
     pub(crate) fn open(
         config: &TaskConfig,
         incarnation: Incarnation,
@@ -53,7 +56,8 @@ impl LedgerKeeper {
         if !lines.is_empty() {
             self.log.append(lines)?;
         }
-        // A checkpoint of this state survives a power failure, so the lines before it must, too.
+        // A checkpoint of this state survives a power failure, so the ledger lines before that
+        // state must survive it, too.
         if is_captured { self.log.sync() } else { Ok(()) }
     }
 }

@@ -1,5 +1,5 @@
-//! Opens the sockets of a ps, and finds addresses that other machines cannot reach. `ps` and `doctor`
-//! share this file, so that they agree.
+//! Opens the sockets of a ps, and recognises addresses that other machines cannot reach. `ps` and
+//! `doctor` share this file, so that their results agree.
 
 use std::net::SocketAddr;
 
@@ -27,11 +27,11 @@ pub struct Unreachable {
     pub remedy: String,
 }
 
-/// Returns why tasks of other machines cannot reach a ps that listens at these addresses; `None` if
-/// they can, or if there are no other machines.
+/// Returns the reason why tasks on other machines cannot reach a ps that listens at these
+/// addresses; `None` if they can, or if there are no other machines.
 ///
-/// With --bind the user chose the address, for example for a tunnel. The names of other tasks are not
-/// resolved: a resolver may take long, and names may have other addresses on other machines.
+/// With --bind the user chose the address, for example for a tunnel. The names of other tasks are
+/// not resolved: a resolver may take long, and a name may have another address on another machine.
 pub fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
     let TaskConfig { task, cluster, bind, .. } = config;
     let own = cluster.address(*task).filter(|_| bind.is_none())?;
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn name_with_only_a_loopback_address_is_reported_with_the_bind_flag() {
-        // Debian's hosts file has such a line; the other tasks may be here or elsewhere.
+        // Debian's hosts file contains such a line. The other tasks may run on this machine or on
+        // others.
         for workers in ["nodea:2223", "nodeb:2222"] {
             assert_eq!(
                 told("nodea:2222", workers, None, &["127.0.1.1:2222"]),

@@ -9,23 +9,24 @@ use unisono_core::time::Moment;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     start: Option<Moment>,
-    /// The start of the current stretch, in which steps only increase.
+    /// The start of the current stretch. Within a stretch, steps only increase.
     stretch: Option<(Moment, Step)>,
     /// The step of the last gradient.
     last: Option<Step>,
     n_steps: u64,
 }
 
-/// The measures at one computed gradient.
+/// The measurements at one computed gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Paced {
-    /// The number of steps for which this worker computed gradients; repeated steps count again.
+    /// The number of steps for which this worker has computed gradients. A repeated step counts
+    /// again.
     pub(crate) n_steps: u64,
-    /// Whether this is the first gradient of its step.
+    /// Whether the gradient is the first one of its step.
     pub(crate) is_new_step: bool,
     /// The time since the first gradient.
     pub(crate) elapsed: Duration,
-    /// The mean time of a step in the current stretch, in seconds.
+    /// The mean duration of a step in the current stretch, in seconds.
     pub(crate) sec_per_step: f64,
 }
 

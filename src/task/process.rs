@@ -10,10 +10,11 @@ use crate::stop::ParentWatch;
 /// The resources that a command gets from its process.
 #[derive(Debug)]
 pub struct Process {
-    /// The incarnation from the supervisor, or from the clock at the start of this process. A process
-    /// that starts later has a larger incarnation, no matter how long each takes to initialise.
+    /// The incarnation that the supervisor has passed, or the clock at the start of this process. A
+    /// process that starts later has a larger incarnation, no matter how long each process takes to
+    /// initialise.
     pub incarnation: Incarnation,
-    /// The listening socket that the parent bound for this task, if any.
+    /// The listening socket that the parent process bound for this task, if there is one.
     pub listener: Option<TcpListener>,
     /// Standard output and error.
     pub screen: Screen,

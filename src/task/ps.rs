@@ -36,7 +36,8 @@ pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCo
     setup::make_room(run, Scope::Task(config.task), &process)?;
     let cluster = setup::cluster_config(run, None);
     let (outcome, reason) = run::run(&config, &mut process, |incarnation| {
-        // Each incarnation listens on copies of the sockets, so callers wait between two of them.
+        // Each incarnation listens on copies of the sockets. So callers wait while one incarnation
+        // ends and the next one starts.
         let listeners = listeners.try_clone().context("cannot copy the listening sockets")?;
         let security = Security::load(&run.security, config.task)?;
         let ledger = LedgerKeeper::open(&config, incarnation, &cluster)?;
@@ -62,7 +63,7 @@ fn listen_and_warn(config: &TaskConfig) -> anyhow::Result<Listeners> {
     Ok(listeners)
 }
 
-/// Warns of unauthenticated callers if other machines can reach the sockets.
+/// Warns about unauthenticated callers if other machines can reach the sockets.
 fn warn_of_strangers(listeners: &Listeners) {
     let addresses = listeners.addresses().unwrap_or_default();
     if addresses.iter().any(|address| !address.ip().is_loopback()) {

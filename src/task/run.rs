@@ -21,8 +21,8 @@ use unisono_core::protocol::{Node, Outcome, Raises};
 use unisono_learn::training::Shapes;
 use unisono_net::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 
-/// Makes the network of a task, which accepts callers from `listeners`, if there are any. `shapes` are
-/// the expected sizes of tensors.
+/// Creates the network of a task. If there are `listeners`, the network accepts callers from them.
+/// `shapes` contains the expected sizes of tensors.
 pub(crate) fn network(
     config: &TaskConfig,
     listeners: Option<Listeners>,
@@ -59,8 +59,8 @@ pub(crate) struct Life<N, K, S> {
     pub(crate) identity: Identity,
 }
 
-/// Runs a node until it halts. A node that is refused as outdated is followed by one with a larger
-/// incarnation, as often as [`Raises`] allows. `live` makes the parts of each node.
+/// Runs a node until it halts. If the node is refused as outdated, a node with a larger incarnation
+/// replaces it, as often as [`Raises`] allows. `live` creates the parts of each node.
 pub(crate) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &mut Process,
@@ -69,7 +69,8 @@ pub(crate) fn run<N: Node, K: Compute, S: Storage>(
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        // One listener for all incarnations: a request between two of them must not be lost.
+        // All incarnations share one listener, so that a stop request between two incarnations is
+        // not lost.
         let mut stop =
             TaskStop { requests: StopRequests::listen(process.parent.take())?, reason: None };
         let mut incarnation = incarnation::first(config, process.incarnation);
@@ -89,16 +90,17 @@ pub(crate) fn run<N: Node, K: Compute, S: Storage>(
             }
         }
     });
-    // A normal shutdown would wait for a name lookup, which can take as long as the resolver likes.
+    // A normal shutdown would wait for a pending name lookup, and a resolver may take arbitrarily
+    // long.
     runtime.shutdown_background();
     outcome
 }
 
-/// Raises the soft limit of open files to the hard one, if the system allows it. The soft limit is
-/// usually 1,024, for programs that use select(2), and a thousand workers need more links.
+/// Raises the soft limit of open files to the hard limit, if the system allows that. The soft limit
+/// is usually 1,024, for programs that use select(2), but a thousand workers need more links.
 fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // A failure is no error here: the host reads the limit and refuses a cluster that is too large.
+    // A failure is ignored: the host reads the limit, and refuses a cluster that is too large.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
@@ -119,14 +121,15 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     }
     let trace = TraceKeeper::open(config, &identity, clock.now());
     let console = Console::new(config, process.screen.clone());
-    // The ledger is first: it must record an effect before any other observer reports it.
+    // The ledger comes first, because it must record an effect before any other observer reports
+    // the effect.
     let mut observer = ((ledger, trace), ((events, metrics), console));
     let host = Host { clock, network, compute, storage, stop };
     let outcome = drive(&mut node, host, &mut observer).await;
     let ((_, trace), (_, console)) = &mut observer;
     trace.iter_mut().for_each(TraceKeeper::finish);
     console.finish();
-    // The next incarnation serves its metrics at the same port.
+    // The server is aborted, because the next incarnation serves its metrics at the same port.
     if let Some(server) = server {
         server.abort();
         let _ = server.await;
@@ -134,7 +137,7 @@ async fn run_life<N: Node, K: Compute, S: Storage>(
     Ok(outcome)
 }
 
-/// Returns the exit code of the process, or the error of a failed node.
+/// Returns the exit code of the process, or an error if the node failed.
 pub(crate) fn exit_code(
     task: TaskId,
     outcome: Outcome,
@@ -146,7 +149,7 @@ pub(crate) fn exit_code(
         Outcome::Failed(failure) => {
             Err(anyhow::Error::new(failure).context(format!("{task} cannot go on")))
         }
-        // `run` follows an outdated node by another one unless `Raises` forbids it.
+        // `run` replaces an outdated node by a new one, unless `Raises` forbids that.
         Outcome::Outdated { reason, .. } => bail!("{task} cannot go on: {reason}"),
     }
 }

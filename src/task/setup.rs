@@ -15,10 +15,11 @@ use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
 
-/// The variable that forces a SIMD level.
+/// The environment variable that selects a SIMD level.
 const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 
-/// Returns the SIMD level to use: the best one of the CPU, or the one that `UNISONO_SIMD` names.
+/// Returns the SIMD level to use: the level that `UNISONO_SIMD` names, or otherwise the fastest
+/// level of the CPU.
 ///
 /// # Errors
 /// If the level does not exist, or this CPU lacks it.
@@ -27,8 +28,8 @@ pub fn simd_level() -> anyhow::Result<SimdLevel> {
     SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
 }
 
-/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of being
-/// called forever. Later changes of a name are left to the network.
+/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of
+/// being called forever. The network handles later changes of a name.
 ///
 /// # Errors
 /// If a name has no address now.
@@ -80,7 +81,7 @@ pub fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> 
     })
 }
 
-/// With `--fresh`, moves the old run of the logdir aside and prints its new folder.
+/// With `--fresh`, moves the old run of the logdir aside, and prints the new folder of the old run.
 ///
 /// # Errors
 /// If another process uses the logdir, or the files cannot be moved.
@@ -88,7 +89,7 @@ pub fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Re
     if !run.fresh || !run.logdir.is_dir() {
         return Ok(());
     }
-    // The lock protects the files of the chief; other tasks do not write them.
+    // The lock protects the chief's files, which no other task writes.
     let has_chief = matches!(scope, Scope::WholeRun | Scope::Task(TaskId::CHIEF));
     let _lock = has_chief.then(|| run_files::lock(&run.logdir)).transpose()?;
     if let Some(folder) = fresh::move_aside(run, scope)? {
@@ -98,7 +99,7 @@ pub fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Re
     Ok(())
 }
 
-/// Returns the note for a user who starts a finished run.
+/// Returns a message for a user who starts a run that has already finished.
 pub fn already_finished(step: Step, run: &RunConfig) -> String {
     let logdir = run.logdir.display();
     format!(
@@ -106,7 +107,7 @@ pub fn already_finished(step: Step, run: &RunConfig) -> String {
     )
 }
 
-/// Returns the note for a user whose run depends on timing; `None` with R >= N.
+/// Returns a message for a user whose run depends on timing; `None` with R >= N.
 pub fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
     if run.sync.is_determined() {
         return None;

@@ -1,6 +1,6 @@
-//! Stop requests from a person, an engine or the parent process.
+//! Stop requests from a person, a cluster engine (such as Kubernetes), or the parent process.
 //!
-//! A request only asks a task to end. The task decides what it saves first, and ends itself.
+//! A request only asks a task to end. The task decides what to save first, and ends itself.
 
 use std::io::{self, BufRead as _};
 use std::process::ExitCode;
@@ -19,9 +19,10 @@ use unisono_terminal::signals::is_ignored;
 /// The line on standard input that requests a clean end.
 pub const STOP_LINE: &str = "stop";
 
-/// The time within which a repeated request counts as the same one. GNU `timeout` signals its child and
-/// then the child's process group, a closing terminal signals twice, and systemd signals a launcher
-/// and its tasks at once: each means one stop. A person who wants to quit repeats a request later.
+/// The time within which a repeated request counts as the same request. GNU `timeout` signals its
+/// child and then the child's process group, a closing terminal signals twice, and systemd signals
+/// a launcher and its tasks at once. In each case, only one stop is meant. A person who wants to
+/// quit at once repeats the request later.
 const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The source of a stop request.
@@ -29,7 +30,7 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 pub enum StopReason {
     /// A person pressed Ctrl-C (SIGINT).
     Interrupted,
-    /// An engine sent SIGTERM.
+    /// A cluster engine, such as Kubernetes, sent SIGTERM.
     Terminated,
     /// The terminal or the connection to it has closed (SIGHUP).
     HungUp,
@@ -40,8 +41,8 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Returns the exit code: 128 plus the number of the signal, as shells and engines expect, or 0 for
-    /// a request of the parent process.
+    /// Returns the exit code. For a signal it is 128 plus the number of the signal, as shells and
+    /// cluster engines expect. For a request of the parent process it is 0.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self.signal() {
@@ -60,7 +61,7 @@ impl StopReason {
         }
     }
 
-    /// The reasons that are signals.
+    /// The reasons that correspond to signals.
     const OF_SIGNALS: [Self; 4] =
         [Self::Interrupted, Self::Terminated, Self::HungUp, Self::OutOfTime];
 }
@@ -70,12 +71,13 @@ impl StopReason {
 pub struct StopRequests(pub mpsc::Receiver<StopReason>);
 
 impl StopRequests {
-    /// The number of requests that may wait. Two requests already end a process at once, so more may be
-    /// lost.
+    /// The number of requests that may wait. More requests may be lost, because two requests
+    /// already end a process at once.
     const MOST_WAITING: usize = 4;
 
-    /// Handles SIGINT, SIGTERM, SIGHUP (unless the process was started to ignore it, as by `nohup`)
-    /// and SIGXCPU from now on, and the requests of the parent process if it is watched.
+    /// From now on, handles SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the requests of the parent
+    /// process if it is watched. SIGHUP is not handled if the process was started to ignore it, as
+    /// by `nohup`.
     ///
     /// # Errors
     /// If the system refuses the signal handlers.
@@ -94,11 +96,12 @@ impl StopRequests {
     }
 }
 
-/// A watch of the parent process through standard input: when it ends, this process exits at once.
+/// A watch of the parent process through standard input. When the parent process ends, this process
+/// exits at once.
 ///
-/// The watch starts before anything that may block: a process that hangs in a file of its logdir or
-/// its data must not outlive its parent. Signals are handled later, because only their default actions
-/// can end such a process.
+/// The watch starts before any operation that may block, because a process that hangs in a file of
+/// its logdir or its data must not outlive its parent. Signals are handled later, because only
+/// their default actions can end such a process.
 #[derive(Debug)]
 pub struct ParentWatch {
     requests: Requests,
@@ -122,7 +125,7 @@ impl ParentWatch {
     }
 }
 
-/// The sending end of the requests, which all sources share.
+/// The sending end of the channel of stop requests. All sources of requests share it.
 #[derive(Clone, Debug)]
 struct Requests {
     sender: mpsc::Sender<StopReason>,
@@ -143,7 +146,7 @@ impl Requests {
     }
 }
 
-/// Distinguishes a second request from a repetition of the first one.
+/// Distinguishes a second request from a repetition of the first request.
 #[derive(Debug, Default)]
 struct Repetitions {
     /// The time of the first request.
@@ -151,19 +154,19 @@ struct Repetitions {
 }
 
 impl Repetitions {
-    /// Returns whether this is the first request, or a later one that is no repetition.
+    /// Returns whether a request is the first one, or a later one that is not a repetition.
     fn is_request(&mut self, now: Moment, reason: StopReason) -> bool {
         let Some(first) = self.first else {
             self.first = Some(now);
             return true;
         };
-        // Beyond its limit of processor time, a process gets this signal every second.
+        // After its limit of processor time, a process gets this signal every second.
         reason != StopReason::OutOfTime && now - first >= REPEATED_WITHIN
     }
 }
 
-/// Handles signals on a separate thread: on a busy runtime, two signals that are sent at once would seem
-/// to be far apart.
+/// Handles signals on a separate thread. On a busy runtime, two signals that are sent at the same
+/// time would seem to be far apart.
 fn follow_signals(requests: Requests) -> io::Result<()> {
     let mut reasons = StopReason::OF_SIGNALS.to_vec();
     reasons.retain(|reason| *reason != StopReason::HungUp || !is_ignored(SIGHUP));
@@ -187,8 +190,8 @@ fn follow_parent(requests: Requests) -> io::Result<()> {
                 requests.take(StopReason::Asked);
             }
         }
-        // The parent has ended, so nobody could read an error. Exiting here is a crash for the task,
-        // and files survive crashes.
+        // The parent has ended, so nobody could read an error. For the task, this exit is a crash,
+        // and the files of a run survive crashes.
         std::process::exit(1);
     };
     std::thread::Builder::new().name("parent".to_owned()).spawn(follow)?;

@@ -9,19 +9,20 @@ use unisono_files::disk::LockedBy;
 pub struct TaskConfig {
     /// The task.
     pub task: TaskId,
-    /// The addresses of all tasks, including this one.
+    /// The addresses of all tasks, including this task.
     pub cluster: ClusterSpec,
-    /// The configuration that all tasks share; its sizes are those of the cluster.
+    /// The configuration that all tasks share. Its numbers of tasks are those of the cluster.
     pub run: RunConfig,
-    /// The address to listen at; `None` for that in the cluster.
+    /// The address at which to listen; `None` for the address of this task in `cluster`.
     pub bind: Option<HostPort>,
-    /// Whether an engine placed the tasks. Then the name of this task may resolve only later, and on
-    /// other machines first. So without `bind` the task listens at all addresses.
+    /// Whether a cluster engine, such as Kubeflow, placed the tasks. If so, the name of this task
+    /// may become resolvable later, and on other machines first. So without `bind`, the task
+    /// listens at all addresses.
     pub is_placed: bool,
     /// Cluster settings that a stronger source overrode; logged as warnings.
     pub notes: Vec<String>,
     /// Whether to exit when standard input ends; see [`super::ParentWatch`].
     pub exit_with_parent: bool,
-    /// The process that has locked the logdir for the chief.
+    /// Which process has locked the logdir for the chief.
     pub logdir_locked_by: LockedBy,
 }

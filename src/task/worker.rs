@@ -28,7 +28,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         setup::check_ps_hosts(&config.cluster)?;
     }
     let run = &config.run;
-    // Before the data are read, so that an error of these files is reported at once.
+    // This comes before the data are read, so that an error in the security files is reported at
+    // once.
     Security::load(&run.security, config.task)?;
     let level = setup::simd_level()?;
     let plan = Plan::new(run, setup::open_data(run)?, level)?;
@@ -56,7 +57,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
         return run::exit_code(config.task, outcome, reason);
     }
     if run.fresh {
-        // Errors of the initial values are found before any file is moved.
+        // This comes before any file is moved, so that an error in the initial values moves
+        // nothing.
         setup::files(&plan, run)?;
         setup::make_room(run, Scope::Task(config.task), &process)?;
     }
@@ -66,8 +68,8 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     let (outcome, reason) = run::run(&config, &mut process, |incarnation| {
         let Life { node, network, compute, ledger, identity, .. } = life(incarnation)?;
         let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
-        // With the lock, because another chief may have the logdir, and before any peer knows of this
-        // incarnation.
+        // This needs the lock, because another chief may own the logdir. It comes before any peer
+        // learns of this incarnation.
         record_incarnation(&RealDisk, &run.logdir, incarnation)?;
         data_note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);

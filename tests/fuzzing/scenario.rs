@@ -1,5 +1,5 @@
-//! The fuzz target of scenario files. A zero byte, which TOML forbids, separates a file from the
-//! file that it extends.
+//! The fuzz target of scenario files. A zero byte, which TOML forbids, separates a scenario file
+//! from the file that it extends.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use super::error::Sources;
 use super::read;
 use crate::scenario::{Scenario, ScenarioError};
 
-/// Reads a scenario and the files that it extends. A valid scenario must read back from its own
-/// text.
+/// Reads a scenario and the files that it extends. If the scenario is valid, its own text must read
+/// back as the same scenario.
 pub fn scenario(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let mut sources = Sources::default();

@@ -1,4 +1,4 @@
-//! Hand-made runs for tests: a ps, a fast and a slow worker. Times are in milliseconds.
+//! Hand-made runs for tests: a ps, a fast worker and a slow worker. Times are in milliseconds.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ pub(super) const fn ms(at: u64) -> Duration {
     Duration::from_millis(at)
 }
 
-/// A run under construction: incarnations by index, events added in any order of time.
+/// A run under construction. Incarnations are identified by their index, and events may be added in
+/// any order of time.
 pub(super) struct Script(pub(super) Run);
 
 const PS: usize = 0;
@@ -34,11 +35,12 @@ pub(crate) fn header(task: TaskId, incarnation: u64, training_steps: u64) -> Lif
 }
 
 impl Script {
-    /// One ps and two workers. Worker 0 is the chief and fast. The run ends at 101.
+    /// Returns a run of one ps and two workers. Worker 0 is the chief, and the fast worker. The run
+    /// ends at 101.
     ///
     /// The chief reads until 2, and both workers have version 0 at 6. In step 0, the fast worker
-    /// computes for 10, the slow one for 30; messages take 2 and the update 5. In step 1, the fast
-    /// worker computes for 10 and its push takes 40; the slow one computes for 30.
+    /// computes for 10 and the slow worker for 30; messages take 2 and the update takes 5. In step
+    /// 1, the fast worker computes for 10 and its push takes 40; the slow worker computes for 30.
     pub(super) fn two_steps() -> Self {
         let mut script = Self::first_step();
         script.compute(SLOW, (45, 75), (1, 1));
@@ -47,8 +49,8 @@ impl Script {
         script
     }
 
-    /// The same run, but the slow worker dies at 60 and restarts at 80. It does its part of step 1
-    /// from 85 to 115, so the run ends at 141.
+    /// Returns the run of `two_steps`, in which the slow worker dies at 60 and restarts at 80. It
+    /// computes its gradient of step 1 from 85 to 115, so the run ends at 141.
     pub(super) fn with_a_restart() -> Self {
         let mut script = Self::first_step();
         script.does(SLOW, 45, E::Computes, Some((1, 1)));
@@ -65,7 +67,8 @@ impl Script {
         script
     }
 
-    /// The common beginning: up to version 1 at both workers, and the fast worker's next gradient.
+    /// Returns the beginning of both runs: up to version 1 at both workers, and the fast worker's
+    /// next gradient.
     fn first_step() -> Self {
         let mut script = Self(Run::default());
         for task in [TaskId::ps(0), TaskId::worker(0), TaskId::worker(1)] {
@@ -110,7 +113,7 @@ impl Script {
         self.0.lives.push(TracedLife { header, events: Vec::new(), cut: None });
     }
 
-    /// A worker calls the ps and is welcomed within a millisecond.
+    /// Adds the greeting of a worker and the welcome of the ps, which take less than a millisecond.
     fn greet(&mut self, worker: usize, at: u64) {
         let (theirs, ours) = link(worker);
         for (life, kind, link) in [(worker, E::Connected, theirs), (PS, E::Accepted, ours)] {
@@ -175,7 +178,7 @@ impl Script {
         events.insert(place, Event { at: ms(at), input, does: Vec::new() });
     }
 
-    /// Returns the last event of an incarnation at a time, or adds one.
+    /// Returns the last event of an incarnation at a time. Adds the event if there is none.
     fn event(&mut self, life: usize, at: u64) -> &mut Event {
         let events = &mut self.0.lives[life].events;
         events.iter_mut().rfind(|event| event.at == ms(at)).expect("something happens then")
@@ -186,7 +189,7 @@ impl Script {
     }
 }
 
-/// Returns the numbers of a worker's link to the ps, at both ends.
+/// Returns the numbers of the link between a worker and the ps, at both ends.
 const fn link(worker: usize) -> (LinkId, LinkId) {
     (LinkId(0), LinkId(worker as u64))
 }

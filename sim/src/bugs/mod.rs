@@ -1,3 +1,4 @@
-//! Bugs to plant, as patches for a copy of the tree: no line of production code exists for a bug.
+//! Planted bugs: patches for a copy of the tree, so that production code contains no line for a
+//! bug.
 
 pub mod weave;

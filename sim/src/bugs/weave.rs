@@ -1,7 +1,8 @@
-//! Weaves the bugs of `sim/bugs` into a copy of the tree, which is a workspace of its own.
+//! Adds the bugs of `sim/bugs` to a copy of the tree. The copy is a workspace of its own.
 //!
-//! `sim/bugs/overlay` has whole files that the copy gets in addition, `sim/bugs/patches` the changes of
-//! files that exist. A patch fits only while the lines around its changes are what they were.
+//! `sim/bugs/overlay` contains files that are added to the copy. `sim/bugs/patches` contains the
+//! changes of existing files. A patch fits only while the lines around its changes stay as they
+//! are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use diffy::Patch;
 
-/// Where the bugs are, below the root of the tree.
+/// The folder of the bugs, relative to the root of the tree.
 const BUGS: &str = "sim/bugs";
 
-/// Folders of a checkout that are no part of its tree.
+/// Folders of a checkout that are not copied, because they are not part of the tree.
 const NOT_COPIED: [&str; 2] = ["target", ".git"];
 
-/// Why the bugs cannot be woven in.
+/// The reason why the bugs cannot be added to the copy.
 #[derive(Debug, thiserror::Error)]
 pub enum WeaveError {
     /// The folder is not below the root of a checkout.
@@ -28,47 +29,47 @@ pub enum WeaveError {
     /// A file cannot be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         doing: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A patch is not one.
+    /// A file in the folder of patches is not a valid patch.
     #[error("{} is not a patch of one file: {why}", path.display())]
     NotAPatch {
-        /// The patch.
+        /// The path of the patch.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why the patch is invalid.
         why: String,
     },
-    /// The code that a patch changes is not what it was.
+    /// A patch does not fit, because the code that it changes has changed.
     #[error(
         "{} does not fit {file}: {why}; the code around a planted bug has changed, so mend the \
          patch", path.display()
     )]
     DoesNotFit {
-        /// The patch.
+        /// The path of the patch.
         path: PathBuf,
         /// The file that it changes.
         file: String,
-        /// Which part does not fit.
+        /// The part of the patch that does not fit.
         why: String,
     },
 }
 
-/// Returns the root of the checkout that a folder is in.
+/// Returns the root of the checkout that contains a folder.
 ///
 /// # Errors
-/// If the folder is in none.
+/// If no checkout contains the folder.
 pub fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
     let is_tree = |folder: &&Path| folder.join(BUGS).join("patches").is_dir();
     folder.ancestors().find(is_tree).ok_or_else(|| WeaveError::NoTree(folder.to_owned()))
 }
 
-/// Copies the tree to a folder below its `target`, and weaves all bugs in. Files that are as they
-/// should be keep their times, so that only what changed is built again.
+/// Copies the tree to the folder `copy`, and adds all bugs to the copy. Files that already have the
+/// right content keep their modification times, so that cargo rebuilds only changed files.
 ///
 /// # Errors
 /// If a patch does not fit, or a file cannot be read or written.
@@ -91,7 +92,7 @@ pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
     write_all(copy, &contents)
 }
 
-/// Returns each patch.
+/// Returns the paths of all patches.
 ///
 /// # Errors
 /// If the folder cannot be read.
@@ -102,7 +103,7 @@ fn patches(bugs: &Path) -> Result<Vec<PathBuf>, WeaveError> {
     Ok(files.iter().map(|file| folder.join(file)).collect())
 }
 
-/// Returns the file that a patch changes, and its content with the patch.
+/// Returns the name of the file that a patch changes, and the content of the file after the patch.
 fn apply(
     path: &Path,
     read: impl FnOnce(&str) -> Option<String>,
@@ -121,7 +122,7 @@ fn apply(
     Ok((name.to_owned(), patched))
 }
 
-/// Appends the files in a folder and below it, relative to `root`, in the order of their names.
+/// Appends all files below a folder, relative to `root` and ordered by name.
 fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), WeaveError> {
     let path = root.join(folder);
     let entries = fs::read_dir(&path).map_err(at("read", &path))?;
@@ -165,7 +166,8 @@ fn write_all(copy: &Path, contents: &[(PathBuf, Vec<u8>)]) -> Result<(), WeaveEr
         fs::create_dir_all(folder).map_err(at("make", folder))?;
         fs::write(&path, bytes).map_err(at("write", &path))?;
     }
-    // A file that was removed from the tree would still be compiled.
+    // A file that was removed from the tree must also be removed from the copy: otherwise cargo
+    // would still compile it.
     let wanted: BTreeSet<&Path> = contents.iter().map(|(file, _)| &**file).collect();
     let mut found = Vec::new();
     list(copy, Path::new(""), &mut found)?;

@@ -55,7 +55,7 @@ folders named `capsules`. Each scenario plays the seeds from 0 up to its `seeds`
 in [sim]. `64 seeds, 60 orders` means that 64 seeds played 60 different orders
 of events.")]
     Run(run::RunArgs),
-    /// Play one scenario with many seeds, and keep one capsule per kind of failure
+    /// Play one scenario with many seeds, and keep one failure capsule per kind of failure
     #[command(after_help = "\
 Examples:
   unisono-sim hunt scenarios/swarm.toml

@@ -1,4 +1,4 @@
-//! `bugs`: hunts each bug of the catalogue.
+//! `bugs`: tests whether each bug of the catalogue is caught.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub(super) struct BugsArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Weaves the bugs into a copy of the tree, builds the copy, and has its `bugs` do the rest.
+/// Adds the bugs to a copy of the tree, builds the copy, and runs the command `bugs` of the copy.
 #[cfg(not(feature = "planted-bugs"))]
 pub(super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let here = std::env::current_dir().context("cannot find the working folder")?;
@@ -49,7 +49,7 @@ pub(super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).current_dir(&tree).env("CARGO_TARGET_DIR", folder.join("build"));
-        // What the copy has in common with the tree, such as its dependencies, is built already.
+        // The copy shares build results with the tree, such as compiled dependencies.
         command.env("CARGO_BUILD_BUILD_DIR", root.join("target"));
         context.print_text(&format!("target/bugs/tree: cargo {}", arguments.join(" ")));
         let status = command.status().context("cannot start cargo")?;
@@ -87,7 +87,7 @@ mod planted {
     use crate::run::played::{PlayOptions, Played};
     use crate::show::capsule::Capsule;
 
-    /// Plants one bug after the other, and reports which runs catch it.
+    /// Plants one bug after another, and reports which runs catch each bug.
     pub(in super::super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
         let plan = BugHuntPlan::new(sources::load_all(&args.paths)?);
         let named: Vec<_> =
@@ -121,8 +121,8 @@ mod planted {
         context.conclude("bugs", Document { seeds, bugs: rows, elapsed_secs }, exit_code)
     }
 
-    /// The runs of a hunt for a bug. Scenarios with chaos and other scenarios take turns, because
-    /// some bugs are soon found by the one kind and some only by the other.
+    /// The runs of a hunt for one planted bug. Scenarios with and without chaos alternate, because
+    /// some bugs are found faster with chaos and some without.
     struct BugHuntPlan {
         chaos: Vec<Source>,
         stories: Vec<Source>,
@@ -154,7 +154,7 @@ mod planted {
         elapsed_secs: f64,
     }
 
-    /// One bug.
+    /// The result of one bug.
     #[derive(Serialize)]
     struct Row {
         bug: &'static str,
@@ -165,14 +165,14 @@ mod planted {
         caught_by: Option<String>,
         scenario: Option<String>,
         seed: Option<u64>,
-        /// Number of runs up to that one.
+        /// Number of runs up to and including the first run that failed.
         runs: u64,
-        /// The capsule of that run.
+        /// The path of the failure capsule of the first run that failed.
         capsule: Option<String>,
     }
 
-    /// Returns whether a failure counts as a catch. A fault without effect does not: the bug may
-    /// only have kept the run from reaching the fault.
+    /// Returns whether a failure counts as a catch. A fault without effect does not count, because
+    /// the bug may only have prevented the run from reaching the fault.
     fn is_catch(failure: &Failure) -> bool {
         !matches!(failure, Failure::FaultWithoutEffect { .. })
     }
@@ -192,7 +192,7 @@ mod planted {
         let found = pool::first(context.jobs, 0..args.seeds.get(), |number| {
             let (source, seed) = plan.at(number);
             let case = source.case(seed);
-            // A run that also fails without the bug does not show the bug.
+            // A run that also fails without the bug does not show that the bug was caught.
             play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
         let place = found.as_ref().map(|(number, _)| plan.at(*number));

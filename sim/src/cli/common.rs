@@ -5,12 +5,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Parses a number that is not zero. The standard library's message names a Rust type.
+/// Parses a number of at least 1. The error text replaces that of the standard library, which names
+/// a Rust type.
 pub(super) fn from_one<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "the value must be a whole number of at least 1")
 }
 
-/// The name of the folder beside a scenario file that holds the capsules of its failures.
+/// The name of the folder for failure capsules. The folder is beside the scenario file.
 pub(super) const CAPSULES: &str = "capsules";
 
 /// Flags that all commands have.
@@ -28,7 +29,7 @@ pub(super) struct CommonArgs {
     pub(super) plant: Option<String>,
 }
 
-/// The flag for the folder of capsules.
+/// The flag for the folder of failure capsules.
 #[derive(Args, Clone, Debug)]
 pub(super) struct CapsuleArgs {
     /// Folder for the capsules of failing runs [default: `capsules`, beside the scenario file]
@@ -37,7 +38,7 @@ pub(super) struct CapsuleArgs {
 }
 
 impl CapsuleArgs {
-    /// Returns the folder for the capsules of a scenario file.
+    /// Returns the folder for the failure capsules of a scenario file.
     pub(super) fn folder(&self, scenario: &Path) -> PathBuf {
         self.capsules.clone().unwrap_or_else(|| scenario.with_file_name(CAPSULES))
     }

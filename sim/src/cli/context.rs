@@ -17,7 +17,7 @@ use crate::show::report::{Explained, Report, explain};
 /// The version of the format of all JSON documents.
 pub(super) const SCHEMA: u32 = 1;
 
-/// The JSON document of a command.
+/// The JSON output of a command.
 #[derive(Serialize)]
 struct Document<T> {
     schema: u32,
@@ -73,8 +73,8 @@ impl CommandContext {
         Ok(exit_code)
     }
 
-    /// Plays a failing run again with a trace, writes its capsule into the file that `file` returns,
-    /// and returns the report.
+    /// Plays a failing run again with a trace, writes its failure capsule, and returns the report.
+    /// `file` returns the path of the capsule.
     pub(super) fn keep(
         &self,
         source: &Source,
@@ -97,7 +97,7 @@ impl CommandContext {
         bug_of(&self.options)
     }
 
-    /// Returns the options for a capsule: with the bug that the capsule names.
+    /// Returns options that plant the bug that a failure capsule names.
     pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
         with_bug(self.options, "the capsule has the planted bug", capsule.bug.as_deref())
     }
@@ -114,14 +114,15 @@ const fn bug_of(_: &PlayOptions) -> Option<String> {
     None
 }
 
-/// Returns the options with a bug that `asked` names, if there is one.
+/// Returns the options with the bug of this name, if `bug` is given. `asked` begins the error
+/// message.
 #[cfg(not(feature = "planted-bugs"))]
 fn with_bug(options: PlayOptions, asked: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
     match bug {
         None => Ok(options),
         Some(bug) => Err(super::sources::usage(format!(
-            "{asked} {bug}: this program has no bugs in it; `unisono-sim bugs --bug {bug}` builds \
-             one that has, target/bugs/build/debug/unisono-sim"
+            "{asked} {bug}: this program has no planted bugs; `unisono-sim bugs --bug {bug}` builds \
+             the program that has them, target/bugs/build/debug/unisono-sim"
         ))),
     }
 }

@@ -62,7 +62,7 @@ pub(super) struct Traced {
     pub(super) trace: Trace,
 }
 
-/// Plays a capsule, or a scenario with a seed, with a trace.
+/// Plays a failure capsule, or a scenario with a seed, and records a trace.
 pub(super) fn played(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<Traced> {
     let (case, options) = if is_scenario(path) {
         (sources::load(path)?.case(seed), context.options)

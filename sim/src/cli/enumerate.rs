@@ -42,7 +42,7 @@ pub(super) struct EnumerateArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays the crashes of all scenarios, and reports those that the cluster does not survive.
+/// Plays each crash of each scenario, and reports the crashes after which the run fails.
 pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths)?;
     let mut results = Vec::new();
@@ -131,7 +131,7 @@ struct ScenarioResult {
     crash_points: usize,
     runs: u64,
     failed: u64,
-    /// Number of different orders of events; from 1,024 on an estimate.
+    /// Number of different orders of events: exact below 1,024, otherwise an estimate.
     orders: u64,
     #[serde(skip)]
     elapsed: Duration,

@@ -1,4 +1,4 @@
-//! Plays many runs of one scenario, counts them, and prints and keeps each new kind of failure.
+//! Plays many runs of one scenario, counts the results, and reports each new kind of failure.
 
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
@@ -17,7 +17,7 @@ use crate::show::report::Report;
 /// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// The findings of the tally, with their reports.
+    /// One report for each distinct failure in the tally.
     pub(super) failures: Vec<FailureResult>,
     /// Wall-clock time.
     pub(super) elapsed: Duration,
@@ -29,8 +29,8 @@ impl Gathered {
     }
 }
 
-/// Plays the case of each number, until `is_enough` returns `true`. Results are counted in the
-/// order of the numbers. `n_runs` is the number of runs for the progress bar, if it is known.
+/// Plays the cases with the given numbers, until `is_enough` returns `true`. Results are counted in
+/// the order of the numbers. The progress bar ends at `n_runs`, if that number is known.
 pub(super) fn gather(
     context: &CommandContext,
     (source, capsules): (&Source, &Path),
@@ -66,7 +66,7 @@ pub(super) fn gather(
     Ok(Gathered { tally, failures, elapsed: progress.elapsed() })
 }
 
-/// All failures with one signature, as JSON.
+/// All failures with the same signature, as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct FailureResult {
     /// Number of seeds with this failure.

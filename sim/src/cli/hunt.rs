@@ -1,4 +1,4 @@
-//! `hunt`: plays one scenario with many seeds, or with one shard of them.
+//! `hunt`: plays one scenario with many seeds, or with the seeds of one shard.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl HuntArgs {
         }
     }
 
-    /// Returns whether only the time ends the hunt.
+    /// Returns whether the hunt ends only when its time is over.
     const fn is_endless(&self) -> bool {
         self.seeds.is_none() && self.time.is_some()
     }
@@ -70,7 +70,7 @@ impl HuntArgs {
     }
 }
 
-/// Parses a time above 0. A hunt that plays no seed must not pass.
+/// Parses a duration above 0. With the duration 0 a hunt would pass without playing any seed.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text)?;
     if time.is_zero() { Err("the time must be above 0".to_owned()) } else { Ok(time) }

@@ -1,4 +1,4 @@
-//! The result of a hunt or of one shard: as text, and as the JSON that `merge` reads.
+//! The result of a hunt, or of one shard of its seeds: as text, and as the JSON that `merge` reads.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,15 +20,16 @@ use crate::record::orders::Orders;
 use crate::show::capsule::Build;
 use unisono_observe::counted::counted;
 
-/// The value of the field `command` in the JSON.
+/// The value of the field `command` in the JSON output.
 pub(super) const COMMAND: &str = "hunt";
 
-/// The result of a hunt or of one shard. The names of the fields are those of the JSON output.
+/// The result of a hunt, or of one shard of its seeds. The field names are those of the JSON
+/// output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HuntResult {
     #[serde(flatten)]
     pub(super) hunt: Hunt,
-    /// The shard whose seeds are counted here.
+    /// The shard to which the counted seeds belong.
     pub(super) shard: Shard,
     /// Number of seeds that were played.
     pub(super) seeds: u64,
@@ -37,23 +38,23 @@ pub(super) struct HuntResult {
     pub(super) orders: Orders,
     pub(super) elapsed_secs: f64,
     pub(super) coverage: CoverageNote,
-    /// One entry for each signature, in the order of their first seeds.
+    /// One entry for each signature, ordered by the first seed with that signature.
     pub(super) failures: Vec<FailureResult>,
     pub(super) exit_code: u8,
 }
 
-/// The fields that are equal in all shards of a hunt.
+/// The fields that are equal in the results of all shards of a hunt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hunt {
     pub(super) schema: u32,
     pub(super) command: String,
-    /// The scenario's name.
     pub(super) scenario: String,
     pub(super) path: String,
-    /// The whole scenario, so that two files of one name are not merged by mistake.
+    /// The text of the scenario, so that results of two different files with the same name are not
+    /// merged by mistake.
     pub(super) scenario_text: String,
     pub(super) first_seed: u64,
-    /// `None` if only the time ends the hunt.
+    /// The last seed; `None` if the hunt ends only when its time is over.
     pub(super) last_seed: Option<u64>,
     pub(super) build: Build,
     /// The name of the planted bug.
@@ -61,8 +62,8 @@ pub(super) struct Hunt {
 }
 
 impl FailureResult {
-    /// Adds failures with the same signature. The report with the smaller first seed is kept, so
-    /// that the merged result does not depend on the shards.
+    /// Adds failures with the same signature. The result keeps the report with the smaller first
+    /// seed, so the merged result does not depend on the division into shards.
     fn add(&mut self, other: Self) {
         let n_seeds = self.n_seeds + other.n_seeds;
         let mut first_seeds = [&*self.first_seeds, &*other.first_seeds].concat();
@@ -76,7 +77,7 @@ impl FailureResult {
 }
 
 impl HuntResult {
-    /// Reads a file that `--out` has written, or that contains the output of `--json`.
+    /// Reads a file that was written by `--out` or contains the output of `--json`.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the result {}", path.display()))?;
@@ -91,8 +92,8 @@ impl HuntResult {
         Ok(result)
     }
 
-    /// Prints the result, and writes it into a file if `out` names one. Missing folders are created.
-    /// Returns the exit code.
+    /// Prints the result, and writes it to the file `out`, if one is given. Creates missing
+    /// folders. Returns the exit code.
     pub(super) fn conclude(
         &self,
         context: &CommandContext,
@@ -129,10 +130,11 @@ impl HuntResult {
         self.exit_code = worst_exit_code(codes);
     }
 
-    /// Returns the number of seeds of the shard; `None` if only the time ends the hunt.
+    /// Returns the number of seeds of the shard; `None` if the hunt ends only when its time is
+    /// over.
     pub(super) fn n_seeds(&self) -> Option<u64> {
         let behind_first = self.hunt.last_seed?.checked_sub(self.hunt.first_seed);
-        // The count saturates, because all 2^64 seeds do not fit into a `u64`.
+        // The count saturates, because the number of all seeds, 2^64, does not fit into a `u64`.
         let n_seeds = behind_first.map_or(0, |behind_first| behind_first.saturating_add(1));
         Some(self.shard.n_seeds(n_seeds))
     }
@@ -196,7 +198,7 @@ fn coverage_text(coverage: &Coverage) -> String {
     lines.concat()
 }
 
-/// Formats a heading and a list, in lines of at most 100 columns.
+/// Formats a heading and a list in lines of at most 100 columns.
 fn paragraph(heading: &str, items: Vec<String>) -> String {
     const WIDTH: usize = 100;
     if items.is_empty() {

@@ -14,7 +14,7 @@ use crate::cli::common::CommonArgs;
 
 #[derive(Args, Debug)]
 pub(super) struct MergeArgs {
-    /// Results of all shards of one hunt, each from --out or --json
+    /// Results of all shards of one hunt, each written with --out or --json
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Also write the result of the whole hunt to this file
@@ -45,7 +45,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     whole.conclude(context, args.out.as_deref())
 }
 
-/// Reads the results, and returns one for each shard, in order.
+/// Reads the results of all shards, and returns them in the order of the shards.
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
     let mut shards: BTreeMap<u64, (PathBuf, HuntResult)> = BTreeMap::new();
     for file in files {
@@ -54,13 +54,13 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
             let (first, file) = (first.display(), file.display());
             if let Some(what) = difference(known, &result) {
                 anyhow::bail!(
-                    "{first} and {file} are not of one hunt: {what}; pass the results of one hunt"
+                    "{first} and {file} are of different hunts: {what}; pass the results of one hunt"
                 );
             }
         }
         if let Some((known, _)) = shards.get(&result.shard.index) {
             let (shard, known, file) = (result.shard, known.display(), file.display());
-            anyhow::bail!("{known} and {file} are both of shard {shard}: pass each shard once");
+            anyhow::bail!("{known} and {file} both have shard {shard}: pass each shard once");
         }
         shards.insert(result.shard.index, (file.clone(), result));
     }
@@ -70,13 +70,13 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
         (0..of).filter(is_missing).map(|index| Shard { index, of }.to_string()).collect();
     ensure!(
         missing.is_empty(),
-        "of {of} shards these are missing: {}; play them, and pass their results, too",
+        "these of the {of} shards are missing: {}; play them, and pass their results, too",
         missing.join(", ")
     );
     Ok(shards.into_values().map(|(_, result)| result).collect())
 }
 
-/// Returns the first field in which two results differ, if they are not of one hunt.
+/// Returns a description of the first field in which the results of two different hunts differ.
 fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
     let last = |result: &HuntResult| result.hunt.last_seed.map_or(-1, i128::from);
     let (a, b) = (&one.hunt, &other.hunt);
@@ -94,11 +94,12 @@ fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
         .or_else(|| differ("the bugs planted are", &bug(&a.bug), &bug(&b.bug)))
         .or_else(|| {
             let differ = a.scenario_text != b.scenario_text;
-            differ.then(|| format!("the scenario {} has changed between them", a.scenario))
+            differ.then(|| format!("the scenario {} has changed between the two", a.scenario))
         })
 }
 
-/// Returns a note if a shard ended early. Its counts are correct, but cover fewer seeds.
+/// Returns a note if a shard ended before its last seed. Its counts are correct, but they cover
+/// fewer seeds.
 fn note_if_incomplete(result: &HuntResult) -> Option<String> {
     let HuntResult { shard, seeds, .. } = result;
     let n_seeds = result.n_seeds().filter(|n_seeds| n_seeds > seeds)?;

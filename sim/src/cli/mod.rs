@@ -1,5 +1,5 @@
-//! The command line of `unisono-sim`. It parses arguments, prints results and returns exit codes;
-//! all else is in the other modules.
+//! The command line of `unisono-sim`: parses arguments, prints results and returns exit codes. All
+//! other code is in the other modules.
 
 mod args;
 mod bugs;
@@ -81,7 +81,7 @@ fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
     }
 }
 
-/// Returns whether the user can correct the error by another command line or another file.
+/// Returns whether the user can correct the error with another command line or another file.
 fn is_usage(error: &anyhow::Error) -> bool {
     let is_unwritable = |error: &CapsuleError| matches!(error, CapsuleError::Unwritable { .. });
     error.chain().any(|cause| {

@@ -7,7 +7,7 @@ use unisono_terminal::output::Screen;
 
 use crate::many::tally::Tally;
 
-/// The wall-clock time since a start.
+/// Measures the wall-clock time since its creation.
 #[derive(Debug)]
 pub(super) struct Stopwatch(Instant);
 
@@ -23,7 +23,7 @@ impl Stopwatch {
     }
 }
 
-/// A progress bar. It is shown only on a terminal.
+/// A progress bar. The bar is shown only on a terminal.
 #[derive(Debug)]
 pub(super) struct Progress<'a> {
     screen: &'a Screen,
@@ -31,7 +31,7 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Starts a bar for a number of runs, if that number is known.
+    /// Creates a progress bar. `n_runs` is the number of runs, if it is known.
     pub(super) fn new(screen: &'a Screen, n_runs: Option<u64>) -> Self {
         let style = match n_runs {
             Some(_) => "{bar:24} {pos}/{len}, {per_sec}, {eta} left{wide_msg}",
@@ -47,7 +47,6 @@ impl<'a> Progress<'a> {
         Self { screen, stopwatch: Stopwatch::start() }
     }
 
-    /// Counts one finished run.
     pub(super) fn step(&self) {
         self.screen.bar().inc(1);
     }
@@ -57,7 +56,7 @@ impl<'a> Progress<'a> {
         self.screen.bar().set_message(format!("  {text}"));
     }
 
-    /// Shows the failures of a tally beside the bar.
+    /// Shows the number of failures of a tally beside the bar.
     pub(super) fn note_failures(&self, tally: &Tally) {
         let failures = tally.findings.iter().map(|it| format!("{} {}", it.signature, it.n_seeds));
         let failures: Vec<_> = failures.collect();
@@ -66,12 +65,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Returns the wall-clock time since the start.
+    /// Returns the wall-clock time since the creation of the bar.
     pub(super) fn elapsed(&self) -> Duration {
         self.stopwatch.elapsed()
     }
 
-    /// Removes the bar.
+    /// Removes the bar from the terminal.
     pub(super) fn finish(&self) {
         self.screen.bar().finish_and_clear();
     }

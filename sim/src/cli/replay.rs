@@ -29,7 +29,7 @@ pub(super) struct ReplayArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays the run, and reports whether it fails as before.
+/// Plays the run, and reports whether it fails as the failure capsule says.
 pub(super) fn replay(args: &ReplayArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let Some(path) = &args.path else { return replay_ledgers(&args.ledgers, context) };
     match (is_scenario(path), args.seed) {
@@ -65,7 +65,7 @@ fn replay_capsule(path: &Path, context: &CommandContext) -> anyhow::Result<u8> {
     finish(context, outcome, Some(&capsule), report, &run)
 }
 
-/// Plays a run. Also returns the report of its failure.
+/// Plays a run. Also returns a report if the run fails.
 fn play_again(
     name: &str,
     case: &Case,
@@ -78,26 +78,26 @@ fn play_again(
     (run, explained.map(|explained| explained.report))
 }
 
-/// The comparison of a run with its capsule.
+/// The result of comparing a run with its failure capsule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// The same failure, and the same hash of all events.
+    /// The run has the same failure and the same hash of all events.
     Same,
-    /// The same failure, but another hash of all events.
+    /// The run has the same failure, but another hash of all events.
     SameFailure,
-    /// A failure with another signature.
+    /// The run has a failure with another signature.
     OtherFailure,
-    /// A failure, without a capsule to compare it with.
+    /// The run fails, and there is no failure capsule to compare it with.
     Fails,
-    /// No failure.
+    /// The run does not fail.
     Passes,
 }
 
 #[derive(Serialize)]
 struct Document<'a> {
     outcome: Outcome,
-    /// The failure in the capsule.
+    /// The failure that the failure capsule names.
     expected: Option<&'a FailureNote>,
     expected_audit: Option<&'a str>,
     capsule_build: Option<&'a Build>,
@@ -148,16 +148,20 @@ fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Played) -> String 
     let signature = &failure.signature;
     let builds = format!("the capsule is from version {build}, this is {}", Build::this());
     match outcome {
-        Outcome::Same => format!("The run fails as in the capsule: {signature}, audit {audit}"),
+        Outcome::Same => {
+            format!("The run fails as in its capsule: failure {signature}, audit {audit}")
+        }
         Outcome::SameFailure => format!(
-            "The run fails as in the capsule ({signature}), but its events differ: audit {audit} \
+            "The run fails as in its capsule ({signature}), but its events differ: audit {audit} \
              instead of {before}; {builds}"
         ),
         Outcome::OtherFailure => {
-            format!("The run fails differently; the capsule has {signature}; {builds}")
+            format!(
+                "The run fails differently; the failure in the capsule is {signature}; {builds}"
+            )
         }
         Outcome::Passes | Outcome::Fails => {
-            format!("The run passes; the capsule has {signature}; {builds}")
+            format!("The run passes; its capsule has the failure {signature}; {builds}")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `replay --ledger`: recomputes the run of a real cluster in one loop.
+//! `replay --ledger`: recomputes the run of a real cluster in a single process.
 
 use std::path::PathBuf;
 
@@ -43,7 +43,7 @@ struct Document {
     n_losses: Option<u64>,
     /// Number of checkpoints that were compared and are equal.
     n_checkpoints: Option<u64>,
-    /// The first difference, or the first rule that is broken. `step` names its step.
+    /// The first difference or broken rule, with its step.
     failure: Option<String>,
     step: Option<Step>,
 }
@@ -51,7 +51,7 @@ struct Document {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// All bits that were compared are equal.
+    /// All compared bits are equal.
     Same,
     /// The recomputed run differs from the ledgers.
     Diverges,
@@ -93,7 +93,7 @@ fn judge(replayed: Result<Replayed, ReplayError>, context: &CommandContext) -> a
         Err(ReplayError::Broken(violation)) => {
             (None, Outcome::Broken, Some(violation.step), format!("BROKEN: {violation}"))
         }
-        // The computation itself failed, such as by a loss that is not a number.
+        // The computation itself failed, for example because a loss is not a number.
         Err(ReplayError::Failed(failure)) => return Err(failure.into()),
         Err(error) => return Err(UsageError(error.into()).into()),
     };

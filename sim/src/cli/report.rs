@@ -53,15 +53,15 @@ pub(super) fn report(args: &ReportArgs, context: &CommandContext) -> anyhow::Res
     context.conclude("report", json!({ "report": path.display().to_string() }), 0)
 }
 
-/// Returns the content of the page. It depends only on the run, so the page has the same bytes on
-/// every machine.
+/// Returns the content of the page. The content depends only on the run, so the page has the same
+/// bytes on every machine.
 fn document(path: &str, traced: &Traced) -> Document {
     let Traced { case, played, trace } = traced;
     let history = History::of(trace.to_run(&case.scenario.run));
     let name = format!("{path}, seed {}", case.seed);
     let mut document = of_history(Document::named(name, true), &history);
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
-    // In a run that hangs, the last task ended long before the last event.
+    // If the run hangs, the last task ended long before the last event.
     document.facts.push(fact("virtual time", short(played.took.max(history.length))));
     document.facts.push(fact("audit", played.audit.to_string()));
     document.settings = settings::rows(&case.scenario.run.settings());
@@ -73,7 +73,8 @@ fn document(path: &str, traced: &Traced) -> Document {
         .with_failures(&failures(traced), &steps)
 }
 
-/// Returns all unmet expectations, and before them the failure if it is not one of them.
+/// Returns all unmet expectations. If the failure of the run is not one of them, the failure comes
+/// first.
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };
@@ -90,7 +91,7 @@ fn failures(traced: &Traced) -> Vec<Failure> {
     all.iter().map(explained).collect()
 }
 
-/// Returns a mark for each fault that began.
+/// Returns a timeline mark for each fault that began.
 fn faults(traced: &Traced, steps: &Steps) -> Vec<Mark> {
     let mark = |effects: &crate::FaultEffects| {
         let at = effects.began?;

@@ -24,10 +24,10 @@ use crate::scenario::{Range as Bounds, nanos};
 use crate::show::capsule::Capsule;
 use unisono_observe::counted::counted;
 
-/// From this number of seeds on, a scenario must play more than one order of events. Fewer seeds
-/// may all play one order by chance.
+/// The number of seeds from which on the runs of a scenario must not all have the same order of
+/// events. Fewer seeds may have one order by chance.
 const MANY_SEEDS: u64 = 8;
-/// The exit code for a scenario that tests nothing, as for a fault without effect.
+/// The exit code for a scenario that tests nothing. A fault without effect has the same code.
 const EXIT_TESTS_NOTHING: u8 = 5;
 
 #[derive(Args, Debug)]
@@ -103,12 +103,12 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
     context.conclude("run", Document { scenarios: &results, elapsed_secs }, exit_code)
 }
 
-/// All runs of all scenarios, as one list, so that threads never wait for the last run of a
-/// scenario.
+/// All runs of all scenarios as one list. With one list, no thread waits for the last run of a
+/// scenario before it begins the next scenario.
 struct RunList {
     seeds: Vec<Seeds>,
-    /// The number of runs up to the end of each scenario. The sum saturates, because runs beyond
-    /// 2^64 are never reached.
+    /// For each scenario, the number of runs up to its last run. The sum saturates, because no
+    /// command plays more than 2^64 runs.
     ends: Vec<u64>,
 }
 
@@ -151,16 +151,16 @@ struct ScenarioResult {
     path: String,
     seeds: u64,
     failed: u64,
-    /// Number of different orders of events; from 1,024 on an estimate.
+    /// Number of different orders of events: exact below 1,024, otherwise an estimate.
     orders: u64,
-    /// Whether all seeds play one order of events, and the scenario does not allow that.
+    /// Whether all seeds have the same order of events, although the scenario does not allow that.
     repeats_one_order: bool,
     /// The shortest and the longest virtual time of the runs that passed.
     virtual_time_ns: Option<Bounds<u64>>,
     events: u64,
     /// Number of faults with an effect, by kind.
     faults: BTreeMap<&'static str, u64>,
-    /// The numbers of expected events that happened.
+    /// For each kind of expected event, how often it happened.
     expected: BTreeMap<&'static str, u64>,
     failures: Vec<FailureResult>,
     #[serde(skip)]
@@ -202,7 +202,8 @@ fn result(
     })
 }
 
-/// Returns whether a scenario plays many seeds and they differ in nothing but times.
+/// Returns whether the many seeds of a scenario differ only in times, and not in the order of
+/// events.
 fn repeats_one_order(source: &Source, tally: &Tally) -> bool {
     let is_repeated = tally.n_runs >= MANY_SEEDS && tally.orders.count() == 1;
     is_repeated && tally.n_failed == 0 && !source.scenario.sim.one_order

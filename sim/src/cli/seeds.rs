@@ -4,8 +4,8 @@ use std::num::NonZeroU64;
 
 use super::sources::usage;
 
-/// A range of at least one seed. It keeps the last seed instead of the end of the range, because
-/// the end after 2^64 − 1 does not fit into a `u64`.
+/// A range of at least one seed. The range stores its last seed, because the value after the
+/// largest seed, 2^64 − 1, does not fit into a `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seeds {
     pub(super) first: u64,
@@ -17,10 +17,10 @@ impl Seeds {
         Self { first: seed, last: seed }
     }
 
-    /// Returns exactly `n` seeds.
+    /// Returns the range of exactly `n` seeds from `first` on.
     ///
     /// # Errors
-    /// If fewer than `n` seeds remain from `first` on.
+    /// If there are fewer than `n` seeds from `first` on.
     pub(super) fn exactly(first: u64, n: NonZeroU64) -> anyhow::Result<Self> {
         let seeds = Self::at_most(first, n);
         let remaining = seeds.count();
@@ -34,23 +34,23 @@ impl Seeds {
         Ok(seeds)
     }
 
-    /// Returns `n` seeds, or fewer if fewer remain from `first` on.
+    /// Returns the range of `n` seeds from `first` on, or of fewer if fewer seeds remain.
     pub(super) const fn at_most(first: u64, n: NonZeroU64) -> Self {
         Self { first, last: first.saturating_add(n.get() - 1) }
     }
 
-    /// Returns all seeds from `first` on.
+    /// Returns the range of all seeds from `first` on.
     pub(super) const fn all_from(first: u64) -> Self {
         Self { first, last: u64::MAX }
     }
 
-    /// Returns the number of seeds. For all 2^64 seeds it is one too small, which no hunt can
-    /// reach.
+    /// Returns the number of seeds. For all 2^64 seeds the result is too small by one, which no
+    /// hunt can notice.
     pub(super) const fn count(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
 
-    /// Returns seed number `nth`, counted from 0.
+    /// Returns the seed with index `nth`, counted from 0.
     pub(super) const fn nth(self, nth: u64) -> u64 {
         self.first + nth
     }

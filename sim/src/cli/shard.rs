@@ -11,11 +11,11 @@ use super::sources::usage;
 /// The environment variable in which Kubernetes passes a pod of an Indexed Job its index.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
-/// The largest number of shards, more than anybody has machines.
+/// The maximum number of shards. It exceeds the number of machines that anyone uses.
 const MOST_SHARDS: u64 = 1 << 16;
 
-/// One of `of` shards: every `of`-th seed, beginning with the `index`-th. All shards therefore take
-/// about equally long, and reach about the same seed with `--for`.
+/// Every `of`-th seed of a hunt, beginning with the seed at `index`. With this division all shards
+/// take about equally long, and with `--for` they reach about the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Shard {
     pub(super) index: u64,
@@ -23,15 +23,15 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// The only shard of a hunt on one machine.
+    /// The shard with all seeds, for a hunt on one machine.
     pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// Returns how many of a hunt's seeds belong to this shard.
+    /// Returns the number of a hunt's seeds that belong to this shard.
     pub(super) const fn n_seeds(self, n_seeds: u64) -> u64 {
         n_seeds.saturating_sub(self.index).div_ceil(self.of)
     }
 
-    /// Returns the shard's seed number `nth`, in a hunt that begins with the seed `from`.
+    /// Returns the shard's seed with index `nth`, in a hunt that begins with the seed `from`.
     pub(super) const fn seed(self, from: u64, nth: u64) -> u64 {
         from + self.index + nth * self.of
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Shard {
 /// A shard as given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShardArg {
-    /// `None` for `auto`, the index of this pod.
+    /// The index on the command line. `None` stands for `auto`: the index is that of the pod.
     index: Option<u64>,
     of: u64,
 }
@@ -71,7 +71,7 @@ impl FromStr for ShardArg {
 }
 
 impl ShardArg {
-    /// Returns the shard. `variable` looks up an environment variable.
+    /// Returns the shard. For `auto`, `variable` returns the value of an environment variable.
     pub(super) fn resolve(
         self,
         variable: impl Fn(&str) -> Option<String>,

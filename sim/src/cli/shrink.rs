@@ -1,4 +1,4 @@
-//! `shrink`: turns a capsule into a small scenario file that fails with the same signature.
+//! `shrink`: turns a failure capsule into a small scenario file that fails with the same signature.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,8 +44,8 @@ impl ShrinkArgs {
         })
     }
 
-    /// Returns the path for the capsule of the small scenario. It never overwrites the capsule that
-    /// is shrunk, unless that capsule has been shrunk before.
+    /// Returns the path for the failure capsule of the small scenario. The path differs from that
+    /// of the input capsule, unless the input capsule is itself the result of a shrink.
     fn small_capsule(&self, output: &Path) -> PathBuf {
         let stem = output.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("{}{}", small_name(&stem), capsule::EXTENSION);
@@ -56,13 +56,14 @@ impl ShrinkArgs {
     }
 }
 
-/// Returns the name of the shrunk files. A second shrink does not append another `-small`.
+/// Returns the name of the small scenario's files. A second shrink does not append another
+/// `-small`.
 fn small_name(stem: &str) -> String {
     const SMALL: &str = "small";
     if stem.ends_with(SMALL) { stem.to_owned() } else { format!("{stem}-{SMALL}") }
 }
 
-/// Shrinks the run, and writes the scenario and its capsule.
+/// Shrinks the run, and writes the small scenario and its failure capsule.
 pub(super) fn shrink(args: &ShrinkArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let capsule = Capsule::load(&args.path)?;
     let options = context.options_for(&capsule)?;
@@ -70,9 +71,9 @@ pub(super) fn shrink(args: &ShrinkArgs, context: &CommandContext) -> anyhow::Res
     let signature = capsule.failure.signature.clone();
     let first = opened.case.brief(&context.caches, options);
     match first.failure.map(|failure| failure.signature()) {
-        None => bail!("the run passes; the capsule has {signature}"),
+        None => bail!("the run passes; its capsule has the failure {signature}"),
         Some(other) if other != signature => {
-            bail!("the run fails differently, with {other}; the capsule has {signature}")
+            bail!("the run fails with {other}; its capsule has the failure {signature}")
         }
         Some(_) => {}
     }
@@ -160,7 +161,7 @@ fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
     write_file(output, text)
 }
 
-/// Returns the case with the places of its expectations in its own file.
+/// Returns the case, in which each expectation has its file and line in the new file `output`.
 fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
     let mut scenario = (*case.scenario).clone();
     scenario.expect.places = Scenario::load(output)?.expect.places;

@@ -10,11 +10,11 @@ use unisono_terminal::UsageError;
 use crate::cli::common::CAPSULES;
 use crate::many::case::Source;
 
-/// The deepest nesting of folders. It ends the search if a symbolic link leads to a folder above.
+/// The maximum nesting of folders. It ends the search if a symbolic link leads to a parent folder.
 const DEEPEST: usize = 16;
 
-/// Loads all scenario files, and all files in folders. Reports the mistakes in all files together,
-/// before any run is played.
+/// Loads the given scenario files, and all scenario files in the given folders. Reports the
+/// mistakes of all files together, before any run is played.
 pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     let mut files = Vec::new();
     for path in paths {
@@ -44,7 +44,7 @@ pub(super) fn load(path: &Path) -> anyhow::Result<Source> {
     Source::load(path).map_err(|error| UsageError(error.into()).into())
 }
 
-/// Returns an error that ends the program with the exit code for bad usage.
+/// Returns an error with which the program ends with the exit code for wrong usage.
 pub(super) fn usage(what: impl Into<String>) -> anyhow::Error {
     UsageError(anyhow::anyhow!("{}", what.into())).into()
 }
@@ -58,7 +58,8 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     for entry in entries {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
         if path.is_dir() {
-            // Shrunk scenarios are in this folder, beside their capsules. All of them fail.
+            // This folder contains shrunk scenarios beside their failure capsules. All of these
+            // scenarios fail.
             if path.file_name().is_some_and(|name| name == CAPSULES) {
                 continue;
             }
@@ -70,7 +71,7 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     Ok(())
 }
 
-/// Returns whether a path is a scenario file. All other files are read as capsules.
+/// Returns whether a path is that of a scenario file. All other files are read as failure capsules.
 pub(super) fn is_scenario(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
 }

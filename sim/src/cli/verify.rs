@@ -1,4 +1,4 @@
-//! `verify`: plays scenarios in two processes, which must do the same.
+//! `verify`: plays scenarios in two processes, which must have identical runs.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -29,7 +29,7 @@ pub(super) struct VerifyArgs {
     pub(super) common: CommonArgs,
 }
 
-/// The fields in which the two runs of a scenario must be equal.
+/// The values of a run that must be equal in both processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
     scenario: String,
@@ -43,13 +43,14 @@ struct Fingerprint {
     failure: Option<String>,
 }
 
-/// Plays each scenario once, and prints one fingerprint per line. This is one of the two processes.
+/// Plays each scenario once, and prints one fingerprint per line. `verify` starts two processes
+/// with this command.
 pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths)?;
     let play = |number: u64| {
         let source = &sources[number as usize];
         let played = source.case(args.seed).play(&context.caches, context.options);
-        // The hash of Fowler, Noll and Vo, 64 bits at a time.
+        // The hash function FNV-1a (Fowler, Noll and Vo), applied to words of 64 bits.
         let add = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
         let losses =
             played.losses.iter().fold(0xcbf2_9ce4_8422_2325, |hash, (step, slot, loss)| {
@@ -81,9 +82,11 @@ pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow
 
 /// Starts two processes that play at the same time, and compares their fingerprints.
 pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
-    // Loaded here, too, so that mistakes in the files are reported once and not by both processes.
+    // This process loads the files, too, so that mistakes in the files are reported once and not
+    // twice.
     let n_sources = sources::load_all(&args.paths)?.len();
-    // Two numbers of threads, so that a dependence on them is found, too.
+    // The two processes use different numbers of threads, so that a result that depends on the
+    // number of threads is found.
     let n_jobs = [NonZeroUsize::MIN, context.jobs.saturating_add(1)];
     let children = n_jobs.map(|n_jobs| start(args, n_jobs));
     let [first, second] = children.map(|child| child.and_then(read));
@@ -106,7 +109,7 @@ pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Res
         .print_text(&format!("{} of events in {n_sources} scenarios", counted(n_orders, "order")));
     let n_same = pairs.iter().filter(|pair| pair.same).count();
     context.print_text(&format!(
-        "{n_same} of {n_sources} scenarios were equal in two processes, seed {}",
+        "{n_same} of {n_sources} scenarios gave identical runs in two processes, seed {}",
         args.seed
     ));
     let document = Document { seed: args.seed, orders: n_orders, pairs };
@@ -116,7 +119,6 @@ pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Res
 #[derive(Serialize)]
 struct Document {
     seed: u64,
-    /// Number of different orders of events in all scenarios.
     orders: u64,
     #[serde(rename = "scenarios")]
     pairs: Vec<Pair>,

@@ -1,4 +1,4 @@
-//! A scenario with a seed: everything that a run depends on.
+//! A scenario with a seed. A run depends on nothing else.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::scenario::{Scenario, ScenarioError};
 pub struct Source {
     /// The path of the file.
     pub path: PathBuf,
-    /// The content of the file.
+    /// The parsed content of the file.
     pub scenario: Arc<Scenario>,
 }
 
@@ -28,7 +28,7 @@ impl Source {
         Ok(Self { path: path.to_owned(), scenario })
     }
 
-    /// Returns the name of the scenario: that of its file, without folder and extension.
+    /// Returns the name of the scenario: the file name without folder and extension.
     #[must_use]
     pub fn name(&self) -> String {
         let stem = self.path.file_stem().unwrap_or(self.path.as_os_str());
@@ -63,7 +63,7 @@ impl Case {
         play(&self.scenario, self.seed, caches, options)
     }
 
-    /// Plays the run, and keeps only what a tally counts.
+    /// Plays the run, and keeps only the part of the result that a tally counts.
     pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Played {
         let played = self.play(caches, options);
         Played { losses: Vec::new(), checkpoint: None, ledgers: Vec::new(), ..played }

@@ -43,12 +43,14 @@ pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
         };
         let nth = count(None);
         points.push(CrashPoint { node, at: None, nth, when: When::Before });
-        // No crash before the first effect: it equals a crash before the input.
+        // There is no crash before the first effect, because it would equal a crash before the
+        // input.
         let mut is_first = true;
         for effect in &event.effects {
             let at = Some(effect.what.kind);
             let nth = count(at);
-            // A report changes nothing, so a crash around it equals one at the next effect.
+            // A report changes nothing, so a crash before or after it equals a crash at the next
+            // effect.
             if effect.is_report {
                 continue;
             }
@@ -70,8 +72,8 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
     if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }
 }
 
-/// Returns a case with crashes. Only the outcome and the trajectory stay expected, because counts
-/// and times rightly change with a crash.
+/// Returns a case with crashes. Of the expectations, only the outcome and the trajectory stay,
+/// because a crash may change counts and times.
 pub(crate) fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;
     let crash = |(number, point): (usize, &CrashPoint)| {
@@ -89,7 +91,7 @@ pub(crate) fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Du
             trigger: Trigger::On(pattern),
             end: Some(End::For(restart_after)),
             kind: crash,
-            // After an earlier crash the event may never come.
+            // If an earlier crash prevents the event, this crash never happens.
             may_be_inert: true,
         }
     };

@@ -1,5 +1,5 @@
-//! Runs on several threads, with the results in order, so that no output depends on the number of
-//! threads.
+//! Plays runs on several threads and returns their results in order, so that no output depends on
+//! the number of threads.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,8 +10,8 @@ use std::thread;
 
 use crate::lock::lock;
 
-/// Results that may wait for an earlier one. It bounds the memory while one slow run holds up the
-/// results of all later ones.
+/// The maximum number of results that wait for an earlier result. The limit bounds the memory while
+/// one slow run delays the results of all later runs.
 const MAX_AHEAD: u64 = 1_024;
 
 struct Pool<T> {
@@ -23,13 +23,13 @@ struct Pool<T> {
 struct State<T> {
     next: u64,
     end: u64,
-    /// The number after the last result that was taken.
+    /// The number after that of the last result that was taken.
     taken: u64,
     done: BTreeMap<u64, thread::Result<T>>,
 }
 
-/// Calls `work` for every number of a range, on `jobs` threads, and passes the results to `take` in
-/// the order of the numbers, on the calling thread. After `take` has returned `Break`, no further
+/// Calls `work` for each number of a range, on `jobs` threads. Passes the results to `take` on the
+/// calling thread, in the order of the numbers. After `take` has returned `Break`, no further
 /// number is begun. Returns the value of `Break`.
 ///
 /// # Panics
@@ -50,8 +50,8 @@ pub fn in_order<T: Send, B>(
         for _ in 0..n_threads {
             scope.spawn(move || {
                 while let Some(number) = pool.begin() {
-                    // Caught, so that the panic reaches the caller in order, and `take` does not
-                    // wait for ever for a result that never comes.
+                    // The panic is caught so that it reaches the caller in order. Otherwise `take`
+                    // would wait for ever for the missing result.
                     pool.finish(number, catch_unwind(AssertUnwindSafe(|| work(number))));
                 }
             });
@@ -68,7 +68,7 @@ pub fn in_order<T: Send, B>(
     })
 }
 
-/// Returns the lowest number of a range for which `find` returns something.
+/// Returns the lowest number of a range for which `find` returns `Some`.
 pub fn first<T: Send>(
     jobs: NonZeroUsize,
     numbers: Range<u64>,
@@ -85,7 +85,7 @@ impl<T> Pool<T> {
         lock(&self.state)
     }
 
-    /// Returns the next number to work on, or `None` at the end.
+    /// Returns the next number to work on, or `None` after the last number.
     fn begin(&self) -> Option<u64> {
         let is_full =
             |state: &mut State<T>| state.next < state.end && state.next - state.taken >= MAX_AHEAD;

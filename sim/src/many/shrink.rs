@@ -1,4 +1,5 @@
-//! Shrinks a failing run to few faults, steps and tasks that still fail with the same signature.
+//! Shrinks a failing run to fewer faults, steps and tasks. The smaller run fails with the same
+//! signature.
 //!
 //! Candidates are played on several threads. The first one in order that fails with the same
 //! signature is taken, so the result does not depend on the number of threads.
@@ -19,7 +20,8 @@ use crate::scenario::{
     ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
 };
 
-/// Rounds over all kinds of changes. One change can make another possible, but rarely so often.
+/// Maximum number of rounds over all kinds of changes. One change can make another possible, but
+/// rarely so often.
 const MAX_ROUNDS: usize = 8;
 /// Sizes and durations that a person would choose, ascending.
 const ROUND_NUMBERS: [u64; 15] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500];
@@ -43,13 +45,14 @@ pub struct Shrinker<'a> {
 pub struct Shrunk {
     /// The smallest failing run that was found.
     pub case: Case,
-    /// Number of candidates that were played. Those after a candidate that was taken do not count,
-    /// because their number depends on the threads.
+    /// Number of candidates that were played up to and including the accepted ones. Candidates
+    /// behind an accepted one do not count, because their number depends on the threads.
     pub n_tried: u64,
 }
 
 impl Shrinker<'_> {
-    /// Returns the smallest run with the same signature. `watch` is called with each smaller run.
+    /// Returns the smallest run that fails with the same signature. `watch` is called with each
+    /// smaller run.
     pub fn shrink(&self, case: &Case, mut watch: impl FnMut(&Shrunk)) -> Shrunk {
         let mut search = Search { shrinker: self, seed: case.seed, n_tried: 0, watch: &mut watch };
         let mut smallest = (*case.scenario).clone();
@@ -79,7 +82,7 @@ impl Shrinker<'_> {
     }
 }
 
-/// Writes a scenario and reads it back. A scenario that has no file text is not a candidate,
+/// Writes a scenario and reads it back. Returns `None` for a scenario that a file cannot express,
 /// because the result of `shrink` is a file.
 fn checked(scenario: &Scenario) -> Option<Scenario> {
     let mut read = Scenario::parse(&scenario.to_toml(), "shrunk.toml").ok()?;
@@ -109,7 +112,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         Some((number as usize, scenario))
     }
 
-    /// Goes on from candidate to candidate until none fails with the same signature.
+    /// Moves from a scenario to its first failing candidate, until no candidate fails with the same
+    /// signature.
     fn descend(
         &mut self,
         mut smallest: Scenario,
@@ -122,8 +126,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
     }
 
     /// Removes faults by delta debugging (Zeller and Hildebrandt, Simplifying and isolating
-    /// failure-inducing input, 2002): tries each part of the faults alone, then all faults but one
-    /// part, then parts half as large.
+    /// failure-inducing input, 2002). First each part of the faults is tried alone, then all faults
+    /// except one part, then parts of half the size.
     fn fewer_faults(&mut self, scenario: Scenario) -> Scenario {
         let with = |faults: Vec<Fault>| Scenario { faults, ..scenario.clone() };
         if let Some((_, none)) = self.first(&[with(Vec::new())]) {
@@ -153,8 +157,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         with(faults)
     }
 
-    /// Uses seed 0 if it fails with the same signature: a scenario file plays its seeds from 0, so
-    /// the file then fails without `--seed`.
+    /// Uses seed 0 if the run then still fails with the same signature. The shrunk scenario then
+    /// fails without `--seed`, because a scenario file plays its seeds from 0.
     fn with_seed_zero(&mut self, scenario: Scenario) -> Case {
         let seed = self.seed;
         self.n_tried += u64::from(seed != 0);
@@ -163,7 +167,7 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
     }
 }
 
-/// Returns candidates with one section set back to its default.
+/// Returns candidates in which one section has its default values.
 fn calmer(scenario: &Scenario) -> Vec<Scenario> {
     let default = Scenario::default();
     let expect = &scenario.expect;
@@ -198,8 +202,8 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     fewer.map(with).collect()
 }
 
-/// Returns candidates with fewer tasks, fewest first. R stays above, equal to or below N, because
-/// the protocol works differently in the three cases.
+/// Returns candidates with fewer tasks, the fewest tasks first. If R is above, equal to or below N,
+/// it stays so, because the protocol works differently in these three cases.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let Sync { replicas_to_aggregate: replicas, total_num_replicas: workers } = scenario.run.sync;
     let up_to = |most: u32| {
@@ -236,7 +240,7 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     sizes.into_iter().map(with).collect()
 }
 
-/// Returns candidates with faults that begin earlier or last shorter, at rounder times.
+/// Returns candidates with faults that begin earlier, last shorter or have rounder times.
 fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     let mut candidates = Vec::new();
     for (place, fault) in scenario.faults.iter().enumerate() {
@@ -259,7 +263,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     candidates
 }
 
-/// Returns shorter durations: round ones, and the same duration in whole milliseconds.
+/// Returns shorter durations: round durations, and the same duration in whole milliseconds.
 fn rounder(duration: Duration) -> impl Iterator<Item = Duration> {
     let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let round = ROUND_MILLIS.into_iter().map(Duration::from_millis);

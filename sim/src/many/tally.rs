@@ -11,7 +11,7 @@ use crate::run::played::Played;
 use crate::scenario::Family;
 use unisono_observe::trace::EventKind;
 
-/// Seeds that are kept of each signature. Further seeds are only counted.
+/// Number of seeds that are stored for each signature. Further seeds are only counted.
 pub(crate) const MAX_SEEDS_KEPT: usize = 5;
 
 /// The tally of some runs.
@@ -23,17 +23,17 @@ pub struct Tally {
     pub n_failed: u64,
     /// Number of events of all runs.
     pub n_events: u64,
-    /// The different orders of events.
+    /// The different orders of events of all runs.
     pub orders: Orders,
     /// The shortest and the longest virtual time of the runs that passed.
     pub took: Option<(Duration, Duration)>,
-    /// Failures by signature, in the order of their first runs.
+    /// Failures by signature, in the order of the first run with that signature.
     pub findings: Vec<Finding>,
-    /// Kinds of faults with an effect, and kinds of events that happened.
+    /// The kinds of faults that had an effect, and the kinds of events that happened.
     pub coverage: Coverage,
 }
 
-/// All failures with one signature.
+/// All failures with the same signature.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// The signature of the failures.
@@ -46,7 +46,7 @@ pub struct Finding {
     pub n_seeds: u64,
 }
 
-/// Which kinds of faults had an effect, and which kinds of events happened.
+/// The kinds of faults that had an effect, and the kinds of events that happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Counts by kind of fault.
@@ -55,7 +55,7 @@ pub struct Coverage {
     pub events: BTreeMap<EventKind, u64>,
 }
 
-/// The count of one kind of fault, with the names of the JSON output.
+/// The counts of one kind of fault. The field names are those of the JSON output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCount {
     /// Number of faults of this kind.
@@ -70,7 +70,7 @@ pub struct FaultCount {
 }
 
 impl Tally {
-    /// Counts a run. Returns its finding if the signature is new.
+    /// Counts a run. Returns a finding if the run is the first with its signature.
     pub fn add(&mut self, run: Played) -> Option<&Finding> {
         self.n_runs += 1;
         self.n_events += run.n_events;

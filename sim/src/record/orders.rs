@@ -1,5 +1,5 @@
-//! Orders of events without their times: they tell how many different runs a number of seeds has
-//! played.
+//! The orders of events without their times. The number of different orders is the number of
+//! different runs that some seeds have played.
 //!
 //! Two runs have the same order if every task took the same inputs in the same sequence. The order
 //! between two tasks does not count, because no task can notice it. A seed that changes only times
@@ -15,24 +15,24 @@ use unisono_observe::trace::NamedEvent;
 use crate::world::network::task_number;
 use unisono_rules::LifeId;
 
-/// Hashes that a counter keeps. Up to this number the count is exact.
+/// Number of hashes that a counter stores. Below this number of orders, the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;
 
-/// A hash of the sequence of inputs of every life of a run.
+/// A hash of all inputs of a run, in their order at each task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventOrder(u64);
 
-/// A hash of the inputs that one life has taken.
+/// A hash of the inputs that one incarnation of a task has taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LifeOrder(u64);
 
 impl LifeOrder {
-    /// The hash of a life that has taken no input.
+    /// Returns the hash of an incarnation that has taken no input.
     pub(crate) const fn new(life: LifeId) -> Self {
         Self(mixed(life_word(life)))
     }
 
-    /// Appends an input; `peer` is the life at the other end of the input's link.
+    /// Appends an input. `peer` is the incarnation at the other end of the input's link.
     pub(crate) fn append(&mut self, what: NamedEvent, peer: Option<LifeId>) {
         let words = [
             what.kind as u64,
@@ -45,8 +45,9 @@ impl LifeOrder {
 }
 
 impl EventOrder {
-    /// Adds the inputs of a life up to the newest one. The order of a run is the sum over all
-    /// prefixes of all lives, so it does not depend on the sequence in which lives are added.
+    /// Adds one incarnation and its inputs up to the newest one. The order of a run is the sum over
+    /// all prefixes of the inputs of all incarnations. A sum does not depend on the sequence of its
+    /// terms.
     pub(crate) const fn add(&mut self, life: LifeOrder) {
         self.0 = self.0.wrapping_add(mixed(life.0));
     }
@@ -59,13 +60,14 @@ impl fmt::Display for EventOrder {
 }
 
 const fn life_word(life: LifeId) -> u64 {
-    // Without the incarnation, which comes from the clock and would bring times into the hash.
+    // The incarnation number is left out: it comes from the clock, and would bring times into the
+    // hash.
     let LifeId { task, number, .. } = life;
     task_number(task) << 32 ^ number
 }
 
-/// Mixes a word with the last steps of `SplitMix64`: every bit of the word affects every bit of the
-/// result.
+/// Mixes a word with the last steps of the generator `SplitMix64`, so that every bit of the word
+/// affects every bit of the result.
 const fn mixed(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -73,8 +75,8 @@ const fn mixed(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Counts different orders in bounded memory, by keeping the 1,024 smallest hashes. The counters of
-/// the parts of a hunt merge into the counter of the whole hunt.
+/// Counts different orders of events in bounded memory, by storing the 1,024 smallest hashes. The
+/// counters of all parts of a hunt can be merged into one counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "OrdersNote", into = "OrdersNote")]
 pub struct Orders {
@@ -84,11 +86,12 @@ pub struct Orders {
 impl Orders {
     /// Counts an order, if it is new.
     pub fn add(&mut self, order: EventOrder) {
-        // The estimate needs hashes that are spread evenly. A sum of hashes is not a hash.
+        // The estimate needs evenly spread hashes. An order is a sum of hashes, which is not evenly
+        // spread.
         self.keep(mixed(order.0));
     }
 
-    /// Adds the orders that another counter has seen.
+    /// Adds the orders that another counter has counted.
     pub fn merge(&mut self, other: &Self) {
         other.smallest.iter().for_each(|hash| self.keep(*hash));
     }
@@ -106,8 +109,8 @@ impl Orders {
         self.smallest.len() < MAX_KEPT
     }
 
-    /// Returns the number of different orders. Beyond the exact range it is an estimate with a
-    /// standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
+    /// Returns the number of different orders. From 1,024 orders on, the number is an estimate with
+    /// a standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
     /// range (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -122,7 +125,7 @@ impl Orders {
     }
 }
 
-/// The JSON of [`Orders`]. The hashes are texts, because many readers of JSON round large numbers.
+/// Returns the stored hashes in ascending order.
 #[derive(Serialize, Deserialize)]
 struct OrdersNote {
     different: u64,
@@ -212,7 +215,7 @@ mod tests {
         assert_eq!(counted(1).to_string(), "1 order");
         let many = counted(100_000);
         assert!(!many.is_exact());
-        // Four standard errors.
+        // The tolerance is four standard errors.
         assert!(many.count().abs_diff(100_000) < 12_500, "{}", many.count());
     }
 

@@ -1,4 +1,4 @@
-//! The trace of a run: every event in order, each with the event that caused it.
+//! The trace of a run: all events in order, each with the event that caused it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use unisono_rules::LifeId;
 /// The trace of a whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// All inputs of all lives, in the order of virtual time.
+    /// The inputs of all incarnations of all tasks, in the order of virtual time.
     pub events: Vec<TracedEvent>,
-    /// The last status that the node of each life reported.
+    /// The last status that the node of each incarnation reported.
     pub statuses: BTreeMap<LifeId, Status>,
     open: BTreeMap<LifeId, usize>,
 }
@@ -30,16 +30,16 @@ pub struct Trace {
 pub struct TracedEvent {
     /// The virtual time of the input.
     pub at: Duration,
-    /// The life that took the input.
+    /// The incarnation of the task that took the input.
     pub life: LifeId,
     /// The kind of the input, with its step and slot.
     pub what: NamedEvent,
-    /// All further fields that a trace of a real run has.
+    /// All further fields that the trace of a real run contains.
     pub details: Details,
     /// A description for the user.
     pub text: String,
     /// The number of the event at which the message was sent or the job was begun. `None` for an
-    /// input without a cause in the run, such as a deadline.
+    /// input that no event of the run caused, such as a deadline.
     pub cause: Option<u64>,
     /// The effects of the node.
     pub effects: Vec<TracedEffect>,
@@ -50,7 +50,7 @@ pub struct TracedEvent {
 pub struct TracedEffect {
     /// The kind of the effect, with its step and slot.
     pub what: NamedEvent,
-    /// All further fields that a trace of a real run has.
+    /// All further fields that the trace of a real run contains.
     pub details: Details,
     /// The receiver, if the effect sends a message.
     pub to: Option<LifeId>,
@@ -91,7 +91,7 @@ impl Trace {
         self.events[event].effects = turn.effects.iter().filter_map(traced).collect();
     }
 
-    /// Converts the trace into the traces that a real run would have written.
+    /// Converts the trace into the trace files that a real run would have written.
     #[must_use]
     pub fn to_run(&self, config: &RunConfig) -> Run {
         let mut lives: BTreeMap<LifeId, Vec<Event>> = BTreeMap::new();
@@ -109,7 +109,7 @@ impl Trace {
                 format: FORMAT,
                 task: id.task,
                 incarnation: id.incarnation,
-                // Virtual time is the same for all tasks, so no clock has to be aligned.
+                // All tasks share the virtual time, so no clock has to be aligned.
                 origin: Duration::ZERO,
                 n_ps: config.n_ps,
                 replicas_to_aggregate: config.sync.replicas_to_aggregate,
@@ -122,7 +122,8 @@ impl Trace {
         Run { lives: lives.into_iter().map(life).collect() }
     }
 
-    /// Returns the chain of causes of an event, oldest first. The event itself is the last one.
+    /// Returns the chain of events that caused an event, oldest first. The event itself is the last
+    /// one.
     #[must_use]
     pub fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
         let mut chain = Vec::new();

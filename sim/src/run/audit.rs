@@ -4,7 +4,8 @@ use std::fmt;
 
 use unisono_observe::trace::NamedEvent;
 
-/// A hash of all events of a run, with their times, in order. Two runs with one audit did the same.
+/// A hash of all events of a run, with their times, in order. Two runs with the same audit are
+/// identical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit(u64);
 
@@ -15,8 +16,9 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// Mixes in 64 bits. The multiplication is that of Fowler, Noll and Vo; the rotation is added
-    /// because whole words come in, whose high bits a multiplication alone would never mix down.
+    /// Mixes in 64 bits. The multiplication is that of the hash FNV-1a (Fowler, Noll and Vo). Each
+    /// input is a whole word, and a multiplication never moves the high bits of a word down; the
+    /// rotation does.
     pub(crate) const fn add(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }

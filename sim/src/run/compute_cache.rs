@@ -1,9 +1,9 @@
-//! The arithmetic of simulated runs, with a cache: a result that was computed once is reused.
+//! The arithmetic of simulated runs, with a cache that reuses computed results.
 //!
 //! In synchronous training the gradients of a configuration do not depend on the schedule, so all
-//! seeds of a hunt share them. The key of a cached result is everything that the result depends on:
-//! the configuration, the step, the slot, and every bit of the parameters. One cached result in
-//! 256 is computed again and compared, so that the cache itself is tested.
+//! seeds of a hunt share them. The key of a cached result contains everything that the result
+//! depends on: the configuration, the step, the slot, and every bit of the parameters. One cached
+//! result in 256 is computed again and compared, to test the cache itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,12 +26,13 @@ use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
 use crate::world::files::ChiefFiles;
 
-/// Configurations with a cache. The swarm draws fewer shapes of clusters than this.
+/// Maximum number of configurations with a cache. The swarm scenario draws fewer configurations
+/// than this.
 const MAX_CACHES: usize = 4_096;
-/// Bytes of results in all caches together. The first run that starts above the limit clears them
-/// all, because a hunt on a large model would otherwise fill the memory.
+/// Maximum number of bytes of results in all caches together. A run that starts above this limit
+/// clears all caches, because a hunt with a large model would otherwise fill the memory.
 const MAX_BYTES: usize = 1 << 30;
-/// One cached result in this many is computed again.
+/// One in this many cached results is computed again.
 const RECHECK: u64 = 256;
 
 /// The compute cache of each training configuration, shared by all runs of a process.
@@ -53,7 +54,7 @@ pub struct ComputeCache {
     serial: OnceLock<Serial>,
 }
 
-/// The serial run: the training in one loop, without a protocol.
+/// The serial run: the same training in one loop without a protocol.
 #[derive(Debug)]
 pub struct Serial {
     /// All updates, in ascending order.
@@ -62,7 +63,8 @@ pub struct Serial {
     pub hashes: Vec<Vec<StateHash>>,
     /// The state after the last update.
     pub end: Snapshot,
-    /// The failure that ended the run before its last step, if there was one.
+    /// The failure that ended the run before its last step; `None` if the run reached the last
+    /// step.
     pub failure: Option<Failure>,
 }
 
@@ -70,12 +72,12 @@ impl ComputeCaches {
     /// Returns the compute cache of a configuration.
     ///
     /// # Errors
-    /// If the data or the model do not fit the configuration, with a text for the user.
+    /// A text for the user, if the data or the model do not fit the configuration.
     pub fn for_run(&self, run: &RunConfig) -> Result<Arc<ComputeCache>, String> {
         let key = key(run);
         let mut caches = lock(&self.caches);
-        // Checked only here and not at each result: a run that has begun keeps its results, so that
-        // a gradient that several of its tasks need is computed once.
+        // The limit is checked here and not at each result. A run that has begun keeps its results,
+        // so a gradient that several of its tasks need is computed only once.
         if self.n_bytes.load(Ordering::Relaxed) > MAX_BYTES {
             caches.values().for_each(|cache| lock(&cache.results).clear());
             self.n_bytes.store(0, Ordering::Relaxed);
@@ -95,7 +97,7 @@ impl ComputeCaches {
     }
 }
 
-/// All settings that affect a number, and the length of the run.
+/// Returns all settings that affect a result, and the length of the run.
 fn key(run: &RunConfig) -> String {
     let settings = run.settings();
     let texts = settings.iter().map(|(key, value)| format!("{key}={value}"));
@@ -114,7 +116,7 @@ impl ComputeCache {
         })
     }
 
-    /// The model, the data and the update rule.
+    /// The model, the training data and the update rule.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.plan
@@ -126,15 +128,15 @@ impl ComputeCache {
         &self.initial
     }
 
-    /// Opens the files of a run on the chief's disk, with the production code.
+    /// Opens the files of a run on the chief's simulated disk, with the production code.
     pub(crate) fn open_files(&self, disk: &SimDisk) -> Result<RunFiles, String> {
         let config = self.plan.files_from(&ChiefFiles::logdir(), Arc::clone(&self.initial));
         let opened = RunFiles::open(Arc::new(disk.clone()), config);
         opened.map(|(files, _)| files).map_err(|error| error.to_string())
     }
 
-    /// Returns the serial run. It is computed at the first call, and without the cache: a wrong
-    /// cached result would otherwise be its own oracle.
+    /// Returns the serial run, which is computed at the first call. The computation does not use
+    /// the cache: otherwise a wrong cached result would be compared with itself.
     #[must_use]
     pub fn serial(&self) -> &Serial {
         self.serial.get_or_init(|| {
@@ -155,8 +157,8 @@ impl ComputeCache {
         })
     }
 
-    /// Returns a worker for the jobs of one task. `seed` selects the cached results that the worker
-    /// computes again.
+    /// Returns the worker that does the jobs of one task. `seed` selects the cached results that
+    /// the worker computes again.
     #[must_use]
     pub fn worker(self: &Arc<Self>, seed: u64) -> CachedCompute {
         let cache = Arc::clone(self);
@@ -166,21 +168,22 @@ impl ComputeCache {
     fn compute(&self, job: Job) -> Done {
         match job {
             job @ Job::Gradient { .. } => {
-                // A `Gradients` owns large work buffers, and all tasks of all runs share a few.
+                // A `Gradients` has large work buffers, so all tasks of all runs share a few of
+                // them.
                 let idle = lock(&self.idle_gradients).pop();
                 let mut gradients = idle.unwrap_or_else(|| Gradients::new(&self.plan));
                 let done = gradients.work(job);
                 lock(&self.idle_gradients).push(gradients);
                 done
             }
-            // Without a pool of buffers: the cache keeps every result, so that no buffer would
-            // ever return to the pool.
+            // There is no pool of buffers: the cache keeps every result, so no buffer would ever
+            // return to the pool.
             job @ Job::Update { .. } => Updates::new(self.plan.rule.clone(), 0).work(job),
         }
     }
 }
 
-/// Does the jobs of one task, from the cache if possible.
+/// Does the jobs of one task, and takes results from the cache if possible.
 #[derive(Debug)]
 pub struct CachedCompute {
     cache: Arc<ComputeCache>,
@@ -189,24 +192,24 @@ pub struct CachedCompute {
 
 impl Work for CachedCompute {
     /// # Panics
-    /// If a cached result is not what the job computes: no run can be trusted then.
+    /// If a cached result differs from the computed result. No run can be trusted then.
     fn work(&mut self, job: Job) -> Done {
         let cached = lock(&self.cache.results).get(&job);
         match cached {
             Some(cached) if self.recheck.below(RECHECK) == 0 => {
                 let again = self.cache.compute(job);
                 assert_eq!(cached, again, "a cached result differs from the computed result");
-                // Not `again`: a later lookup recognises the same buffers by their address, and
-                // equal buffers only by comparing each value.
+                // `cached` is returned instead of `again`: a later lookup recognises the same
+                // buffers by their address, and has to compare each value of equal buffers.
                 cached
             }
             Some(cached) => cached,
             None => {
-                // Not under the lock: other runs would wait for this computation.
+                // The cache is not locked here, because other runs would wait for this computation.
                 let done = self.cache.compute(job.clone());
                 let mut results = lock(&self.cache.results);
-                // Another run may have stored the result meanwhile. All runs then go on with that
-                // one, for the same reason as above.
+                // Another run may have stored the result meanwhile. All runs then use the stored
+                // result, for the same reason as above.
                 match results.get(&job) {
                     Some(cached) => cached,
                     None => {
@@ -219,7 +222,7 @@ impl Work for CachedCompute {
     }
 }
 
-/// Results, each with all inputs of its job.
+/// Results, each with all inputs of the job that computed it.
 #[derive(Debug, Default)]
 struct Results {
     gradients: BTreeMap<(Step, Slot, u32), Vec<CachedGradient>>,
@@ -245,7 +248,7 @@ struct CachedUpdate {
 impl Results {
     fn get(&self, job: &Job) -> Option<Done> {
         // The checksum only finds the bucket. Every bit of the inputs is compared, because two
-        // inputs with one checksum would silently share a result.
+        // inputs with the same checksum would otherwise silently share a result.
         match job {
             Job::Gradient { cut, slot, parameters } => {
                 let bucket = self.gradients.get(&(cut.step, *slot, checksum(parameters)))?;
@@ -343,7 +346,8 @@ mod tests {
         let mut worker = cache.worker(1);
         let mut shards = cache.initial().shards.clone();
         let first = gradient(&mut worker, Slot(0), &shards);
-        // A bias, because the weight of a pixel that is never lit has no influence.
+        // The test changes a bias, because the weight of a pixel that is 0 in all images has no
+        // influence.
         let mut values = shards[1].parameters.to_vec();
         *values.last_mut().unwrap() += 1.0;
         shards[1].parameters = values.into();

@@ -1,4 +1,4 @@
-//! When a run ends without all tasks having finished: it is given up, or tasks are left behind.
+//! Ends a run in which not all tasks have finished: the run is given up, or tasks are left behind.
 //!
 //! The wall-clock watchdog is in `play.rs`, on the thread that waits for the run.
 
@@ -10,18 +10,18 @@ use unisono_core::TaskId;
 use crate::scenario::Scenario;
 use crate::world::state::State;
 
-/// When tasks started and ended, and how the run ended.
+/// The times at which tasks started and ended, and how the run ended.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    /// When the last life of each task began.
+    /// The time at which the last incarnation of each task began.
     began: BTreeMap<TaskId, Duration>,
-    /// When the first task finished.
+    /// The time at which the first task finished.
     first_finish: Option<Duration>,
-    /// When the last task halted.
+    /// The time at which the last task halted.
     pub(super) last_halt: Duration,
-    /// Tasks that were still waiting at the end, with an excuse.
+    /// Tasks that were still waiting at the end of the run, for a reason that the scenario permits.
     pub(super) left_behind: Vec<TaskId>,
-    /// Which tasks have not ended and have no excuse, and why the run was given up.
+    /// The tasks that have not ended and have no permitted reason, and why the run was given up.
     pub(super) hang: Option<String>,
 }
 
@@ -30,7 +30,7 @@ impl Ends {
         self.began.insert(task, now);
     }
 
-    /// Takes note of tasks that halted since the last call.
+    /// Records the tasks that halted since the last call.
     pub(super) fn note_halts(&mut self, state: &mut State) {
         if let Some((is_finished, at)) = state.ended.take() {
             self.last_halt = at;
@@ -40,8 +40,8 @@ impl Ends {
         }
     }
 
-    /// Ends the run, for the reason `why`. Each task that has not ended either has an excuse or
-    /// hangs.
+    /// Ends the run, for the reason `why`. Each task that has not ended either has a permitted
+    /// reason to wait, or it hangs.
     pub(super) fn give_up(
         &mut self,
         why: &str,
@@ -49,14 +49,14 @@ impl Ends {
         state: &State,
         final_save: Option<Duration>,
     ) {
-        // A link that breaks silently before the end is noticed only after one heartbeat timeout,
-        // and its task may then find that all others have left.
+        // A link that breaks silently before the end of the run is noticed only after one heartbeat
+        // timeout. Its task may then find that all other tasks have left.
         let unnoticed = scenario.limits.heartbeat_timeout;
         let is_end_disturbed = final_save
             .is_some_and(|at| state.faults.last_change + unnoticed >= at)
             && !state.faults.is_untouched();
-        // A task that starts after another one has finished finds nobody who could tell it about
-        // the end. It waits and reports that it waits, which is right.
+        // A task that starts after another task has finished may find nobody who reports the end of
+        // the run to it. It is right that such a task waits and reports that it waits.
         let comes_late = |task: &TaskId| {
             let began = self.began.get(task).copied().unwrap_or_default();
             self.first_finish.is_some_and(|end| began >= end)
@@ -71,7 +71,7 @@ impl Ends {
     }
 }
 
-/// Returns why a run must be given up, if it has reached a limit.
+/// Returns why a run must be given up, if the run has reached a limit.
 pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String> {
     let limits = scenario.sim;
     if state.n_events >= limits.max_events {
@@ -81,8 +81,8 @@ pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String
         let limit = limits.max_virtual_time;
         return Some(format!("the limit of {limit:?} of virtual time is reached"));
     }
-    // Heartbeats go on for ever, so a run that hangs never runs out of events. What is due is
-    // counted from the last disturbance, and not while a fault that will end is still active.
+    // A run that hangs never runs out of events, because heartbeats go on for ever. The time for
+    // progress is counted from the last disturbance, and not while an active fault will still end.
     let last_start = scenario.start.values().copied().max().unwrap_or_default();
     let healed = state.faults.last_change.max(last_start);
     if !state.faults.any_will_end() && state.now >= healed + scenario.liveness {
@@ -92,9 +92,9 @@ pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String
     None
 }
 
-/// Names the first tasks, and counts the others.
+/// Lists the names of the first tasks, and counts the other tasks.
 fn listed(tasks: &[TaskId]) -> String {
-    /// The report of a cluster of a thousand tasks has to be readable.
+    /// The report of a cluster of a thousand tasks must stay readable.
     const MOST_NAMES: usize = 12;
     let names: Vec<_> = tasks.iter().take(MOST_NAMES).map(ToString::to_string).collect();
     match tasks.len().saturating_sub(MOST_NAMES) {

@@ -1,4 +1,4 @@
-//! The expectations of a scenario's `[expect]`, each beside what the run did.
+//! Compares the expectations in a scenario's `[expect]` with the run.
 //!
 //! `verdict.rs` decides which expectations are checked, and in which order they are reported.
 
@@ -15,16 +15,17 @@ use crate::run::played::Played;
 use crate::run::unmet::{Breaker, Unmet};
 use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Place, Places, Range, Scenario};
 
-/// Compares how the tasks ended with the expected outcome.
+/// Compares the outcomes of the tasks with the expected outcome.
 pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     let expect = &scenario.expect;
     let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
         Outcome::Failed(failure) => Some((*task, failure.to_string())),
-        // `Raises` turns `Outdated` into a node with a larger incarnation, or into a failure.
+        // Not a final outcome: `Raises` replaces an outdated node by a node with a larger
+        // incarnation, or turns `Outdated` into a failure.
         Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
     };
-    // If one task fails, the others fail, too, with other texts. One failure with the expected text
-    // suffices.
+    // If one task fails, the other tasks fail, too, with other texts. It suffices that one failure
+    // has the expected text.
     let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
     let fails = |task| {
         let event = EventKind::Fails;
@@ -49,8 +50,8 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     }
 }
 
-/// Checks the counts, the virtual time and the steps of `[expect]`, in the order of the
-/// documentation.
+/// Checks the counts, the virtual time and the steps of `[expect]`, in the order in which the
+/// documentation lists them.
 pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord) -> Vec<Unmet> {
     let expect = &scenario.expect;
     let is_outcome_met = outcome(scenario, played).is_none();
@@ -71,8 +72,8 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
         }),
         within(expect, "left-behind", expect.left_behind, left_behind, |_| None),
         virtual_time(expect, played),
-        // The default final step is that of a run that finishes. After another outcome it would
-        // only repeat what the outcome says.
+        // By default, the expected final step is that of a run that finishes. After another outcome
+        // this check would only repeat what the check of the outcome reports.
         final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
         gradients_per_update(expect, played),
     ]
@@ -81,7 +82,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     .collect()
 }
 
-/// Returns an unmet expectation if a count is outside its range. `breaker` returns the event with which the
+/// Returns a violation if a count is outside its range. `breaker` returns the event at which the
 /// count exceeded the range.
 fn within(
     expect: &Expect,
@@ -93,7 +94,7 @@ fn within(
     let range = range.filter(|range| !range.contains(&n))?;
     let n_text = counted_as(n, what, &format!("{what}s"));
     let what = format!("{n_text}; expected {}", times_text(range));
-    // A count that is too small was broken by no event: the missing event never came.
+    // No event breaks the expectation if a count is too small: the missing event never happened.
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
     Some(unmet(expect, name, what, broken_by))
 }
@@ -133,12 +134,12 @@ fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Unmet> {
     Some(Unmet { rule: 1, step: Some(step), ..unmet })
 }
 
-/// Returns an expectation that is not met, with the line of the key of that name.
+/// Returns the violation of an expectation. Its line is that of the key `name`.
 fn unmet(expect: &Expect, name: &'static str, what: String, broken_by: Option<Breaker>) -> Unmet {
     unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
 }
 
-/// Returns an expectation that is not met, with the line of a key in the scenario file.
+/// Returns the violation of an expectation. Its line is that of the key `key` in the scenario file.
 fn unmet_at(
     expect: &Expect,
     (name, key): (&'static str, &str),
@@ -179,7 +180,7 @@ fn times_text(range: Range<u64>) -> String {
     range_text(range, (0, u64::MAX), |n| n.to_string())
 }
 
-/// `2`, `at least 1`, `at most 3` or `1 to 3`.
+/// Formats a range as `2`, `at least 1`, `at most 3` or `1 to 3`.
 fn range_text<T: PartialEq + Copy>(
     Range { min, max }: Range<T>,
     (least, most): (T, T),

@@ -6,10 +6,10 @@ use unisono_rules::Violation;
 
 use crate::run::unmet::Unmet;
 
-/// In the text of a panic, the words before the input that the node was handling.
+/// The words in the text of a panic that precede the input that the node was handling.
 pub(crate) const WHILE_HANDLING: &str = ", while handling ";
 
-/// The failure of a run. `verdict.rs` decides which one is reported if a run has several.
+/// The failure of a run. If a run has several failures, `verdict.rs` decides which one is reported.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Failure {
     /// A rule is broken, or the result is wrong.
@@ -24,7 +24,7 @@ pub enum Failure {
     FaultWithoutEffect {
         /// The id of the fault in the scenario.
         fault: String,
-        /// The reason, as far as it is known.
+        /// The reason why the fault had no effect, if it is known.
         why: String,
     },
     /// The run did not return before the watchdog's wall-clock limit.
@@ -32,8 +32,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Returns the signature. Two failures with one signature count as the same failure, and the
-    /// names of capsules contain it.
+    /// Returns the signature. Two failures with the same signature count as the same failure. The
+    /// file names of failure capsules contain the signature.
     #[must_use]
     pub fn signature(&self) -> String {
         match self {
@@ -45,7 +45,8 @@ impl Failure {
             }
             Self::Hang(_) => "hang".to_owned(),
             Self::Panic(what) => {
-                // Without digits and the input: a panic at another step, line or input is the same panic.
+                // Digits and the input are left out: a panic at another step, line or input is the
+                // same panic.
                 let line = what.lines().next().unwrap_or_default();
                 let line = line.split(WHILE_HANDLING).next().unwrap_or_default();
                 let text: String = line.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();

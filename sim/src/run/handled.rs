@@ -1,5 +1,5 @@
-//! Names the input that a node was handling when it panicked. The observer sees an input only once the
-//! node has handled it.
+//! Records the input that a node is handling, so that a panic of the node can name it. The observer
+//! sees an input only after the node has handled it.
 
 use std::sync::{Arc, Mutex};
 

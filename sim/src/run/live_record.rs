@@ -1,4 +1,4 @@
-//! What the watchers of all lives have recorded of a run so far.
+//! The record of a run so far, which the watchers of all incarnations of all tasks write together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::scenario::ExpectedEvent;
 use unisono_rules::LifeId;
 use unisono_rules::{Rules, Violation};
 
-/// The record of a run that is going on, shared by all watchers.
+/// The record of a run in progress, shared by all watchers.
 #[derive(Debug)]
 pub(crate) struct LiveRecord {
     pub(crate) rules: Rules,
     /// The first violation of a rule.
     pub(crate) violation: Option<Violation>,
-    /// The first panic of a node: its text and its place in the code.
+    /// The text of the first panic of a node, and its location in the code.
     pub(crate) panic: Option<String>,
     /// The input that a node is handling; `None` between inputs.
     pub(crate) handled: Option<NamedEvent>,
@@ -29,9 +29,9 @@ pub(crate) struct LiveRecord {
     pub(crate) trace: Option<Trace>,
     /// Number of inputs that nodes have taken.
     pub(crate) n_inputs: u64,
-    /// When the final checkpoint became durable for the first time.
+    /// The time at which the final checkpoint became durable for the first time.
     pub(crate) final_save: Option<Duration>,
-    /// The expected events of the scenario, each with how often it has happened.
+    /// The expected events of the scenario, and how often each has happened.
     pub(crate) expected: Vec<(ExpectedEvent, u64)>,
     /// The ledger of each ps, by the index of the ps.
     pub(crate) ledgers: BTreeMap<u32, Vec<Line>>,
@@ -70,7 +70,7 @@ impl LiveRecord {
     }
 
     pub(crate) fn count(&mut self, life: LifeId, what: NamedEvent) {
-        // An array, and not a map: this runs for each input and each effect.
+        // The counts are an array and not a map, because this runs for each input and each effect.
         self.counts.0[what.kind as usize] += 1;
         for (event, n) in &mut self.expected {
             let fits = event.event == what.kind

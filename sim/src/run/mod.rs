@@ -1,4 +1,4 @@
-//! One run: its start, its loop, its observers, and the verdict at its end.
+//! One run: its start, its loop, its observers, and the verdict on its result.
 
 mod audit;
 pub mod compute_cache;

@@ -1,4 +1,5 @@
-//! What the losses, the checkpoint and the ledgers of a run are compared with, to the bit.
+//! Compares the losses, the checkpoint and the ledgers of a run bit for bit with an oracle: the
+//! serial run, a recomputed run, or a golden file.
 //!
 //! `verdict.rs` decides which comparisons are made, and in which order.
 
@@ -32,7 +33,7 @@ pub(super) fn audit(played: &Played) -> Audit<'_> {
     audit
 }
 
-/// Reports the first violation that the audit has found.
+/// Returns the first violation that the audit has found.
 pub(super) fn ledgers(audit: &Audit<'_>) -> Result<(), Violation> {
     let Some(broken) = audit.first_violation() else { return Ok(()) };
     let rule = broken.rule.number().unwrap_or(0);
@@ -54,7 +55,7 @@ pub(super) fn trajectory(
     }
 }
 
-/// R ≥ N: compares with the serial run, which is the same for every schedule.
+/// For R ≥ N: compares the run with the serial run, which does not depend on the schedule.
 fn serial(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,
@@ -62,7 +63,7 @@ fn serial(
     audit: &Audit<'_>,
 ) -> Result<(), Violation> {
     let serial = cache.serial();
-    // Hashes first: they name the first update that differs, even if its losses do not.
+    // Hashes are compared first: they differ at the first wrong update, even if its losses do not.
     for (step, updates) in audit.standing() {
         let hashes = usize::try_from(step.0).ok().and_then(|step| serial.hashes.get(step));
         for made in updates {
@@ -73,15 +74,15 @@ fn serial(
     for ((step, got), want) in by_step(&played.losses).zip(&serial.updates) {
         compare_losses(step, got, want.cut.step, &want.losses)?;
     }
-    // `zip` ends with the shorter list, so missing rows have passed until here.
+    // `zip` ends with the shorter list, so missing rows are not noticed until here.
     let n_rows = by_step(&played.losses).count();
     if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
-        let what = format!("the losses have {n_rows} updates instead of {}", serial.updates.len());
+        let what = format!("the losses have {n_rows} updates, not {}", serial.updates.len());
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
-        // Only the last state of the serial run is kept. The audit compares an earlier checkpoint
-        // with the hashes in the ledgers.
+        // The serial run keeps only its last state. The audit compares an earlier checkpoint with
+        // the hashes in the ledgers.
         Some(checkpoint) if checkpoint.cut.step == serial.end.cut.step => {
             compare_states(cache, checkpoint.cut.step, &checkpoint.shards, &serial.end.shards)
         }
@@ -89,7 +90,7 @@ fn serial(
     }
 }
 
-/// R < N: timing selects the gradients, so the run is computed again in one loop with the slots
+/// For R < N: timing selects the gradients. So the run is recomputed in one loop, with the slots
 /// that the ledgers name.
 fn provenance(
     scenario: &Scenario,
@@ -110,7 +111,7 @@ fn provenance(
         }
         let update = recompute(&mut reference, &updates, &mut compared)
             .map_err(|error| Violation::new(0, "trajectory", error.to_string()).at(step))?;
-        // Missing rows are counted at the end, where the report can name their number.
+        // Missing rows are counted after the loop, where the report can contain their number.
         if let Some(got) = rows.get(&step) {
             compare_losses(step, got, step, &update.losses)?;
         }
@@ -123,7 +124,7 @@ fn provenance(
     let last = Step(scenario.run.train.training_steps);
     if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
         let what = format!(
-            "the ledgers end before step {next} and the losses have {} updates, instead of {last}",
+            "{} updates have losses, and the ledgers end before step {next}; both must be {last}",
             rows.len()
         );
         return Err(Violation::new(0, "trajectory", what));
@@ -160,7 +161,7 @@ fn compare_losses(
         return Err(Violation::new(0, "trajectory", what).at(step));
     }
     let (losses, want) = (got.iter().map(|row| row.2), want.iter().map(|row| row.1));
-    // As bits: NaN equals NaN, and the two zeros differ.
+    // The losses are compared as bits: then NaN equals NaN, and the two zeros differ.
     if losses.clone().map(f32::to_bits).eq(want.clone().map(f32::to_bits)) {
         return Ok(());
     }
@@ -169,7 +170,7 @@ fn compare_losses(
     Err(violation.at(step).of("losses.csv").differing(Some(&want.into()), &got.into()))
 }
 
-/// Compares two whole versions, and names the first variable in which they differ.
+/// Compares two complete versions, and reports the first variable in which they differ.
 fn compare_states(
     cache: &ComputeCache,
     step: Step,
@@ -199,7 +200,7 @@ fn compare_states(
     Ok(())
 }
 
-/// Compares the losses with the golden file of the scenario, if it names one.
+/// Compares the losses with the golden file, if the scenario names one.
 pub(super) fn golden(scenario: &Scenario, played: &Played) -> Result<(), Violation> {
     let Some(path) = &scenario.expect.golden else { return Ok(()) };
     let rows = unisono_files::losses::read(path)

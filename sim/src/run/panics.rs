@@ -1,4 +1,4 @@
-//! Panics of simulated nodes. They are results of a run, so they are not printed.
+//! Panics of simulated nodes. A panic of a node is a result of the run, so it is not printed.
 
 use std::cell::RefCell;
 use std::panic;
@@ -11,12 +11,12 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Installs a panic hook that prints nothing for the threads that play runs. The hook keeps the
-/// place of the panic for the failure of the run.
+/// Installs a panic hook that prints nothing for the threads that play runs. The hook stores the
+/// location of the panic, for the failure of the run.
 pub(crate) fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        // Only these threads: a panic of the program itself must be visible.
+        // Only these threads are quiet: a panic of the program itself must be visible.
         if thread::current().name() == Some(RUN_THREAD) {
             let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             PLACE.set(place);
@@ -26,8 +26,8 @@ pub(crate) fn keep_quiet() {
     }));
 }
 
-/// Returns the text of a panic that was caught on this thread, with its place if [`keep_quiet`] was
-/// called.
+/// Returns the text of a panic that was caught on this thread. The text contains the location of
+/// the panic if [`keep_quiet`] was called before.
 pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();

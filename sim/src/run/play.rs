@@ -1,8 +1,8 @@
 //! Plays a scenario with a seed: the start of a run, its loop, and the collection of its result.
 //!
 //! Every task is a madsim node that runs the production loop (`process.rs`). madsim only polls the
-//! futures of the tasks; time and everything that happens in it belong to the [`Universe`].
-//! `ends.rs` knows when a run is given up, and `verdict.rs` judges the result.
+//! futures of the tasks. Time and all events belong to the [`Universe`]. `ends.rs` decides when a
+//! run is given up, and `verdict.rs` judges the result.
 //!
 //! [`Universe`]: crate::world::universe::Universe
 
@@ -37,11 +37,12 @@ use crate::world::disk::SimDisk;
 use crate::world::files::{ChiefFiles, restore};
 use crate::world::state::ExecutorOrder;
 
-/// Plays a scenario with a seed and returns the result. A scenario with chaos must have been drawn
-/// already, as [`Source::case`](crate::many::case::Source::case) does.
+/// Plays a scenario with a seed and returns the result. If the scenario has a section `[chaos]`,
+/// the caller must have replaced it by draws of the seed, as
+/// [`Source::case`](crate::many::case::Source::case) does.
 ///
 /// The run has a thread of its own, because madsim and the standard library keep state for each
-/// thread, and a run must not see what an earlier run has left there.
+/// thread. A run must not see the state that an earlier run has left there.
 ///
 /// # Panics
 /// If the system cannot start a thread.
@@ -64,7 +65,7 @@ pub fn play(
         let played =
             catch_unwind(AssertUnwindSafe(|| play_here(&scenario, seed, &cache, options, &flag)));
         let played = played.map_err(|panic| panics::text_of(&*panic));
-        // Sending fails if the watchdog has given up, and nobody needs the result then.
+        // Sending fails if the watchdog has given up. Nobody needs the result then.
         let _ = sender.send(played);
     };
     let thread = thread::Builder::new().name(RUN_THREAD.to_owned()).spawn(run);
@@ -76,8 +77,8 @@ pub fn play(
             played.unwrap_or_else(|panic| failed(Failure::Panic(panic)))
         }
         Err(_) => {
-            // The thread is not joined: a node that loops for ever never returns. The flag ends the
-            // run if it was only slow, so that it does not compete with the next runs.
+            // The thread is not joined, because a node that loops for ever never returns. If the
+            // run is only slow, the flag ends it, so that it does not compete with the next runs.
             is_abandoned.store(true, Ordering::Relaxed);
             failed(Failure::Stuck(format!(
                 "the run did not return within {:?} of wall-clock time: a node loops for ever, or \
@@ -88,7 +89,7 @@ pub fn play(
     }
 }
 
-/// Returns how many runs can be played at the same time.
+/// Returns the number of runs that are played at the same time by default.
 pub(crate) fn default_jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -100,11 +101,11 @@ fn play_here(
     options: PlayOptions,
     is_abandoned: &AtomicBool,
 ) -> Played {
-    // The bug is a thread-local setting, so it is planted on the thread of the run.
+    // The planted bug is a thread-local setting, so it is set on the thread of the run.
     #[cfg(feature = "planted-bugs")]
     unisono_core::planted::plant(options.bug);
-    // madsim's own seed decides only which of several ready tasks is polled first. It gets a stream
-    // of its own, so that it does not share numbers with faults or durations.
+    // madsim's own seed only decides which of several ready tasks is polled first. The seed has a
+    // random stream of its own, so that it shares no random numbers with faults or durations.
     let schedule = Stream::new(seed, Purpose::Schedule, 0, 0).bits();
     let runtime = Runtime::with_seed_and_config(schedule, madsim::Config::default());
     let mut run = SimRun::new(scenario, seed, cache, options);
@@ -112,7 +113,6 @@ fn play_here(
     run.finish()
 }
 
-/// One run.
 struct SimRun<'a> {
     scenario: &'a Scenario,
     seed: u64,
@@ -136,15 +136,17 @@ impl<'a> SimRun<'a> {
     async fn play(&mut self, is_abandoned: &AtomicBool) {
         let universe = self.context.universe.clone();
         loop {
-            // Returns when no task is ready to run. That must be so before time advances: a task
-            // that is ready still acts at the present time. madsim's own clock is not used.
+            // `sleep` returns when no task is ready to run. Only then may virtual time advance,
+            // because a task that is ready still acts at the present time. The clock of madsim is
+            // not used.
             madsim::time::sleep(Duration::ZERO).await;
             if verdict::has_failed(&lock(&self.context.record))
                 || is_abandoned.load(Ordering::Relaxed)
             {
                 return;
             }
-            // Orders come before time, too: a killed task must not see a later event.
+            // Orders to the executor also come before time advances: a killed task must not see a
+            // later event.
             let orders = std::mem::take(&mut universe.state().orders);
             if !orders.is_empty() {
                 self.carry_out(orders);
@@ -156,8 +158,8 @@ impl<'a> SimRun<'a> {
                 drop(state);
                 return self.give_up(&why);
             }
-            // Some events wake nobody, such as a message to a paused task. Advancing until a task
-            // is woken saves a turn of the executor for each of them.
+            // Some events wake no task, for example a message to a paused task. Advancing until a
+            // task is woken saves one turn of the executor for each such event.
             loop {
                 if !state.advance() {
                     drop(state);
@@ -199,10 +201,11 @@ impl<'a> SimRun<'a> {
         }
     }
 
-    /// Collects the result of the run, and has it judged.
+    /// Collects the result of the run, and judges it.
     fn finish(self) -> Played {
         let mut state = self.context.universe.state();
-        // The disk must be read without its faults: what they did to the files stays.
+        // The disk must be read without active faults. Damage that faults have done to the files
+        // stays.
         state.end_all_faults();
         let mut record = lock(&self.context.record);
         let files = state.files.disk().clone();
@@ -228,8 +231,8 @@ impl<'a> SimRun<'a> {
                 .collect(),
             trace: record.trace.take(),
         };
-        // A disk that lied or failed may have damaged what was durable. That is its right, and no
-        // fault of the code that writes checkpoints.
+        // A disk that lied or failed may have damaged durable data. The code that writes
+        // checkpoints cannot prevent that.
         let is_damaged = state.disk_is_damaged;
         let invalid = state.files.invalid.take().or(unreadable).filter(|_| !is_damaged);
         drop(state);
@@ -248,7 +251,8 @@ impl<'a> SimRun<'a> {
     }
 
     /// Reads the losses and the newest checkpoint from the disk, with the production code. Also
-    /// returns a checkpoint that can be seen and is not valid, or why there are no files.
+    /// returns a description of an invalid checkpoint that is visible, or the reason why there are
+    /// no files.
     #[expect(clippy::type_complexity, reason = "three things that are read together")]
     fn read_back(
         &self,

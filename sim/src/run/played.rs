@@ -22,11 +22,12 @@ pub type Change = fn(TaskId, Box<dyn Node>) -> Box<dyn Node>;
 /// Options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct PlayOptions {
-    /// Whether to record every event. A run with a trace is slower, and its failure can be
+    /// Whether to record every event. A run with a trace is slower, but its failure can be
     /// explained. Default: `false`.
     pub trace: bool,
     /// The longest wall-clock time of a run, 60 s by default. A run that takes longer is reported
-    /// as [`Failure::Stuck`], because virtual time does not advance while a node loops.
+    /// as [`Failure::Stuck`]. Wall-clock time is needed because virtual time does not advance while
+    /// a node loops.
     pub watchdog: Duration,
     /// A change of the protocol to try out, as in `examples/own_protocol.rs`. Default: none.
     pub change: Option<Change>,
@@ -52,21 +53,21 @@ impl Default for PlayOptions {
 pub struct Played {
     /// The seed.
     pub seed: u64,
-    /// The first failure, in the order of `verdict.rs`; `None` if the run passed.
+    /// The first failure in the order that `verdict.rs` defines; `None` if the run passed.
     pub failure: Option<Failure>,
-    /// Every expectation of the scenario that the run did not meet. Empty if a rule is broken or
-    /// the run did not end, because expectations are not checked then.
+    /// The expectations of the scenario that the run did not meet. The list is empty if a rule is
+    /// broken or the run did not end, because expectations are not checked then.
     pub unmet: Vec<Unmet>,
-    /// The outcome of each task that ended for good.
+    /// The outcome of each task that ended and was not restarted.
     pub outcomes: BTreeMap<TaskId, Outcome>,
-    /// Tasks that were still waiting at the end of the run, and had an excuse: they started after
-    /// another task had finished, or a fault disturbed the end of the run.
+    /// Tasks that were still waiting at the end of the run for a permitted reason: they started
+    /// after another task had finished, or a fault disturbed the end of the run.
     pub left_behind: Vec<TaskId>,
     /// The virtual time at which the last task ended.
     pub took: Duration,
-    /// Number of events of the world.
+    /// Number of events of the simulated world.
     pub n_events: u64,
-    /// The hash of everything that happened.
+    /// The hash of all events, with their times.
     pub audit: Audit,
     /// The hash of the order of events at each task, without their times.
     pub order: EventOrder,
@@ -74,13 +75,13 @@ pub struct Played {
     pub faults: Vec<FaultEffects>,
     /// The number of events of each kind that happened at least once.
     pub counts: Vec<(EventKind, u64)>,
-    /// Number of generations that were opened. The first one is not a rollback.
+    /// Number of generations that the chief opened. The first one is not a rollback.
     pub n_generations: u64,
     /// The rows of the losses file on the disk.
     pub losses: Vec<(Step, Slot, f32)>,
     /// The newest valid checkpoint on the disk.
     pub checkpoint: Option<Arc<Snapshot>>,
-    /// The ledger of each ps that started, in ascending order.
+    /// The ledger of each ps that started, ordered by the index of the ps.
     pub ledgers: Vec<Ledger>,
     /// Every event, if [`PlayOptions::trace`] was set.
     pub trace: Option<Trace>,

@@ -1,4 +1,4 @@
-//! The process of a simulated task: it runs nodes, one after the other, on the production loop.
+//! The process of a simulated task. It runs one node after another on the production loop.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -33,7 +33,7 @@ use crate::world::host::{LifeHost, SimCompute};
 use crate::world::universe::Universe;
 use unisono_rules::LifeId;
 
-/// The state that all processes of a run share.
+/// The state that the processes of all tasks of a run share.
 #[derive(Debug)]
 pub(super) struct RunContext {
     pub(super) universe: Universe,
@@ -41,7 +41,7 @@ pub(super) struct RunContext {
     pub(super) record: Arc<Mutex<LiveRecord>>,
     pub(super) cache: Arc<ComputeCache>,
     wrong: Vec<WrongSetting>,
-    /// Number of lives of each task that have begun.
+    /// Number of incarnations of each task that have begun.
     n_lives: Mutex<BTreeMap<TaskId, u64>>,
     seed: u64,
     change: Option<Change>,
@@ -76,7 +76,7 @@ impl RunContext {
         }
     }
 
-    /// Returns the number of the life of a task that begins now, counted from 1.
+    /// Returns the number of the incarnation of a task that begins now, counted from 1.
     fn next_number(&self, task: TaskId) -> u64 {
         let mut n_lives = lock(&self.n_lives);
         let number = n_lives.entry(task).or_default();
@@ -86,7 +86,7 @@ impl RunContext {
 
     fn config_of(&self, task: TaskId) -> ClusterConfig {
         let mut config = (*self.config).clone();
-        // A ps reads no data, so it cannot know their digest.
+        // A ps reads no training data, so it cannot know the digest of the data.
         if task.job == Job::Worker {
             config.data = Some(self.cache.plan().data.digest().to_owned());
         }
@@ -103,8 +103,8 @@ impl RunContext {
         config
     }
 
-    /// Starts the ledger of a ps. It is kept in memory, and not on the simulated disk, so that no
-    /// fault of the disk can take away what the run is checked with.
+    /// Starts the ledger of a ps. The ledger is in memory and not on the simulated disk, because
+    /// the run is checked against the ledger and no disk fault may damage it.
     fn open_ledger(&self, life: LifeId, config: &ClusterConfig) -> Recorder {
         let ps = life.task.index;
         let (recorder, header) = Recorder::new(ps, life.incarnation, config);
@@ -112,7 +112,7 @@ impl RunContext {
         recorder
     }
 
-    /// Returns the disk of the chief, which outlives the chief's lives.
+    /// Returns the chief's disk, which survives restarts of the chief.
     fn disk(&self) -> SimDisk {
         self.universe.state().files.disk().clone()
     }
@@ -135,13 +135,14 @@ pub(super) fn create_node(run: &Arc<RunContext>, task: TaskId) -> NodeHandle {
     Handle::current().create_node().name(task.to_string()).init(process).build()
 }
 
-/// One process of a task. It starts another node each time its incarnation was refused as older and
-/// it raises the incarnation.
+/// One process of a task. If the node is refused as older, the process may raise its incarnation
+/// and start another node.
 fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     let number = run.next_number(task);
-    // A process takes a microsecond or more to start, so each life has a larger incarnation than
-    // the one before, unless a fault sets the wall clock back. Only the chief records its
-    // incarnation, because ledgers and traces, in which the others would find theirs, are optional.
+    // A process takes at least a microsecond to start, so each incarnation is larger than the one
+    // before, unless a fault sets the wall clock back. Only the chief records its incarnation in a
+    // file. The other tasks would find earlier incarnations in ledgers and traces, which are
+    // optional.
     let clock = run.universe.state().wall_clock(task) + number;
     let recorded = (task == TaskId::CHIEF)
         .then(|| last_incarnation(&run.disk(), &ChiefFiles::logdir()))
@@ -152,7 +153,8 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
         let mut raises = Raises::of_process(id.incarnation);
         loop {
             let host = LifeHost { universe: run.universe.clone(), id };
-            // On the heap from the start, because madsim moves a task several times before it runs.
+            // The future is on the heap from the start, because madsim moves it several times
+            // before it runs.
             let outcome = match catch_panics(Box::pin(run_node(&run, host))).await {
                 Ok(outcome) => outcome,
                 Err(panic) => {
@@ -164,7 +166,7 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
                 }
             };
             match raises.after(outcome) {
-                // A fault killed the process between the refusal and this line.
+                // A fault has killed the process between the refusal and this line.
                 Ok(_) if !run.universe.state().on_outdated(id) => return,
                 Ok(incarnation) => {
                     id = LifeId { task, number: run.next_number(task), incarnation };
@@ -176,8 +178,8 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     }
 }
 
-/// Polls a future and catches its panics. If the executor caught them, the run would end at once,
-/// and its trace and the states of its nodes would be lost.
+/// Polls a future and catches its panics. If the executor caught a panic, the run would end at
+/// once, and its trace and the states of its nodes would be lost.
 async fn catch_panics<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, String> {
     let poll = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
         future.as_mut().poll(context)
@@ -214,7 +216,7 @@ async fn run_node(run: &RunContext, life_host: LifeHost) -> Outcome {
         let host = Host { clock, network, compute, storage: NoStorage, stop };
         return drive(node, host, observer).await;
     }
-    // As in the program, the files are opened before the node runs, and a failure ends the process.
+    // As in the program, the files are opened before the node runs, and an error ends the process.
     if let Err(why) = run.open_files(life_host.id) {
         return Outcome::Failed(NodeFailure::Storage(why));
     }

@@ -3,8 +3,8 @@
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
-//! 1. [`check_turn`] runs at every input with its effects, while the run goes on.
-//! 2. `play` names the failure of a run that returned nothing. No other check can run then.
+//! 1. [`check_event`] runs at every input and at its effects, during the run.
+//! 2. [`without_result`] names the failure of a run that returned nothing.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
 //! The first failure in this order is the failure of the run. The order follows two principles: the
@@ -13,7 +13,6 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use unisono_audit::found::Audit;
 use unisono_core::protocol::ClusterConfig;
@@ -31,11 +30,11 @@ use crate::world::universe::Universe;
 
 /// A check of a run that has ended.
 enum Check {
-    /// No further check runs after a failure of this one, because the result is not complete.
-    /// Expectations are not checked either, so the report lists no unmet expectation.
+    /// If this check fails, no further check runs, because the result is not complete. Expectations
+    /// are not checked either, so the report lists no unmet expectation.
     Required(fn(&mut Evidence<'_>) -> Option<Failure>),
-    /// Runs in any case, and all unmet expectations are reported: a person wants to correct them
-    /// together.
+    /// This check always runs, and all unmet expectations are reported, so that the user can
+    /// correct them together.
     Expectations(fn(&Evidence<'_>) -> Vec<Unmet>),
     /// Runs only if no earlier check has failed.
     Result(fn(&Evidence<'_>) -> Option<Failure>),
@@ -43,38 +42,38 @@ enum Check {
 
 /// All checks of a run that has ended, in order.
 const CHECKS: [Check; 12] = [
-    // A violation or a panic stopped the run, so all later checks would judge half a run. Both can
-    // happen in one turn of the executor; the violation then comes first, because it names a rule.
+    // A violation or a panic stops the run, so later checks would judge an incomplete run. If both
+    // happen in one turn of the executor, the violation is reported, because it names a rule.
     Check::Required(|run| run.record.violation.take().map(Failure::Violation)),
     Check::Required(|run| run.record.panic.take().map(Failure::Panic)),
-    // A run that hangs may have broken no rule, but it has no result.
+    // A run that hangs has no result, even if it has broken no rule.
     Check::Required(|run| run.hang.take().map(Failure::Hang)),
-    // Before the rules' checks at the end: those would report an invalid checkpoint as a missing
-    // one.
+    // This check precedes the check of the rules at the end of the run, which would report an
+    // invalid checkpoint as a missing one.
     Check::Required(invalid_checkpoint),
-    // The rules hold whatever a scenario expects, so they come before its expectations.
+    // The rules hold for every scenario, so their check precedes the scenario's expectations.
     Check::Required(rule_broken_at_the_end),
-    // The outcome comes before the result: a run that failed where it should have finished has no
-    // complete result, and its losses would differ from an oracle for that reason alone.
+    // The outcome precedes the result: a run that fails unexpectedly has no complete result, so its
+    // losses differ from an oracle for that reason alone.
     Check::Expectations(|run| {
         expectations::outcome(run.scenario, run.played).into_iter().collect()
     }),
-    // The ledgers come before the oracles, because the oracles rely on the ledgers. The golden file
-    // comes last of the three: it names a row, an oracle names the update.
+    // The ledgers precede the oracles, because the oracles rely on the ledgers. The golden file
+    // comes last of these three, because it only names a row, while an oracle names the update.
     Check::Result(|run| run.compare(oracles::ledgers)),
     Check::Result(|run| {
         run.compare(|audit| oracles::trajectory(run.scenario, run.cache, run.played, audit))
     }),
     Check::Result(|run| oracles::golden(run.scenario, run.played).err().map(Failure::Violation)),
-    // Counts and times come after the result: a wrong result explains a wrong count.
+    // Counts and times follow the result, because a wrong result explains a wrong count.
     Check::Expectations(|run| expectations::numbers(run.scenario, run.played, run.record)),
     Check::Expectations(|run| expectations::events(run.scenario, run.record)),
-    // A fault without effect makes a passing run worthless, but explains no failure. Last, because
-    // a run that fails early often ends before its later faults begin.
+    // A fault without effect makes a passing run worthless, but explains no failure. This check is
+    // the last one, because a run that fails early often ends before its later faults begin.
     Check::Result(|run| run.played.faults.iter().find_map(fault_without_effect)),
 ];
 
-/// A run that has ended, as the checks see it.
+/// A run that has ended, as input for the checks.
 #[derive(Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) scenario: &'a Scenario,
@@ -82,11 +81,11 @@ pub(crate) struct Evidence<'a> {
     pub(crate) config: &'a ClusterConfig,
     pub(crate) played: &'a Played,
     pub(crate) record: &'a mut LiveRecord,
-    /// Which tasks have not ended, and why the run was given up.
+    /// The tasks that have not ended, and why the run was given up.
     pub(crate) hang: Option<String>,
-    /// A checkpoint that can be seen on the disk and is not valid.
+    /// A description of a checkpoint that is visible on the disk but invalid.
     pub(crate) invalid_checkpoint: Option<String>,
-    /// The audit of the ledgers, once a check has asked for it.
+    /// The audit of the ledgers, after the first check that needs it.
     pub(crate) audit: OnceCell<Audit<'a>>,
 }
 
@@ -121,10 +120,11 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
 }
 
 impl<'a> Evidence<'a> {
-    /// Compares the run with its ledgers or with an oracle, if the scenario names an oracle.
+    /// Compares the run with its ledgers or with its oracle. Does nothing if the scenario names no
+    /// oracle.
     fn compare(&self, check: impl FnOnce(&Audit<'a>) -> Result<(), Violation>) -> Option<Failure> {
         self.scenario.expect.oracle?;
-        // Kept, so that the second comparison does not audit the ledgers again.
+        // The audit is stored, so that the second comparison does not audit the ledgers again.
         let audit = self.audit.get_or_init(|| oracles::audit(self.played));
         check(audit).err().map(Failure::Violation)
     }
@@ -156,10 +156,10 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why: why.to_owned() })
 }
 
-/// Checks one turn of a life. The first violation stops the run.
+/// The reason why a run returned no result.
 pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
-    // Nodes that are polled in the same turn still take inputs after a violation. What they do then
-    // must not replace it.
+    // After a violation, nodes that are polled in the same turn still take inputs. Their violations
+    // must not replace the first one.
     if record.violation.is_some() {
         return;
     }
@@ -169,7 +169,7 @@ pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: 
     }
 }
 
-/// Whether a run has failed already, so that playing on would change nothing.
+/// Returns whether a run has already failed. Playing on would change nothing then.
 pub(crate) const fn has_failed(record: &LiveRecord) -> bool {
     record.violation.is_some() || record.panic.is_some()
 }

@@ -1,8 +1,8 @@
-//! The observer of one life of a task: it records what the node takes and does, and runs the
-//! checks.
+//! The observer of one incarnation of a task. It records the inputs and effects of the node, and
+//! runs the checks.
 //!
-//! Faults that wait for an event are triggered from here, too, since the observer is the one place
-//! that sees every input before the node takes it. Which checks exist is decided in `verdict.rs`.
+//! The observer also triggers the faults that wait for an event, because it sees every input before
+//! the node takes it. `verdict.rs` decides which checks exist.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,17 +29,18 @@ pub(crate) struct Watcher {
     pub(crate) record: Arc<Mutex<LiveRecord>>,
     /// The hash of the inputs that the node has taken.
     pub(crate) order: LifeOrder,
-    /// Only for a ps: workers have no ledger.
+    /// The recorder of a ps's ledger; `None` for a worker, which has no ledger.
     pub(crate) recorder: Option<Recorder>,
 }
 
 impl Watcher {
-    /// Counts and records an input. Returns `false` if a fault killed the node on it.
+    /// Counts, records and checks an input. Returns `false` if a fault killed the node at this
+    /// input.
     fn note_input(&mut self, turn: &Turn<'_>, what: NamedEvent) -> bool {
         let input = turn.input;
         let mut record = lock(&self.record);
         let record = &mut *record;
-        // First of all: a fault that waits for this input may kill the node, and an input that the
+        // This comes first: a fault that waits for this input may kill the node. An input that the
         // node never takes must not be counted or checked.
         let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
             return false;
@@ -55,8 +56,8 @@ impl Watcher {
         record.order.add(self.order);
         record.count(self.life, what);
         if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
-            // Only the first time counts: a chief that restarts at the end saves once more, and a
-            // fault between the two saves still disturbs the end of the run.
+            // Only the first final save counts. A chief that restarts at the end of the run saves
+            // once more, and a fault between the two saves still disturbs the end.
             record.final_save = record.final_save.or(Some(now));
         }
         if let Some(trace) = &mut record.trace {
@@ -83,8 +84,8 @@ impl Watcher {
         verdict::check_turn(record, LifeTurn { life, now, config, input, effects }, &self.universe);
     }
 
-    /// Returns the life that an input comes from. A failed call reached no life of its task, so the
-    /// peer gets number 0, which no life has.
+    /// Returns the incarnation from which an input comes. A failed call reached no incarnation of
+    /// the called task, so its peer gets the number 0, which no incarnation has.
     fn peer_of(&self, input: &Input) -> Option<LifeId> {
         match input {
             Input::Network(NetworkEvent::ConnectFailed { to, .. }) => {
@@ -108,8 +109,8 @@ impl Observer for Watcher {
         if !self.note_input(turn, what) {
             return;
         }
-        // Fewer effects than the node's if it dies between two of them: ledger, trace and rules must
-        // see only the effects that are carried out.
+        // If the node dies between two effects, this is a part of its effects: ledger, trace and
+        // rules must only see the effects that are carried out.
         if let Some(effects) = self.universe.take_effects(self.life, what, turn.effects) {
             self.note_effects(&Turn { effects, ..*turn });
         }

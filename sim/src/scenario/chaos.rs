@@ -30,11 +30,11 @@ table! {
         /// The longest duration of a fault.
         longest: Duration[ABOVE_ZERO] = Duration::from_secs(3),
         /// The number of parameter servers.
-        ps: Option<Range<u32>>[PS] = None; "what `[cluster]` says",
+        ps: Option<Range<u32>>[PS] = None; "the value in `[cluster]`",
         /// The number of workers.
-        workers: Option<Range<u32>>[WORKERS] = None; "what `[cluster]` says",
+        workers: Option<Range<u32>>[WORKERS] = None; "the value in `[cluster]`",
         /// R, the number of gradients per update.
-        replicas_to_aggregate: Option<Range<u32>>[REPLICAS] = None; "what `[sync]` says",
+        replicas_to_aggregate: Option<Range<u32>>[REPLICAS] = None; "the value in `[sync]`",
         /// The number of slots per worker. One seed in sixteen draws it, instead of
         /// `replicas_to_aggregate`.
         slots_per_worker: Option<Range<u32>>[SLOTS] = None; "none",
@@ -45,7 +45,8 @@ table! {
     }
 }
 
-/// A wrong gradient makes a wrong run, so a fault of the kind `gradient` must be asked for.
+/// The kind `gradient` is not drawn by default, because a wrong gradient makes the result of the
+/// run wrong.
 fn all_but_gradient() -> Vec<Family> {
     let all = Family::NAMED.iter().map(|(family, _)| *family);
     all.filter(|family| *family != Family::Gradient).collect()
@@ -57,12 +58,12 @@ fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
     for item in value.items(expected)? {
         let family = <Family as ValueType>::read(item, Bounds::ANY)?;
         if families.contains(&family) {
-            return Err(item.wrong(format!("\"{}\" is there twice", family.name())));
+            return Err(item.wrong(format!("\"{}\" is listed twice", family.name())));
         }
         families.push(family);
     }
     if families.is_empty() {
-        return Err(value.wrong("it is empty; name kinds of faults, or leave it out"));
+        return Err(value.wrong("the array is empty; name kinds of faults, or omit the key"));
     }
     Ok(families)
 }

@@ -1,4 +1,4 @@
-//! The random choices that make up a fault.
+//! The random choices that define a fault.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::distribution::{Distribution, nanos};
 use super::keys::Choice;
 use super::task_set::TaskSet;
 
-/// The shortest fault, which is shorter than the latency of a message.
+/// The duration of the shortest fault. It is shorter than the latency of a message.
 const SHORTEST: Duration = Duration::from_micros(50);
 /// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
 /// next incarnation of a task is smaller than all earlier ones.
 pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
 
-/// The tasks that a fault affects, of which its kind uses some.
+/// The tasks that a fault may affect. Each kind of fault uses some of these tasks.
 pub(super) struct Targets {
     pub(super) node: TaskSet,
     pub(super) from: TaskSet,
     pub(super) to: TaskSet,
 }
 
-/// The random numbers of one fault, and what limits its draws.
+/// The random numbers of one fault, and the limits of its draws.
 pub(super) struct Dice {
     pub(super) stream: Stream,
     /// The longest duration of a fault.
     pub(super) longest: Duration,
-    /// The factor by which the model counts as larger.
+    /// The number of bytes that each byte of a tensor counts as.
     pub(super) tensor_factor: u32,
     pub(super) n_ps: u32,
     pub(super) n_workers: u32,
@@ -39,7 +39,7 @@ impl Dice {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// Any value with a name.
+    /// Returns a random value of a type whose values have names.
     pub(super) fn choice<T: Choice>(&mut self) -> T {
         self.pick(T::NAMED).0
     }
@@ -52,7 +52,8 @@ impl Dice {
         self.stream.below(bound)
     }
 
-    /// A duration for which every power of two, from the shortest duration on, is equally likely.
+    /// Returns a random duration. Every power of two from the shortest duration on is equally
+    /// likely.
     pub(super) fn duration(&mut self, longest: Duration) -> Duration {
         let (shortest, longest) = (nanos(SHORTEST), nanos(longest).max(nanos(SHORTEST) + 1));
         let n_doublings = (longest / shortest).ilog2() + 1;
@@ -60,14 +61,15 @@ impl Dice {
         Duration::from_nanos((scale + self.below(scale)).min(longest))
     }
 
-    /// The delay of a delayed message.
+    /// Returns a random delay of messages.
     pub(super) fn delay(&mut self) -> Distribution {
         Distribution::Uniform { min: Duration::ZERO, max: self.duration(self.longest) }
     }
 
-    /// `base` bytes per second, or one of the next `n_doublings - 1` doublings, times the factor by
-    /// which the model counts as larger. What is on its way when a fault ends keeps its time, so
-    /// that a model a thousand times as large would otherwise take hours.
+    /// Returns a random rate: `base` bytes per second, doubled up to `n_doublings - 1` times, and
+    /// multiplied by `tensor_factor`. Messages that are in transit at the end of a fault keep their
+    /// slow rate, so without this factor a model that is a thousand times as large would take
+    /// hours.
     pub(super) fn rate(&mut self, base: u64, n_doublings: u64) -> NonZeroU64 {
         let factor = u64::from(self.tensor_factor);
         NonZeroU64::MIN.saturating_add((base << self.below(n_doublings)) * factor)
@@ -77,7 +79,7 @@ impl Dice {
         i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000
     }
 
-    /// The jump of a clock; half of the clocks do not jump.
+    /// Returns a random jump of a clock. Half of the clocks do not jump.
     pub(super) fn jump(&mut self) -> Duration {
         if self.coin() { self.duration(self.longest) } else { Duration::ZERO }
     }
@@ -89,7 +91,7 @@ impl Dice {
         if number < n_ps { TaskId::ps(index(number)) } else { TaskId::worker(index(number - n_ps)) }
     }
 
-    /// The tasks of a fault, in most cases one task.
+    /// Returns the tasks of a fault, in most cases a single task.
     pub(super) fn tasks(&mut self) -> TaskSet {
         match self.below(10) {
             0 => TaskSet::All,
@@ -98,7 +100,7 @@ impl Dice {
         }
     }
 
-    /// The two ends of links.
+    /// Returns the tasks at the two ends of the affected links.
     pub(super) fn pair(&mut self) -> (TaskSet, TaskSet) {
         match self.below(6) {
             0 => (TaskSet::Job(Job::Worker), TaskSet::Job(Job::Ps)),

@@ -57,7 +57,7 @@ impl Distribution {
                 min + Duration::from_nanos(stream.below(span))
             }
             Self::Exponential { min, mean } => {
-                // The complement is in (0, 1], so that its logarithm is finite.
+                // `1 - unit` is in (0, 1], so its logarithm is finite.
                 let factor = -libm::log(1.0 - stream.unit());
                 min + scale(mean, factor)
             }
@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn means_match_the_parameters() {
-        // Within six standard errors: 0.0577 ms·6/100 of ms for the uniform, 3·6/100 for the other.
+        // Six standard errors: 6/100 of 0.577 ms for the uniform distribution, and 6/100 of 3 ms
+        // for the exponential one.
         let uniform = mean(&draw(&Distribution::Uniform { min: ms(2), max: ms(4) }));
         assert!((uniform - 3e-3).abs() < 0.035e-3, "{uniform}");
         let exponential = mean(&draw(&Distribution::Exponential { min: ms(2), mean: ms(3) }));

@@ -1,4 +1,5 @@
-//! Draws the chaos of a seed: the shape of the cluster, and faults that a file could also list.
+//! Draws the chaos of a seed: the size of the cluster, and faults that a scenario file could also
+//! list.
 //!
 //! Each fault has its own random stream, so that the removal of a fault does not change the others.
 
@@ -14,13 +15,14 @@ use crate::scenario::{
 use crate::streams::Purpose;
 use unisono_observe::trace::EventKind;
 
-/// The highest number of an event of one node that a fault waits for. A small run has some hundred.
+/// The largest number of matching events of a node for which a drawn fault waits. A small run has a
+/// few hundred events per node.
 const MAX_NTH: u64 = 300;
-/// The chief tries to write the final checkpoint for 20 s. A disk that fails for longer ends the
-/// run, and rightly so.
+/// The longest drawn fault of the disk. The chief tries to write the final checkpoint for 20 s. A
+/// disk that fails for longer rightly ends the run.
 const LONGEST_DISK_FAULT: Duration = Duration::from_secs(5);
 
-/// The events at which a fault is most likely to find a mistake of the protocol.
+/// Events at which a fault is most likely to reveal a mistake in the protocol.
 const DELICATE: &[EventKind] = &[
     EventKind::Computes,
     EventKind::Computed,
@@ -48,7 +50,7 @@ const DELICATE: &[EventKind] = &[
     EventKind::SendsGoodbye,
 ];
 
-/// Returns the scenario that a seed plays, with the draws of the seed in place of `[chaos]`.
+/// Returns the scenario that a seed plays: `[chaos]` is replaced by the draws of the seed.
 #[must_use]
 pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     let mut drawn = scenario.clone();
@@ -63,7 +65,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     drawn
 }
 
-/// Draws fault number `number` of a seed, of one of these families.
+/// Draws the fault with the number `number` of a seed. Its kind is one of `families`.
 #[must_use]
 pub fn fault(
     scenario: &Scenario,
@@ -116,8 +118,8 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut St
     scenario.expect.oracle = scenario.expect.oracle.map(|_| oracle);
 }
 
-/// Some seeds load the links heavily. The load has its own stream, so that it does not change the
-/// other draws.
+/// Makes the links of some seeds very busy. The load has its own random stream, so that it does not
+/// change the other draws.
 fn draw_load(scenario: &mut Scenario, chaos: &Chaos, seed: u64) {
     let mut stream = Stream::new(seed, Purpose::Shape, 1, 0);
     let (has_many_slots, has_large_model) = (stream.below(16) == 0, stream.below(4) == 0);
@@ -144,7 +146,8 @@ fn pick<'a, T>(from: &'a [T], stream: &mut Stream) -> &'a T {
 
 fn draw_fault(dice: &mut Dice, chaos: &Chaos, families: &[Family], number: u32) -> Fault {
     let family = dice.pick(families);
-    // Every kind draws all targets, so that its own draws begin at the same place.
+    // Every kind of fault draws all targets first, so that the draws of its own keys begin at the
+    // same position.
     let node = dice.tasks();
     let (from, to) = dice.pair();
     let kind = FaultKind::draw(family, dice, &Targets { node, from, to });
@@ -152,7 +155,7 @@ fn draw_fault(dice: &mut Dice, chaos: &Chaos, families: &[Family], number: u32) 
         Family::Disk => chaos.longest.min(LONGEST_DISK_FAULT),
         _ => chaos.longest,
     };
-    // A wall clock that was set back stays wrong for the rest of the run.
+    // A wall clock that was set back stays so for the rest of the run.
     let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
     let has_end = !kind.is_instant() && !stays;
     let end = has_end.then(|| End::For(dice.duration(longest)));
@@ -170,7 +173,7 @@ fn draw_trigger(dice: &mut Dice, chaos: &Chaos) -> Trigger {
         1 => (None, Some(dice.task()), MAX_NTH),
         _ => {
             let event = dice.pick(DELICATE);
-            // Most of these faults come early in a run.
+            // Most faults of these kinds begin early in a run.
             (Some(event), None, if dice.below(4) == 0 { 80 } else { 6 })
         }
     };

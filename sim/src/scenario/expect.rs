@@ -15,7 +15,7 @@ use unisono_observe::trace::EventKind;
 table! {
     /// The expected result of a run. The rules of the protocol hold in any case.
     Section "expect" Check; pub struct Expect {
-        /// The end of the run.
+        /// The outcome of the run.
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
         final_step: Option<Step> = None; "`training_steps` if the run finishes, else any",
@@ -31,22 +31,20 @@ table! {
         gradients_per_update: Option<u32> = None; "R",
         /// The number of gradients that were answered as duplicates.
         duplicates: Option<Range<u64>> = None; "any",
-        /// The number of gradients that were answered as stale, because they were of an older
-        /// version.
+        /// The number of gradients that were answered as stale.
         stale: Option<Range<u64>> = None; "any",
-        /// The number of gradients that were answered as fenced, because they were of an older
-        /// generation.
+        /// The number of gradients that were answered as fenced.
         fenced: Option<Range<u64>> = None; "any",
         /// The number of generations after the first.
         rollbacks: Option<Range<u64>> = None; "any",
-        /// The number of tasks that still wait when all others have left for good. Only a task that
-        /// was absent at the end may stay behind.
+        /// The number of tasks that still wait after all other tasks have left for good. Only a
+        /// task that was absent at the end of the run may stay behind.
         left_behind: Option<Range<u64>> = None; "any",
         /// The virtual time of the whole run.
         virtual_time: Option<Range<Duration>> = None; "any",
         /// Events that must happen, or must not happen.
         events as "event": Vec<ExpectedEvent> = Vec::new(),
-        /// The line of the file for each expectation.
+        /// The lines of the scenario file that state the expectations.
         places: Places = Places::default(),
     }
 }
@@ -62,10 +60,11 @@ pub struct Place {
     pub text: String,
 }
 
-/// The lines that state expectations, by the key of `[expect]`, or by `event N` for the N-th
-/// `[[expect.event]]`, counted from 0. A default has no line.
+/// The lines of a scenario file that state expectations. The key of the map is the key of
+/// `[expect]`, or `event N` for the N-th `[[expect.event]]`, counted from 0. A default expectation
+/// has no line.
 ///
-/// Lines are only for reports, so two scenarios with different lines are equal.
+/// Lines are only used in reports, so two scenarios with different lines are equal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Places(BTreeMap<String, Place>);
 
@@ -101,7 +100,7 @@ impl fmt::Display for Place {
 }
 
 tagged! {
-    /// The end of a run.
+    /// The outcome of a run.
     #[derive(Eq)]
     pub enum ExpectedOutcome by pub(crate) Outcome: "outcome" {
         /// Every task that is alive has finished.
@@ -151,7 +150,7 @@ table! {
 
 tagged_field!(ExpectedOutcome);
 
-/// The lines of expectations are not keys.
+/// The lines of expectations are not keys of a scenario file.
 impl FieldType for Places {
     fn keys(_: &Field<Self>) -> Vec<Key> {
         Vec::new()

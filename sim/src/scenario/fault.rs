@@ -19,7 +19,7 @@ table! {
         id: String,
         /// The kind of the fault.
         kind: FaultKind,
-        /// The beginning.
+        /// The beginning of the fault.
         trigger: Trigger,
         /// The end; `None` for a fault without an end, or an instant one.
         end: Option<End> = None,
@@ -64,13 +64,13 @@ table! {
         step: Option<Step> = None; "any",
         /// The number of the matching event, counted from 1.
         nth: u64[1..=i128::MAX] = 1,
-        /// The fault begins before or after the event.
+        /// Whether the fault begins before or after the event.
         when: When = When::default(),
     }
 }
 
 choices! {
-    /// The side of an event at which a fault begins.
+    /// Whether a fault begins before or after its event.
     pub enum When: "side" = After {
         /// A crash before a push leaves the push unsent.
         Before = "before",
@@ -79,10 +79,11 @@ choices! {
     }
 }
 
-/// Declares the kinds of faults as `tagged!` does. In parentheses are the tasks that a kind
-/// affects. Each further field is followed by the expression that draws it for `[chaos]`. The
-/// expressions are evaluated in the order of the fields, which decides what each seed draws; a
-/// `let` is evaluated before them. An `instant` fault is over as soon as it has begun.
+/// Declares the kinds of faults as `tagged!` does. The parentheses contain the tasks that a kind
+/// affects. Each further field is followed by the expression that draws its value for `[chaos]`.
+/// The expressions are evaluated in the order of the fields, and this order decides what each seed
+/// draws. A `let` is evaluated before the fields. A fault marked `instant` ends as soon as it has
+/// begun.
 macro_rules! fault_kinds {
     (|$draw:ident| $(
         $(#[doc = $about:literal])+
@@ -109,13 +110,13 @@ macro_rules! fault_kinds {
         }
 
         impl FaultKind {
-            /// Returns the kind without its keys.
+            /// Returns the kind without the values of its keys.
             #[must_use]
             pub fn family(&self) -> Family {
                 self.tag()
             }
 
-            /// Returns whether the fault is over as soon as it has begun.
+            /// Returns whether the fault ends as soon as it has begun.
             pub(crate) fn is_instant(&self) -> bool {
                 match self {
                     $( Self::$kind { .. } => !stringify!($($instant)?).is_empty(), )+
@@ -138,7 +139,7 @@ macro_rules! fault_kinds {
 fault_kinds! { |draw|
     /// Kills tasks. The end of the fault restarts them.
     Crash = "crash" (node "The tasks.") {
-        /// What the peers notice.
+        /// How the peers notice the crash.
         peers: PeersSee = PeersSee::default() => draw.choice(),
         /// The machine loses power, which loses or tears what its disk had not synced.
         power_loss: bool = false => draw.coin(),
@@ -161,7 +162,7 @@ fault_kinds! { |draw|
     Partition = "partition" (from "The senders.", to "The receivers.") {
         /// The fault also affects the other direction.
         both_ways: bool = true => draw.coin(),
-        /// What happens to the messages.
+        /// The effect on messages.
         mode: PartitionMode = PartitionMode::default() => draw.choice(),
     }
     /// Breaks links, and both ends notice. Messages on their way are lost.
@@ -183,7 +184,7 @@ fault_kinds! { |draw|
         /// Bytes per second of each ordered pair of tasks.
         rate: NonZeroU64 => draw.rate(10_000, 10),
     }
-    /// Makes tasks read slowly. What a task has not read waits at its senders.
+    /// Makes tasks read slowly. Data that a task has not read yet wait at the senders.
     SlowReader = "slow-reader" (node "The tasks that read slowly.") {
         /// Bytes per second that each task reads, from all its links together.
         rate: NonZeroU64 => draw.rate(100_000, 7),
@@ -195,7 +196,8 @@ fault_kinds! { |draw|
     }
     /// Makes the clocks of tasks wrong.
     Clock = "clock" (node "The tasks.") {
-        // Half of the faults set the wall clock back. That shows only if the task restarts later.
+        // Half of the faults set the wall clock back. This has an effect only if the task restarts
+        // later.
         let sets_back = draw.coin();
         /// The excess of a clock's rate, in parts per million; below 0, a clock is too slow.
         skew_ppm: i32[-500_000..=1_000_000] = 0 => if sets_back { 0 } else { draw.skew_ppm() },
@@ -212,7 +214,7 @@ fault_kinds! { |draw|
     }
 }
 
-/// Any failure of the disk but a lying disk and flipped bits, which no task can survive.
+/// Draws any failure of the disk except a lying disk and flipped bits, which no task can survive.
 fn disk_mode(draw: &mut Dice) -> DiskMode {
     let factor = 2 + u32::try_from(draw.below(100)).expect("below 100");
     draw.pick(&[
@@ -248,17 +250,17 @@ impl<'de> Deserialize<'de> for Family {
 }
 
 choices! {
-    /// What the peers of a crashed task notice.
+    /// How the peers of a crashed task notice the crash.
     pub enum PeersSee: "way to notice" = Silence {
-        /// Nothing, as if the machine were lost.
+        /// The peers notice nothing, as if the machine were lost.
         Silence = "silence",
-        /// Resets of their links, as if only the process had died.
+        /// The links of the peers are reset, as if only the process had died.
         Reset = "reset",
     }
 }
 
 choices! {
-    /// What happens to messages that a partition stops.
+    /// The effect of a partition on messages.
     pub enum PartitionMode: "mode of partitions" = Stop {
         /// The messages arrive after the end of the fault.
         Stop = "stop",
@@ -316,7 +318,7 @@ choices! {
 
 tagged_field!(DiskMode);
 
-/// The key `kind` and the keys of the kind.
+/// The key `kind`, and the keys that the kind has.
 impl FieldType for FaultKind {
     fn keys(field: &Field<Self>) -> Vec<Key> {
         vec![field.known("fault kind".to_owned(), REQUIRED, "")]
@@ -331,15 +333,14 @@ impl FieldType for FaultKind {
     }
 }
 
-/// A trigger, which is required.
+/// The trigger of a fault. A fault must have one.
 impl FieldType for Trigger {
     fn keys(field: &Field<Self>) -> Vec<Key> {
         FieldType::keys(&field.with::<Option<Self>>(None))
     }
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let missing =
-            || section.wrong("nothing says when the fault begins; give at, at_step or on");
+        let missing = || section.wrong("the fault has no beginning; give at, at_step or on");
         <Option<Self> as FieldType>::read(field.with(None), section)?.ok_or_else(missing)
     }
 

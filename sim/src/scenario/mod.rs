@@ -1,9 +1,9 @@
 //! A scenario: a cluster, its network and machines, its faults, and the expected result.
 //!
-//! A scenario is valid by construction. Each struct and enum here also declares its keys in
-//! scenario files, with limits, defaults and texts; [`mod@file`] derives the reader, the writer and
-//! the reference from these declarations. Only `[train]`, `[sync]` and the size of the cluster may
-//! change a number of the run.
+//! A scenario is valid by construction. Each struct and enum of this module also declares its keys
+//! in scenario files, with limits, defaults and descriptions. [`mod@file`] derives the reader, the
+//! writer and the reference documentation from these declarations. Only `[train]`, `[sync]` and the
+//! size of the cluster can change the numbers that a run computes.
 
 mod chaos;
 mod dice;
@@ -43,37 +43,37 @@ pub use task_set::TaskSet;
 /// A test of a cluster. The same file and seed give the same run, event by event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// `[train]`, `[sync]`, and the size and placement of `[cluster]`: everything that a number of
-    /// the run depends on. Its paths and its output settings have no effect here.
+    /// `[train]`, `[sync]`, and the size and placement of `[cluster]`: all settings that affect the
+    /// numbers that the run computes. Paths and output settings have no effect in a simulated run.
     pub run: RunConfig,
     /// `start` of `[cluster]`: the tasks that start later than time zero.
     pub start: BTreeMap<TaskId, Duration>,
-    /// `[[cluster.wrong]]`.
+    /// `[[cluster.wrong]]`: tasks with wrong settings.
     pub wrong: Vec<WrongSetting>,
-    /// `[limits]`.
+    /// `[limits]`: timeouts and intervals of the nodes.
     pub limits: Limits,
-    /// `[compute]`.
+    /// `[compute]`: the durations of computations.
     pub compute: ComputeModel,
-    /// `[network]`.
+    /// `[network]`: the times of messages.
     pub network: NetworkModel,
-    /// `[storage]`.
+    /// `[storage]`: the times of the chief's disk.
     pub storage: StorageModel,
-    /// `[sim]`.
+    /// `[sim]`: the limits of the run.
     pub sim: SimLimits,
-    /// `[[fault]]`, in the order of the file.
+    /// `[[fault]]`: the faults, in the order of the file.
     pub faults: Vec<Fault>,
-    /// `[chaos]`.
+    /// `[chaos]`: the faults and the cluster that each seed draws.
     pub chaos: Option<Chaos>,
-    /// `[expect]`.
+    /// `[expect]`: the expected result.
     pub expect: Expect,
     /// `within` of `[liveness]`: a run ends within this time after its last fault has ended.
     pub liveness: Duration,
 }
 
-/// A small run without faults, of about 20 ms of virtual time.
+/// Returns a small run without faults, which takes about 20 ms of virtual time.
 ///
-/// The default durations vary a little. With constant durations all seeds would play one order of
-/// events, because the same message would always be the first.
+/// The default durations vary a little. With constant durations all seeds would have the same order
+/// of events, because the same message would always be the first.
 impl Default for Scenario {
     fn default() -> Self {
         Self {

@@ -14,16 +14,16 @@ use super::distribution::Distribution;
 use super::keys::*;
 use super::task_set::TaskSet;
 
-// Sizes are limited so that a typing error cannot ask for more memory than there is.
+// The sizes are limited so that a typing error does not request more memory than the machine has.
 
 /// The number of parameter servers.
 pub(super) const PS: RangeInclusive<i128> = 1..=64;
 /// The number of workers.
 pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
-/// R, with the limit of production files.
+/// R, the number of gradients per update. The limit is that of production files.
 pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
-/// The factor of the bytes of tensors. With the largest factor, the simulator's model of 31 KB counts
-/// as one of 31 GB.
+/// The number of bytes that each byte of a tensor counts as. With the largest factor, the
+/// simulator's model of 31 KB counts as a model of 31 GB.
 pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
 
 table! {
@@ -191,8 +191,8 @@ table! {
         max_virtual_time: Duration[ABOVE_ZERO] = Duration::from_secs(600),
         /// The largest number of events.
         max_events: u64[1..=1_000_000_000_000] = 1_000_000,
-        /// All seeds may play one order of events. Otherwise `run` fails a scenario whose eight or
-        /// more seeds all play the same order.
+        /// All seeds may play the same order of events. Otherwise, `run` fails a scenario with
+        /// eight or more seeds that all play the same order.
         one_order: bool = false,
     }
 }
@@ -213,7 +213,7 @@ const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
-/// A run of two ps and two workers, with a model so small that a seed costs little.
+/// Returns a run of two ps and two workers. Its model is so small that a seed costs little time.
 pub(crate) fn small_run() -> RunConfig {
     let mut run = RunConfig::default();
     run.train.hidden = Vec::new();

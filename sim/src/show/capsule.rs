@@ -1,5 +1,5 @@
-//! A capsule: a failing run in a file. A seed alone would be useless after the next commit, because
-//! scenario files and random draws change.
+//! A failure capsule: a file that contains a failing run, with which the run is replayed. A seed
+//! alone does not suffice, because scenario files and random draws change with later commits.
 
 use std::fs;
 use std::io;
@@ -14,9 +14,9 @@ use crate::run::failure::Failure;
 use crate::run::played::Played;
 use crate::scenario::{Places, Scenario, ScenarioError};
 
-/// The version of the capsule's format.
+/// The version of the format of failure capsules.
 const SCHEMA: u32 = 1;
-/// The ending of the file names of capsules.
+/// The ending of the file names of failure capsules.
 pub(crate) const EXTENSION: &str = ".capsule.json";
 /// The maximum number of characters that a scenario's name or a signature adds to a file name.
 const MAX_NAME: usize = 40;
@@ -27,7 +27,7 @@ const MAX_NAME: usize = 40;
 pub struct Capsule {
     /// The version of this format.
     pub schema: u32,
-    /// The path of the scenario file, for names and texts. The file itself is not needed.
+    /// The path of the scenario file, which reports show. The file itself is not needed.
     pub path: String,
     /// The text of the scenario, including the files that it extended and the faults that the seed
     /// drew.
@@ -45,7 +45,7 @@ pub struct Capsule {
     pub failure: FailureNote,
     /// The hash of all events.
     pub audit: String,
-    /// Number of events of the world.
+    /// Number of events of the simulated world.
     pub events: u64,
     /// The build that played the run.
     pub build: Build,
@@ -71,31 +71,31 @@ pub struct Build {
     pub features: Vec<String>,
 }
 
-/// An error while reading, writing or opening a capsule.
+/// An error of reading, writing or opening a failure capsule.
 #[derive(Debug, thiserror::Error)]
 pub enum CapsuleError {
     /// The file cannot be read.
     #[error("cannot read the capsule {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file cannot be written.
     #[error("cannot write {}", path.display())]
     Unwritable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is not a capsule.
+    /// The file is not a failure capsule.
     #[error("{} is not a capsule", path.display())]
     NoCapsule {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
     /// The file was written by another version of the simulator.
@@ -104,19 +104,19 @@ pub enum CapsuleError {
          unisono-sim {version}", path.display()
     )]
     Schema {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// The schema of the file.
         schema: u32,
         /// The version that wrote the file.
         version: String,
     },
-    /// This version cannot read the scenario in the capsule.
+    /// This version of the program cannot read the scenario in the failure capsule.
     #[error("this version cannot read the scenario in the capsule {}", path.display())]
     Scenario {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason why the scenario cannot be read.
         source: ScenarioError,
     },
 }
@@ -151,7 +151,8 @@ impl std::fmt::Display for Build {
 }
 
 impl Capsule {
-    /// Returns the capsule of a run that failed. `path` is the file of its scenario.
+    /// Returns the failure capsule of a run that failed. `path` is the path of the run's scenario
+    /// file.
     #[must_use]
     pub fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
         let golden = case.scenario.expect.golden.as_ref();
@@ -170,15 +171,16 @@ impl Capsule {
         }
     }
 
-    /// Returns a file in a folder, with a name made of the scenario, the signature and the seed. A
-    /// planted bug takes the place of the signature, because two bugs often fail with one signature.
+    /// Returns the path of a new capsule file in a folder. The file name contains the scenario, the
+    /// signature and the seed. The name of a planted bug replaces the signature, because two bugs
+    /// often cause the same signature.
     pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
         let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
         folder.join(format!("{}-{}-{}{EXTENSION}", words(&stem), words(what), self.seed))
     }
 
-    /// Writes the capsule into a file, and creates missing folders.
+    /// Writes the failure capsule into a file, and creates missing folders.
     ///
     /// # Errors
     /// If the folders or the file cannot be written.
@@ -192,10 +194,10 @@ impl Capsule {
         Ok(path)
     }
 
-    /// Reads a capsule.
+    /// Reads a failure capsule.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a capsule, or has another schema.
+    /// If the file cannot be read, is not a failure capsule, or has another schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
         let path = || path.to_owned();
         let text = fs::read_to_string(path())
@@ -210,7 +212,8 @@ impl Capsule {
         Ok(capsule)
     }
 
-    /// Returns the run of the capsule. `path` is the capsule's file, for error messages.
+    /// Returns the run that the failure capsule contains. `path` is the capsule's file, for error
+    /// messages.
     ///
     /// # Errors
     /// If this version cannot read the scenario, or the golden file cannot be written.
@@ -221,15 +224,16 @@ impl Capsule {
         if let Some(Golden(path)) = &golden {
             scenario.expect.golden = Some(path.clone());
         }
-        // The user knows the lines of the scenario file, and not those of the text in the capsule.
+        // The reported lines are those of the scenario file, which the user knows, and not those of
+        // the text in the capsule.
         scenario.expect.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })
     }
 }
 
-/// Returns the name of a capsule's file without its ending; `None` if the name is not that of a
-/// capsule.
+/// Returns the name of a failure capsule's file without its ending; `None` if the file name does
+/// not have that ending.
 pub(crate) fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
 }
@@ -241,7 +245,7 @@ fn words(text: &str) -> String {
     kept.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// The run of a capsule. Dropping it removes the capsule's golden file.
+/// The run of a failure capsule. Dropping this value removes the capsule's temporary golden file.
 #[derive(Debug)]
 pub struct Opened {
     /// The run.
@@ -249,7 +253,7 @@ pub struct Opened {
     _golden: Option<Golden>,
 }
 
-/// A temporary losses file. Dropping it removes the file.
+/// A temporary losses file. Dropping this value removes the file.
 #[derive(Debug)]
 struct Golden(PathBuf);
 
@@ -268,7 +272,8 @@ impl Golden {
 
 impl Drop for Golden {
     fn drop(&mut self) {
-        // A failure leaves a small file in the system's temporary folder, which is harmless.
+        // If the removal fails, a small file stays in the system's temporary folder, which is
+        // harmless.
         let _ = fs::remove_file(&self.0);
     }
 }

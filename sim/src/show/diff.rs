@@ -5,23 +5,25 @@ use serde::Serialize;
 use crate::record::trace::Trace;
 use crate::show::report::ChainLink;
 
-/// Number of events to show before the first difference, and from there on.
+/// Number of events to show before the first difference, and number of events to show from the
+/// difference on.
 const CONTEXT: usize = 5;
 
 /// The first event in which two runs differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Divergence {
-    /// The number of the event, which is also the number of events that are equal.
+    /// The number of the first event that differs, counted from 0. It is also the number of equal
+    /// events.
     pub event: usize,
-    /// The last events that are equal.
+    /// The last events that are equal in both runs.
     pub before: Vec<ChainLink>,
-    /// The next events of the first run; empty if it has ended.
+    /// The next events of the first run; empty if that run has ended.
     pub a: Vec<ChainLink>,
-    /// The next events of the second run; empty if it has ended.
+    /// The next events of the second run; empty if that run has ended.
     pub b: Vec<ChainLink>,
 }
 
-/// Returns the first event in which two runs differ; `None` if they are equal.
+/// Returns the first event in which two runs differ; `None` if the runs are equal.
 pub(crate) fn first_divergence(a: &Trace, b: &Trace) -> Option<Divergence> {
     let n_common = a.events.len().min(b.events.len());
     let differs = |number: &usize| a.events[*number] != b.events[*number];

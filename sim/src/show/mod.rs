@@ -1,4 +1,5 @@
-//! Output about runs: reports of failures, capsules, and the first difference of two runs.
+//! Output about runs: reports of failures, failure capsules, and the first difference between two
+//! runs.
 
 pub mod capsule;
 pub mod diff;

@@ -22,9 +22,9 @@ use unisono_observe::trace::EventKind;
 use unisono_rules::LifeId;
 use unisono_rules::Violation;
 
-/// Number of events of the chain that are shown, counted from its end.
+/// The maximum number of events of the chain that the report shows. The newest events are shown.
 const LONGEST_CHAIN: usize = 15;
-/// Kinds of events whose counts are shown in the text. The JSON has all kinds.
+/// The kinds of events whose counts the text shows. The JSON output shows all kinds.
 const OF_NOTE: [EventKind; 16] = [
     EventKind::Starts,
     EventKind::ConnectFailed,
@@ -44,7 +44,7 @@ const OF_NOTE: [EventKind; 16] = [
     EventKind::Finishes,
 ];
 
-/// The report of a failure. The names of the fields are those of the JSON output.
+/// The report of a failure. The field names are those of the JSON output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The scenario's name.
@@ -53,15 +53,15 @@ pub struct Report {
     pub seed: u64,
     /// [`Failure::signature`].
     pub signature: String,
-    /// The rule of `docs/protocol.md` that is broken; 0 if it is none of them.
+    /// The rule of `docs/protocol.md` that is broken; 0 if no rule is broken.
     pub rule: u8,
     /// The failure as text for the user.
     pub text: String,
-    /// All expectations of the scenario that are not met.
+    /// The expectations of the scenario that are not met.
     pub expectations: Vec<ExpectationNote>,
-    /// The step of the failure, if it has one.
+    /// The step of the failure, if the failure has one.
     pub step: Option<u64>,
-    /// The variable, shard or file of the failure, if it has one.
+    /// The variable, shard or file of the failure, if the failure has one.
     pub subject: Option<String>,
     /// The first element in which two tensors differ, if the failure compares tensors.
     pub difference: Option<DifferenceNote>,
@@ -71,9 +71,9 @@ pub struct Report {
     pub chain_ends_at: ChainEnd,
     /// The chain of events that led to the failure, oldest first.
     pub chain: Vec<ChainLink>,
-    /// Number of older events of the chain that are left out.
+    /// Number of older events of the chain that the report leaves out.
     pub chain_left_out: usize,
-    /// The last life of each task.
+    /// The state of the last incarnation of each task.
     pub nodes: Vec<NodeNote>,
     /// The effects of each fault.
     pub faults: Vec<FaultNote>,
@@ -81,16 +81,16 @@ pub struct Report {
     pub counts: BTreeMap<EventKind, u64>,
     /// Virtual time of the run, in nanoseconds.
     pub virtual_time_ns: u64,
-    /// Number of events of the world.
+    /// Number of events of the simulated world.
     pub events: u64,
     /// The hash of all events.
     pub audit: String,
     /// The hash of the order of events, without their times.
     pub order: String,
     /// The difference between the first run and the run that was played for this report. `None` if
-    /// they are equal, as they should be.
+    /// the two runs are equal, which is the normal case.
     pub not_reproducible: Option<String>,
-    /// The path of the capsule.
+    /// The path of the failure capsule.
     pub capsule: Option<String>,
     /// The command that plays the run again.
     pub replay: Option<String>,
@@ -101,7 +101,7 @@ pub struct Report {
 pub struct ExpectationNote {
     /// The name of the expectation, as in signatures.
     pub name: String,
-    /// The value that was found, and the expected one.
+    /// The actual value and the expected value.
     pub text: String,
     /// The line of the scenario file; `None` for a default expectation.
     pub place: Option<Place>,
@@ -113,9 +113,9 @@ pub struct ExpectationNote {
 pub enum ChainEnd {
     /// The event at which the failure was found.
     Failure,
-    /// The event after which the first expectation could not be met any more.
+    /// The event after which the first expectation could no longer be met.
     BrokenExpectation,
-    /// The last event, because an expected event never happened.
+    /// The last event of the run, because an expected event never happened.
     EndOfRun,
 }
 
@@ -128,7 +128,7 @@ pub struct DifferenceNote {
     pub want: String,
     /// The actual value.
     pub got: String,
-    /// The distance between the two, in floats; `None` if one is NaN.
+    /// The number of floats between the two values; `None` if one of the values is NaN.
     pub ulps: Option<u32>,
 }
 
@@ -137,7 +137,7 @@ pub struct DifferenceNote {
 pub struct ChainLink {
     /// The virtual time of the event, in nanoseconds.
     pub at_ns: u64,
-    /// The task, with the number of its life from the second life on.
+    /// The task. From its second incarnation on, the name has the incarnation's number.
     pub node: String,
     /// A description of the input.
     pub text: String,
@@ -148,7 +148,7 @@ pub struct ChainLink {
 /// The state of a node at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNote {
-    /// The task, with the number of its life from the second life on.
+    /// The task. From its second incarnation on, the name has the incarnation's number.
     pub node: String,
     /// The last status that the node reported.
     pub status: String,
@@ -165,13 +165,13 @@ pub struct FaultNote {
     pub kind: Family,
     /// Whether the fault began.
     pub began: bool,
-    /// The number of times that the fault changed what would have happened. `bites` is the name in
-    /// the JSON output.
+    /// The number of times that the fault changed the course of the run. The JSON output calls this
+    /// field `bites`.
     #[serde(rename = "bites")]
     pub effects: u64,
 }
 
-/// A failing run, played again with a trace.
+/// A failing run that was played again with a trace, and its report.
 #[derive(Debug)]
 pub struct Explained {
     /// The report of the failure.
@@ -180,8 +180,8 @@ pub struct Explained {
     pub played: Played,
 }
 
-/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic; if the
-/// two runs differ, the report says so first.
+/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic. If the
+/// two runs differ nevertheless, the report begins with that.
 #[must_use]
 pub fn explain(
     name: &str,
@@ -191,7 +191,7 @@ pub fn explain(
     options: PlayOptions,
 ) -> Explained {
     let failure = first.failure.as_ref().expect("only failures are explained");
-    // A run that never returns has no trace the second time, either.
+    // A run that never returns would also not return a trace when it is played again.
     let is_stuck = matches!(failure, Failure::Stuck(_));
     let played = case.play(caches, PlayOptions { trace: !is_stuck, ..options });
     let mut report = Report::new(name, failure, &played);
@@ -214,7 +214,7 @@ fn difference(first: &Played, failure: &Failure, second: &Played) -> Option<Stri
 }
 
 impl Report {
-    /// Returns the report of a failure. It has no chain of events if `played` has no trace.
+    /// Returns the report of a failure. The report has no chain of events if `played` has no trace.
     #[must_use]
     pub fn new(name: &str, failure: &Failure, played: &Played) -> Self {
         let (rule, step) = match failure {
@@ -227,7 +227,7 @@ impl Report {
             _ => None,
         };
         let trace = played.trace.as_ref();
-        // A run that was stopped by a violation has a last event, but no task that ended.
+        // If a violation stopped the run, the run has a last event, but no task that ended.
         let end = trace.and_then(|trace| trace.events.last()).map(|event| event.at);
         let last = trace.and_then(|trace| last_of_chain(trace, failure));
         let links = trace.zip(last).map_or_else(Vec::new, |(trace, last)| trace.chain(last));
@@ -262,7 +262,7 @@ impl Report {
         }
     }
 
-    /// Adds the path of the capsule, and the command that plays it.
+    /// Adds the path of the failure capsule, and the command that plays the capsule.
     pub(crate) fn kept_in(mut self, capsule: &str) -> Self {
         self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
         self.capsule = Some(capsule.to_owned());
@@ -287,9 +287,9 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// Returns the number of the event that a failure is about: the event that broke an expectation,
-/// the update of a step whose result was found to be wrong at the end, or else the last event. A
-/// fault without effect is about no event.
+/// Returns the number of the event at which the chain of a failure ends. This is the event that
+/// broke an expectation, the update of a step whose result was found to be wrong after the run, or
+/// else the last event. A fault without effect has no such event.
 pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     let of_step = |step| {
         move |event: &TracedEvent| {
@@ -332,7 +332,7 @@ impl ChainEnd {
 
 impl ExpectationNote {
     fn from_unmet(unmet: &Unmet) -> Self {
-        Self { name: unmet.name, text: unmet.what.clone(), place: unmet.place.clone() }
+        Self { name: unmet.name.to_owned(), text: unmet.what.clone(), place: unmet.place.clone() }
     }
 }
 
@@ -359,9 +359,10 @@ impl DifferenceNote {
     }
 }
 
-/// Returns the state of the last life of each task.
+/// Returns the state of the last incarnation of each task.
 fn nodes(trace: &Trace, played: &Played) -> Vec<NodeNote> {
-    // The lives of a task are in order, so the last one replaces the others in the map.
+    // The incarnations of a task are in ascending order, so the last one replaces the others in the
+    // map.
     let last: BTreeMap<TaskId, (LifeId, &Status)> =
         trace.statuses.iter().map(|(life, status)| (life.task, (*life, status))).collect();
     let note = |(life, status): (LifeId, &Status)| {
@@ -391,7 +392,8 @@ fn fault_note(fault: &FaultEffects) -> FaultNote {
     FaultNote { id: id.clone(), kind: *kind, began: *has_begun, effects: *n_effects }
 }
 
-/// Number of nodes in the text of a report. The nodes of a large cluster would hide the rest.
+/// The maximum number of nodes in the text of a report. The nodes of a large cluster would hide the
+/// rest.
 const MOST_NODES: usize = 32;
 
 impl fmt::Display for Report {
@@ -444,7 +446,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// Writes the failure, and the unmet expectations with their lines.
+    /// Writes the failure, and the unmet expectations with their lines in the scenario file.
     fn write_text(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.chain_ends_at == ChainEnd::Failure {
             writeln!(f, "  {}", self.text)?;
@@ -474,7 +476,7 @@ impl Report {
 }
 
 impl ChainLink {
-    /// Returns the lines of the event, each with a prefix.
+    /// Returns the event as lines of text, each with the prefix `before`.
     #[must_use]
     pub fn lines(&self, before: &str) -> String {
         let Self { at_ns, node, text, effects } = self;

@@ -1,7 +1,7 @@
-//! The faults of a run: which are armed, which are active, and how many effects each had.
+//! The faults of a run: which are waiting, which are active, and how many effects each has had.
 //!
-//! This file decides what active faults do to a message, a call or a computation. What a fault does
-//! when it begins or ends is in [`crate::world::fault_effects`].
+//! This file decides how active faults affect a message, a call or a computation.
+//! [`crate::world::fault_effects`] contains the actions at the beginning and at the end of a fault.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(crate) struct Faults {
     armed: Vec<usize>,
     /// Faults that have begun and have not ended.
     active: Vec<usize>,
-    /// When the last fault began or ended.
+    /// The time at which a fault last began or ended.
     pub(crate) last_change: Duration,
     seed: u64,
 }
@@ -38,12 +38,13 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) fault: Fault,
-    /// Number of events that matched the trigger.
+    /// Number of events so far that matched the trigger.
     seen: u64,
     pub(super) n_effects: u64,
-    /// When the fault began and ended.
+    /// The times at which the fault began and ended.
     times: (Option<Duration>, Option<Duration>),
-    /// Lives that the fault killed or paused. Its end restarts or resumes them.
+    /// The incarnations that the fault killed or paused. The end of the fault restarts or resumes
+    /// them.
     pub(super) lives: Vec<LifeId>,
 }
 
@@ -87,7 +88,7 @@ impl Faults {
         Self { all, armed, active: Vec::new(), last_change: Duration::ZERO, seed }
     }
 
-    /// Returns the faults that begin at a time, with the time.
+    /// Returns the faults that begin at a fixed time, with that time.
     pub(super) fn timed(&self) -> Vec<(usize, Duration)> {
         let time = |(fault, entry): (usize, &Entry)| match entry.fault.trigger {
             Trigger::At(at) => Some((fault, at)),
@@ -114,12 +115,12 @@ impl Faults {
         self.all.iter().map(effects).collect()
     }
 
-    /// Returns whether an active fault will end.
+    /// Returns whether any active fault will end by itself.
     pub(crate) fn any_will_end(&self) -> bool {
         self.active.iter().any(|&fault| self.all[fault].fault.end.is_some())
     }
 
-    /// Returns whether no fault has begun.
+    /// Returns whether no fault has begun yet.
     pub(crate) fn is_untouched(&self) -> bool {
         self.all.iter().all(|entry| !entry.has_begun())
     }
@@ -136,7 +137,7 @@ impl Faults {
         !self.armed.is_empty()
     }
 
-    /// Returns the faults that begin with an event, and disarms them.
+    /// Returns the faults that begin at this event. They no longer wait for an event.
     pub(super) fn on_event(
         &mut self,
         node: TaskId,
@@ -152,8 +153,8 @@ impl Faults {
             if pattern.when != when || !fits(pattern, node, what, is_input) {
                 return true;
             }
-            // Counted for each fault by itself, so that removing a fault from a scenario does not
-            // change the number at which another one begins.
+            // Each fault counts matching events by itself, so that removing a fault from a scenario
+            // does not change when another fault begins.
             entry.seen += 1;
             let begins = entry.seen >= pattern.nth;
             if begins {
@@ -164,12 +165,12 @@ impl Faults {
         begin
     }
 
-    /// Returns the faults that begin, and those that end, when ps 0 has a version for the first
+    /// Returns the faults that begin and the faults that end when ps 0 has a version for the first
     /// time.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
         let (mut begin, all) = (Vec::new(), &self.all);
         self.armed.retain(|&fault| {
-            // `<=`: a restore may take ps 0 past a step without ever having that version.
+            // The test is `<=`, because a restore may take ps 0 past a step without that version.
             let begins = matches!(all[fault].fault.trigger, Trigger::AtStep(at) if at <= step);
             if begins {
                 begin.push(fault);
@@ -187,12 +188,12 @@ impl Faults {
         self.last_change = now;
     }
 
-    /// Returns `false` if the fault was not active.
+    /// Ends a fault. Returns `false` if the fault was not active.
     pub(super) fn deactivate(&mut self, fault: usize, now: Duration) -> bool {
         let n_active = self.active.len();
         self.active.retain(|&other| other != fault);
         self.last_change = now;
-        // A fault that was not active keeps the time at which it ended first.
+        // A fault that was not active keeps the time at which it first ended.
         let was_active = self.active.len() < n_active;
         if was_active {
             self.all[fault].times.1 = Some(now);
@@ -209,9 +210,9 @@ impl Faults {
         matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
     }
 
-    /// Returns whether a stopped task must be restarted: a stop fault of the task is over, and no
-    /// other one is active. The task may have stopped for the other one, which had begun while the
-    /// first was still active.
+    /// Returns whether a stopped task must be restarted. This is so if a stop fault of the task has
+    /// ended and no other stop fault of the task is active. The task may have stopped because of a
+    /// fault that began while the first one was still active.
     pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
@@ -225,7 +226,7 @@ impl Faults {
         !is_stopped && self.all.iter().enumerate().any(begun)
     }
 
-    /// Returns the error of a task's clock: the sum of all active faults.
+    /// Returns the error of a task's clock rate: the sum of the errors of all active faults.
     pub(super) fn skew_ppm(&self, task: TaskId) -> i32 {
         let skew = |(_, kind): (usize, &FaultKind)| match kind {
             FaultKind::Clock { node, skew_ppm, .. } if node.contains(task) => Some(*skew_ppm),
@@ -234,7 +235,7 @@ impl Faults {
         self.active().filter_map(skew).sum()
     }
 
-    /// Returns how far the wall clock of a task is behind, at the start of one of its lives.
+    /// Returns how far the wall clock of a task is set back when an incarnation of the task starts.
     pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
         let behind = |kind: &FaultKind, _| match kind {
             FaultKind::Clock { node, set_back, .. }
@@ -251,9 +252,9 @@ impl Faults {
         self.all[fault].n_effects += 1;
     }
 
-    /// Collects what `of` returns for the active faults, and counts an effect of each fault for
-    /// which it returns something. `of` also gets the number of that effect, counted from 1, as the
-    /// index of random draws.
+    /// Calls `of` for each active fault, and collects the results. If `of` returns `Some` for a
+    /// fault, this counts as an effect of that fault. The second argument of `of` is the number of
+    /// this effect, counted from 1, which is the index of random draws.
     fn affecting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         for &fault in &self.active {
@@ -266,7 +267,7 @@ impl Faults {
         found
     }
 
-    /// Returns the active faults, without counting an effect.
+    /// Returns the active faults, without counting effects.
     pub(super) fn active(&self) -> impl Iterator<Item = (usize, &FaultKind)> {
         self.active.iter().map(|&fault| (fault, &self.all[fault].fault.kind))
     }
@@ -276,7 +277,7 @@ impl Faults {
             FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
             _ => None,
         };
-        // The largest factor counts: two slow faults of one task are no slower than the worse one.
+        // If a task has two slow faults, only the larger factor counts.
         self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 
@@ -298,7 +299,7 @@ impl Faults {
         self.affecting(limit).into_iter().min()
     }
 
-    /// Returns the bytes per second that a task reads, if a fault limits them.
+    /// Returns the bytes per second that a task reads, if a fault limits this rate.
     pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
         let limit = |kind: &FaultKind, _| match kind {
             FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
@@ -307,17 +308,18 @@ impl Faults {
         self.affecting(limit).into_iter().min()
     }
 
-    /// Returns the partition that stops a message that arrives, if there is one.
+    /// Returns the mode of the partition that stops an arriving message, if there is one.
     pub(super) fn stops(&mut self, from: TaskId, to: TaskId) -> Option<PartitionMode> {
         let modes = self.affecting(|kind, _| {
             partition(kind, from, to).filter(|mode| *mode != PartitionMode::Slow)
         });
-        // A jam wins: a message that is lost cannot be delivered later by the other partition.
+        // A jam precedes other partitions: the message is lost, so no other partition may deliver
+        // it later.
         modes.into_iter().max_by_key(|mode| *mode == PartitionMode::Jam)
     }
 
-    /// Returns the delay of a message. `latency` draws another latency; only a slow partition calls
-    /// it, so that no other fault moves what the network draws next.
+    /// Returns the delay of a message. `latency` draws another latency. Only a slow partition calls
+    /// `latency`, so that no other fault changes the later draws of the network.
     pub(super) fn delay(
         &mut self,
         from: TaskId,
@@ -333,7 +335,7 @@ impl Faults {
                 leads((from, to), senders, receivers).then(sample)
             }
             _ if partition(kind, from, to) == Some(PartitionMode::Slow) => {
-                // The message has travelled for one latency already.
+                // The message has already travelled for one latency.
                 Some(latency() * (SLOW_PARTITION - 1))
             }
             _ => None,
@@ -341,13 +343,13 @@ impl Faults {
         delays.into_iter().sum()
     }
 
-    /// Returns whether a call or its answer is lost.
+    /// Returns whether a fault loses a call or its answer.
     pub(super) fn hangs(&mut self, caller: TaskId, called: TaskId) -> bool {
         let stops = |kind: &FaultKind, from, to| {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
         };
         let hangs = self.affecting(|kind, _| {
-            // A call needs both directions: a handshake without its answer fails, too.
+            // A call needs both directions, because a handshake without an answer fails, too.
             let hangs = stops(kind, caller, called)
                 || stops(kind, called, caller)
                 || connects(kind, caller, called) == Some(ConnectMode::Hang);
@@ -373,11 +375,12 @@ impl Faults {
             }
             _ => None,
         });
-        // Several faults corrupt a message once. Their sum still differs from message to message.
+        // Several faults corrupt a message only once. The sum of their numbers still differs for
+        // each message.
         (!numbers.is_empty()).then(|| numbers.into_iter().sum())
     }
 
-    /// Spoils a gradient, if a fault is active that does.
+    /// Makes a gradient wrong, if an active fault requires that.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
         let modes = self.affecting(|kind, _| match kind {
             FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
@@ -386,7 +389,7 @@ impl Faults {
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
             let Some(first) = gradient.first_mut() else { continue };
-            // Copied, because the compute cache and other runs share the buffer.
+            // The values are copied, because the compute cache and other runs share the buffer.
             let mut values = first.to_vec();
             match mode {
                 GradientMode::Nan => {
@@ -400,9 +403,9 @@ impl Faults {
     }
 }
 
-/// Flips the highest bit of the mantissa of the largest value. The first value would not do: the
-/// weight of a pixel that is never lit has the gradient 0, whose lowest bits are lost in the
-/// update.
+/// Flips the highest bit of the mantissa of the largest value. Flipping a bit of the first value
+/// might have no effect: the weight of a pixel that is 0 in all images has the gradient 0, whose
+/// lowest bits are lost in the update.
 fn flip_a_bit(values: &mut [f32]) {
     let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     if let Some(value) = largest {
@@ -416,7 +419,7 @@ fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent, is_input: bool) 
         && pattern.step.is_none_or(|step| what.step == Some(step))
 }
 
-/// Returns whether a message or a call leads from one of the senders to one of the receivers.
+/// Returns whether a message or a call goes from one of the senders to one of the receivers.
 fn leads((from, to): (TaskId, TaskId), senders: &TaskSet, receivers: &TaskSet) -> bool {
     senders.contains(from) && receivers.contains(to)
 }

@@ -1,13 +1,14 @@
-//! Future events, ordered by time. Events of one time keep the order in which they were planned.
+//! Future events, ordered by time. Events at the same time keep the order in which they were
+//! planned.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A queue of future events; times count from the start of the run. A planned event is never
-/// cancelled: the handler of the event checks whether the event still matters.
+/// A queue of future events. Times count from the start of the run. A planned event is never
+/// cancelled: its handler checks whether the event is still needed.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    /// Events by their time and by the number of events that were planned before.
+    /// The events, by their time and by the number of earlier planned events.
     events: BTreeMap<(Duration, u64), T>,
     n_planned: u64,
 }

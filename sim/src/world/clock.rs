@@ -1,5 +1,5 @@
-//! The monotonic clock of a task. A fault makes it fast or slow, or lets it jump ahead; it never
-//! goes back.
+//! The monotonic clock of a task. A fault makes the clock fast or slow, or lets it jump ahead. The
+//! clock never goes back.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ pub(crate) struct SkewedClock {
     since: Duration,
     /// The time that the clock showed at the last change.
     showed: Duration,
-    /// The error of the rate in parts per million; above 0 the clock is fast.
+    /// The error of the rate in parts per million. A positive error makes the clock fast.
     ppm: i32,
 }
 
 impl SkewedClock {
-    /// Returns what the clock shows at `now`.
+    /// Returns the time that the clock shows at virtual time `now`.
     pub(crate) fn at(&self, now: Duration) -> Duration {
         let passed = now.saturating_sub(self.since);
         if self.ppm == 0 {
@@ -29,8 +29,8 @@ impl SkewedClock {
         self.showed + Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// Returns the first virtual time at which the clock shows `moment` or more. It rounds up: a
-    /// task that wakes a nanosecond early would find that its deadline has not come.
+    /// Returns the first virtual time at which the clock shows at least `moment`. The result is
+    /// rounded up: a task that wakes a nanosecond early would find that its deadline has not come.
     pub(crate) fn when(&self, moment: Duration) -> Duration {
         let ahead = moment.saturating_sub(self.showed);
         if self.ppm == 0 {
@@ -43,7 +43,8 @@ impl SkewedClock {
 
     /// Changes the rate from `now` on, and lets the clock jump ahead.
     pub(crate) fn change(&mut self, now: Duration, ppm: i32, jump: Duration) {
-        // At −1,000,000 ppm the clock would stand still, and `when` would divide by zero.
+        // The rate must be above −1,000,000 ppm, where the clock would stand still and `when` would
+        // divide by zero.
         let ppm = ppm.max(1 - MILLION as i32);
         *self = Self { since: now, showed: self.at(now) + jump, ppm };
     }

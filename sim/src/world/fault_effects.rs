@@ -1,4 +1,4 @@
-//! What faults do when they begin and when they end.
+//! The actions of faults at their beginning and at their end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::world::network::Direction;
 use unisono_observe::trace::{EventKind, NamedEvent};
 use unisono_rules::LifeId;
 
-/// The life whose event triggers a fault, and how many of its effects come before the event.
+/// The incarnation whose event triggers a fault, and the number of its effects before that event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct By {
     life: LifeId,
@@ -21,8 +21,8 @@ pub(super) struct By {
 }
 
 impl State {
-    /// Triggers the faults that wait for an event of a life. `n_acts` effects of the life come
-    /// before the event.
+    /// Triggers the faults that wait for an event of an incarnation. `n_acts` is the number of
+    /// effects of the incarnation before the event.
     pub(super) fn notice(&mut self, id: LifeId, what: NamedEvent, when: When, n_acts: usize) {
         if self.life(id).is_none() {
             return;
@@ -32,8 +32,9 @@ impl State {
             for fault in self.faults.on_event(id.task, what, when, is_input) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
                     // The effects of a node are carried out after the observer has seen all of
-                    // them. An event of this time comes after that, so the effect is done when the
-                    // fault begins. A crash handles this by itself, by counting effects.
+                    // them. A world event with the present time comes after that, so the effect has
+                    // been carried out when the fault begins. A crash needs no world event, because
+                    // it counts effects.
                     self.agenda.plan(self.now, WorldEvent::BeginFault(fault));
                 } else {
                     self.begin_fault(fault, Some(By { life: id, n_acts }));
@@ -49,8 +50,9 @@ impl State {
         }
     }
 
-    /// Triggers the faults that wait for an effect of a life, or for the end of its input. Returns
-    /// how many effects are carried out before a fault kills the life; `None` if they all are.
+    /// Triggers the faults that wait for an effect of an incarnation, or for the end of its input.
+    /// Returns the number of effects that are carried out before a fault kills the incarnation;
+    /// `None` if no fault kills it.
     pub(super) fn notice_effects(
         &mut self,
         id: LifeId,
@@ -73,7 +75,8 @@ impl State {
     }
 
     fn on_step(&mut self, step: Step) {
-        // After a rollback ps 0 has older versions once more. Steps trigger only the first time.
+        // After a rollback, ps 0 has older versions again. A step triggers faults only the first
+        // time.
         if step < self.step {
             return;
         }
@@ -92,7 +95,7 @@ impl State {
             Some(End::For(duration)) => {
                 self.agenda.plan(self.now + duration, WorldEvent::EndFault(fault));
             }
-            // The step has come already, so no later event would end the fault.
+            // The step has passed already, so no later event would end the fault.
             Some(End::UntilStep(step)) if step <= self.step => self.end_fault(fault),
             None if kind.is_instant() => {
                 self.faults.deactivate(fault, self.now);
@@ -139,15 +142,15 @@ impl State {
             }
             FaultKind::Duplicate { from, to } => {
                 for (id, _) in self.links.between(*from, *to) {
-                    // The link delivers everything that is under way and then breaks. The sender
-                    // cannot know that, and repeats its messages on the next link.
+                    // The link delivers everything that is in transit, and then breaks. The sender
+                    // does not learn what arrived, so it repeats its messages on the next link.
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
                     let last =
                         |direction: &Direction| direction.last_arrival.max(direction.not_before);
                     let last = link.directions.iter().map(last).max().unwrap_or(now);
                     link.is_mute = true;
-                    // With nothing under way there is nothing to duplicate.
+                    // If nothing is in transit, nothing can be duplicated.
                     if last > now {
                         self.faults.count_effect(fault);
                     }
@@ -159,10 +162,10 @@ impl State {
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
                 self.files.disk().set_fault(FaultId(fault), *mode);
             }
-            // A wall clock that was set back matters only to lives that start later.
+            // A wall clock that was set back only affects incarnations that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
-            // The other kinds act on messages, calls and computations while they are active.
+            // All other kinds affect messages, calls and computations while they are active.
             _ => {}
         }
     }
@@ -179,7 +182,8 @@ impl State {
             }
             FaultKind::Pause { .. } => lives.into_iter().for_each(|life| self.go_on(life)),
             FaultKind::Stop { node } => {
-                // Also tasks that another stop fault had stopped, which ended before they did.
+                // This includes tasks that another stop fault has stopped, if that fault ended
+                // before the task had stopped.
                 let again = |(task, outcome): (&TaskId, &Outcome)| {
                     let is_again = matches!(outcome, Outcome::Stopped { .. })
                         && node.contains(*task)
@@ -200,7 +204,7 @@ impl State {
         }
     }
 
-    /// Takes over the number of effects from the disk, which counts them itself.
+    /// Copies the number of effects of a disk fault from the disk, which counts them.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
         let n_effects = self.files.disk().n_effects(FaultId(fault));
         self.faults.entry(fault).n_effects += n_effects;
@@ -218,8 +222,8 @@ impl State {
             life.doomed_by = Some(fault);
             self.faults.entry(fault).lives.push(id);
             match by {
-                // The life triggers its own crash between two effects: the earlier ones are still
-                // carried out.
+                // The incarnation itself triggers its crash between two of its effects. The effects
+                // before the crash are still carried out.
                 Some(By { life: giver, n_acts }) if giver == id && n_acts > 0 => {
                     life.doom = Some(n_acts);
                 }
@@ -228,7 +232,7 @@ impl State {
         }
     }
 
-    /// Kills a life. Its node sends no goodbye.
+    /// Kills an incarnation of a task. Its node sends no goodbye.
     pub(super) fn die(&mut self, id: LifeId) {
         let Some(life) = self.life(id) else { return };
         let fault = life.doomed_by.expect("only faults kill");
@@ -236,7 +240,8 @@ impl State {
             unreachable!("only crashes kill")
         };
         for link in self.links.of_life(id) {
-            // The machine of a dead process resets its links, after all that the process had sent.
+            // The machine of a dead process resets the links of the process, after all messages
+            // that the process had sent.
             if peers == PeersSee::Reset {
                 self.send(link, id, Parcel::Close("reset by the other end"));
             }
@@ -245,16 +250,16 @@ impl State {
         if peers == PeersSee::Silence {
             self.absent.insert(id.task);
         }
-        // Before the power loss: the first operations of a save that is under way have reached the
-        // disk, unsynced.
+        // The process is killed before the power loss, so that the first operations of a save in
+        // progress have reached the disk, unsynced.
         self.files.kill(id, self.now);
         if power_loss && id.task == TaskId::CHIEF {
             self.files.lose_power();
         }
         self.forget(id);
         self.orders.push(ExecutorOrder::Kill(id));
-        // The fault ended before the life had carried out its last effects, so its end could not
-        // restart the task.
+        // The fault ended before the incarnation had carried out its last effects, so the end of
+        // the fault could not restart the task.
         if !self.faults.is_active(fault) {
             self.start_task(id.task);
         }
@@ -282,7 +287,7 @@ impl State {
             let ppm = self.faults.skew_ppm(task);
             let now = self.now;
             self.clocks.entry(task).or_default().change(now, ppm, jump);
-            // The virtual time of its deadline has changed.
+            // The change of the clock has changed the virtual time of the task's deadline.
             if let Some(life) = self.lives.get_mut(&task) {
                 self.woken |= life.wake();
             }
@@ -290,7 +295,7 @@ impl State {
     }
 }
 
-/// Returns whether an effect is more than a report.
+/// Returns whether an effect does more than report.
 pub(crate) const fn is_act(effect: &Effect) -> bool {
     !matches!(effect, Effect::Report(_))
 }

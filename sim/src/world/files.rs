@@ -1,4 +1,4 @@
-//! The chief's files: the production code, on a simulated disk that can fail.
+//! The files of the chief: the production code, on a simulated disk that can fail.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -21,18 +21,19 @@ use unisono_rules::LifeId;
 /// The path of the chief's logdir on the simulated disk.
 const LOGDIR: &str = "/logdir";
 
-/// Writes and renames of a save: the checkpoint and the list are each written and renamed.
+/// Number of writes and renames of a save: the checkpoint and the list of checkpoints are each
+/// written and renamed.
 const WRITES_A_SAVE: u32 = 4;
-/// Syncs of a save: the losses, the checkpoint, the list, and the directory after each of the
-/// latter two.
+/// Number of syncs of a save: the losses, the checkpoint and the list of checkpoints are synced,
+/// and the directory is synced after each of the latter two.
 const SYNCS_A_SAVE: u32 = 5;
-/// Reads before a save: the stamp, the start and the end of the losses file.
+/// Number of reads before a save: the stamp, the start and the end of the losses file.
 const LOOKS_A_SAVE: u32 = 3;
 const OPERATIONS_A_SAVE: u64 = (LOOKS_A_SAVE + WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
-/// Reads of a restore: the list and the newest checkpoint.
+/// Number of reads of a restore: the list of checkpoints and the newest checkpoint.
 const READS_A_RESTORE: u32 = 2;
 
-/// The chief's disk, the files that are open on it, and the requests that wait.
+/// The chief's disk, the open files on it, and the waiting requests.
 #[derive(Debug)]
 pub(crate) struct ChiefFiles {
     disk: SimDisk,
@@ -42,9 +43,9 @@ pub(crate) struct ChiefFiles {
     /// Requests that the disk has not finished, oldest first.
     requests: VecDeque<Asked>,
     n_power_losses: u64,
-    /// Bytes of the newest checkpoint. A restore reads as many.
+    /// Size of the newest checkpoint in bytes. A restore reads this many bytes.
     n_bytes: u64,
-    /// The first checkpoint that was visible and not valid, with the reason.
+    /// A description of the first checkpoint that was visible but invalid.
     pub(crate) invalid: Option<String>,
 }
 
@@ -70,7 +71,6 @@ impl ChiefFiles {
         Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes, invalid: None }
     }
 
-    /// The disk.
     pub(crate) const fn disk(&self) -> &SimDisk {
         &self.disk
     }
@@ -92,18 +92,19 @@ impl ChiefFiles {
         }
     }
 
-    /// Adds the losses of an update to the log. Returns an event only if the update was recomputed
-    /// and its bits differ.
+    /// Adds the losses of an update to the losses file. Returns an event only if the update was
+    /// recomputed and its bits differ.
     pub(super) fn record(&mut self, update: &UpdateRecord) -> Option<StorageEvent> {
         let (_, files) = self.open.as_ref()?;
         match files.losses().record(update) {
             Err(LossesError::NotRepeated(why)) => Some(StorageEvent::NotRepeated(why)),
-            // As on the real host: a failed write stays in the log, and fails the next save.
+            // As on the real host, losses that could not be written stay in memory, and the next
+            // save fails.
             Err(_) | Ok(_) => None,
         }
     }
 
-    /// Begins a request after all earlier ones. Returns when it will be finished.
+    /// Begins a request after all earlier requests. Returns the time at which it will be finished.
     pub(super) fn ask(
         &mut self,
         life: LifeId,
@@ -113,7 +114,7 @@ impl ChiefFiles {
         factor: u32,
     ) -> Option<Duration> {
         self.open.as_ref().filter(|(of, _)| *of == life)?;
-        // The disk does one request at a time, as the storage thread of the real host does.
+        // The disk handles one request at a time, as the storage thread of the real host does.
         let begins = self.requests.back().map_or(now, |before| before.ends.max(now));
         let ends = begins + self.takes(&request) * factor;
         self.requests.push_back(Asked { request, cause, begins, ends });
@@ -134,17 +135,18 @@ impl ChiefFiles {
         fixed + Duration::from_nanos(u64::try_from(transfer).unwrap_or(u64::MAX))
     }
 
-    /// Finishes the oldest request, whose time has come.
+    /// Finishes the oldest request, which is due now.
     pub(super) fn answer(&mut self, life: LifeId) -> Option<(Cause, StorageEvent)> {
-        // A save writes only now, at its end. A crash before that goes through `kill`, which lets
-        // the save write as much as its time allowed.
+        // A save writes its files only now, at its end. If the chief crashes before this time,
+        // `kill` lets the save write as much as its time allowed.
         let (_, files) = self.open.as_mut().filter(|(of, _)| *of == life)?;
         let asked = self.requests.pop_front()?;
         let event = match &asked.request {
             Request::Restore => {
                 let (restored, invalid) = restore(files);
-                // Only after a power loss: a listed checkpoint is checked by `restore`, and a torn
-                // file under a checkpoint's name that is not listed can come from nothing else.
+                // This check is made only after a power loss. `restore` checks the checkpoints in
+                // the list. A torn file that has a checkpoint's name and is not in the list can
+                // only come from a power loss.
                 let torn = || {
                     let lost_power = self.n_power_losses > 0;
                     lost_power.then(|| first_invalid(&self.disk)).flatten()
@@ -157,8 +159,8 @@ impl ChiefFiles {
         Some((asked.cause, event))
     }
 
-    /// Kills the chief's process. A save that is under way stops after as many operations as its
-    /// time allowed.
+    /// Kills the chief's process. A save in progress stops after as many operations as its time
+    /// allowed.
     pub(super) fn kill(&mut self, life: LifeId, now: Duration) {
         let Some((of, files)) = &mut self.open else { return };
         if *of != life {
@@ -169,7 +171,8 @@ impl ChiefFiles {
             && *begins < now
         {
             let (passed, whole) = (nanos(now - *begins), nanos(*ends - *begins).max(1));
-            // The save runs only now, because until now it was not known where it would stop.
+            // The operations of the save are carried out only now, because until now it was not
+            // known where the save would stop.
             self.disk.kill_after(Some(passed * OPERATIONS_A_SAVE / whole));
             persist(files, snapshot);
             self.disk.kill_after(None);
@@ -193,7 +196,8 @@ fn bytes_of(snapshot: &Snapshot) -> u64 {
     4 * values.sum::<usize>() as u64
 }
 
-/// Returns the first file that has the name of a checkpoint and is none, listed or not.
+/// Returns a description of the first file that has the name of a checkpoint but is not a valid
+/// one. The list of checkpoints need not contain the file.
 fn first_invalid(disk: &SimDisk) -> Option<String> {
     let logdir = Path::new(LOGDIR);
     let invalid = |name: String| {
@@ -209,7 +213,8 @@ fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
     StorageEvent::Persisted { step: snapshot.cut.step, result: result.map_err(|e| e.to_string()) }
 }
 
-/// Restores the newest checkpoint. Also returns the first checkpoint that is visible and not valid.
+/// Restores the newest checkpoint. Also returns a description of the first checkpoint that is
+/// visible but invalid.
 pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<String>) {
     let restored = match files.restore() {
         Ok(restored) => restored,
@@ -224,7 +229,8 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
-    // `Unreadable` is not invalid: a power loss before the first list was published leaves no list.
+    // `Unreadable` does not count as invalid: after a power loss before the first list was
+    // published, there is no list.
     let is_invalid = |warning: &&Warning| match warning {
         Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
         Warning::Skipped { .. } => true,

@@ -1,4 +1,4 @@
-//! What travels between tasks: calls, and parcels on links.
+//! The units that travel between tasks: calls, and parcels on links.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ pub(crate) enum Parcel {
     Message(Message),
     /// An encoded message, as on the wire.
     Bytes(Vec<u8>),
-    /// The end of the link, with the reason that the receiver is given.
+    /// The end of the link, with the reason for the receiver.
     Close(&'static str),
 }
 
-/// A parcel that is under way.
+/// A parcel in transit.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) link: LinkId,
@@ -26,12 +26,12 @@ pub(crate) struct Flight {
     pub(crate) to: LifeId,
     pub(crate) parcel: Parcel,
     pub(crate) cause: Cause,
-    /// The time of the delivery, once the delay of faults was added. Until then `None`, so that a
-    /// parcel is delayed only once.
+    /// The time of the delivery, including the delay of faults. `None` until that delay has been
+    /// added, so that a parcel is delayed only once.
     pub(crate) due: Option<Duration>,
 }
 
-/// A call that is under way.
+/// A call in transit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) caller: LifeId,

@@ -1,4 +1,4 @@
-//! The traits of a host, implemented over a [`Universe`].
+//! Implements the traits of a host for a simulated task, with a [`Universe`].
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::world::flight::Parcel;
 use crate::world::universe::Universe;
 use unisono_rules::LifeId;
 
-/// The host of one life: its clock, its network, its storage and its stop requests.
+/// The host of one incarnation of a task: its clock, its network, its storage and its stop
+/// requests.
 #[derive(Clone, Debug)]
 pub(crate) struct LifeHost {
     pub(crate) universe: Universe,
@@ -61,7 +62,7 @@ impl Stop for LifeHost {
     }
 }
 
-/// The files on the chief's disk.
+/// Storage requests use the files on the chief's simulated disk.
 impl Storage for LifeHost {
     fn restore(&mut self) {
         self.universe.act(self.id, |state| state.request(self.id, Request::Restore));
@@ -81,7 +82,7 @@ impl Storage for LifeHost {
     }
 }
 
-/// Does jobs one after the other. Each takes virtual time.
+/// Does jobs one after another. Each job takes virtual time.
 pub(crate) struct SimCompute<W> {
     pub(crate) host: LifeHost,
     pub(crate) work: W,

@@ -1,4 +1,4 @@
-//! One life of a simulated task: its inputs that wait, and how it is woken.
+//! One incarnation of a simulated task: its waiting inputs, and how it is woken.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use unisono_core::protocol::{Done, NetworkEvent, StorageEvent};
 use unisono_rules::LifeId;
 
-/// The number of the input that led to something, for traces.
+/// The number of the input that caused an event, for traces.
 pub(crate) type Cause = Option<u64>;
 
-/// The present life of a task, with the inputs that its node has not taken yet.
+/// The present incarnation of a task, with the inputs that its node has not taken yet.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) id: LifeId,
@@ -20,19 +20,21 @@ pub(crate) struct Life {
     pub(crate) stops: VecDeque<(Cause, ())>,
     /// The deadline of the node, in virtual time.
     alarm: Option<Duration>,
-    /// The earliest time for which an event that looks at `alarm` is planned.
+    /// The time of the earliest planned event that checks whether the alarm is due.
     alarm_planned: Option<Duration>,
-    /// Number of active faults that pause the life. A count, because two pauses may overlap.
+    /// Number of active faults that pause this incarnation. Two pauses may overlap, so a flag would
+    /// not suffice.
     pub(crate) n_pauses: u32,
-    /// Number of effects after which the life dies; `None` if no fault kills it.
+    /// Number of effects after which a fault kills this incarnation; `None` if no fault kills it.
     pub(crate) doom: Option<usize>,
-    /// The fault that kills the life.
+    /// The fault that kills this incarnation.
     pub(crate) doomed_by: Option<usize>,
-    /// The cause of the input that the node takes, or took last.
+    /// The cause of the input that the node takes now, or took last.
     pub(crate) cause: Cause,
-    /// The number of the input that the node takes, or took last.
+    /// The number of the input that the node takes now, or took last.
     pub(crate) event: Cause,
-    /// The loop of the task waits for all queues and for the alarm at once, so one waker suffices.
+    /// The waker of the task. The task's loop waits for all queues and for the alarm at once, so
+    /// one waker suffices.
     waker: Option<Waker>,
 }
 
@@ -55,8 +57,8 @@ impl Life {
         }
     }
 
-    /// Wakes the task, unless it is paused: then the end of the pause wakes it. Returns whether the
-    /// task was woken.
+    /// Wakes the task, unless the task is paused. The end of a pause wakes a paused task. Returns
+    /// whether the task was woken.
     pub(crate) fn wake(&mut self) -> bool {
         if self.n_pauses == 0
             && let Some(waker) = self.waker.take()
@@ -73,7 +75,7 @@ impl Life {
         context: &Context<'_>,
         queue: impl FnOnce(&mut Self) -> &mut VecDeque<(Cause, T)>,
     ) -> Poll<T> {
-        // A paused life takes nothing, even if something else polls its loop.
+        // A paused task takes no input, even if another source polls its loop.
         if self.n_pauses == 0
             && let Some((cause, item)) = queue(self).pop_front()
         {
@@ -84,8 +86,8 @@ impl Life {
         Poll::Pending
     }
 
-    /// Waits until virtual time `at`. Also returns the time for which an event must be planned that
-    /// calls [`Life::on_alarm`], unless an event is planned already.
+    /// Waits until virtual time `at`. If no event that calls [`Life::on_alarm`] is planned, also
+    /// returns the time for which such an event must be planned.
     pub(crate) fn poll_alarm(
         &mut self,
         context: &Context<'_>,
@@ -94,7 +96,7 @@ impl Life {
     ) -> (Poll<()>, Option<Duration>) {
         if at <= now && self.n_pauses == 0 {
             self.alarm = None;
-            // A deadline comes by itself: the last input must not appear as its cause.
+            // A deadline has no cause. Without this line, the last input would appear as its cause.
             self.cause = None;
             return (Poll::Ready(()), None);
         }
@@ -103,12 +105,12 @@ impl Life {
         (Poll::Pending, self.plan_alarm(now))
     }
 
-    /// Handles an event that looks at the alarm. Returns whether the task was woken, and the time
-    /// for which the next such event must be planned.
+    /// Handles the event that checks whether the alarm is due. Returns whether the task was woken,
+    /// and the time for which the next such event must be planned.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
-        // A later event than this one may be left over from a deadline that has moved to earlier.
-        // It then finds nothing to do.
+        // If the deadline was moved to an earlier time, the event of the old deadline comes later.
+        // That event finds nothing to do.
         if self.alarm_planned.is_some_and(|planned| planned <= now) {
             self.alarm_planned = None;
         }
@@ -120,8 +122,8 @@ impl Life {
     }
 
     /// Returns the time for which an event must be planned. A node moves its deadline with almost
-    /// every input, and mostly to later: an event for each deadline would fill the agenda, so the
-    /// earliest event is kept, and plans the next one when its time has come.
+    /// every input, mostly to a later time. One event for each deadline would fill the agenda. So
+    /// only the earliest event is kept, and it plans the next event when it is handled.
     fn plan_alarm(&mut self, now: Duration) -> Option<Duration> {
         let alarm = self.alarm?.max(now);
         if self.alarm_planned.is_some_and(|planned| planned <= alarm) {
@@ -132,7 +134,8 @@ impl Life {
     }
 
     fn wait(&mut self, context: &Context<'_>) {
-        // Cloned only if the waker has changed: this runs several times for each input.
+        // The waker is cloned only if it has changed, because this runs several times for each
+        // input.
         if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             self.waker = Some(context.waker().clone());
         }

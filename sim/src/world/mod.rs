@@ -1,7 +1,6 @@
-//! The simulated world that nodes run on: virtual time, network, clocks, the disk, the lives of
-//! tasks and the effects of faults. It does not know what a run must achieve; [`crate::run`] does.
-//!
-//! `limits.md` in this folder lists the limits of the real host and their counterparts here.
+//! The simulated world in which nodes run: virtual time, network, clocks, the disk, the
+//! incarnations of tasks, and the effects of faults. [`crate::run`] decides what a run must
+//! achieve.
 
 pub(crate) mod active_faults;
 mod agenda;

@@ -1,7 +1,6 @@
-//! Links between simulated tasks, and how long messages take on them.
+//! Links between simulated tasks, and the times of messages on them.
 //!
-//! A link keeps the order of its messages while it lasts. What faults do to messages is in
-//! `transport.rs`.
+//! A link keeps the order of its messages. `transport.rs` applies faults to messages.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU64;
@@ -15,66 +14,71 @@ use crate::scenario::{Distribution, NetworkModel, TaskSet, nanos};
 use crate::streams::Purpose;
 use unisono_rules::LifeId;
 
-/// A link: its two ends, and the network between them.
+/// A link: its two ends, and the network between the ends.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The life that called, and the life that was called.
+    /// The incarnation that called, and the incarnation that was called.
     pub(crate) ends: [LifeId; 2],
-    /// The direction towards the caller, and the direction towards the called life.
+    /// The direction towards the caller, and the direction towards the called task.
     pub(crate) directions: [Direction; 2],
-    /// Whether new messages are lost. Messages that are under way still arrive.
+    /// Whether new messages are lost. Messages that are already in transit still arrive.
     pub(crate) is_mute: bool,
 }
 
 /// One direction of a link.
 #[derive(Clone, Debug)]
 pub(crate) struct Direction {
-    /// Whether the receiving end takes messages, and may send.
+    /// Whether the receiving end is open. An open end takes messages and may send messages.
     pub(crate) is_open: bool,
-    /// Whether all messages are lost, without notice to anybody.
+    /// Whether all messages are lost. Neither end notices the loss.
     pub(crate) is_lost: bool,
-    /// When the last parcel reaches the receiver's machine. The next one cannot be earlier.
+    /// The time at which the last parcel reaches the receiver's machine. The next parcel cannot
+    /// arrive earlier.
     pub(crate) last_arrival: Duration,
-    /// When the last parcel is delivered whose delay is known. No later parcel comes before.
+    /// The delivery time of the last parcel whose delay is known. No later parcel is delivered
+    /// earlier.
     pub(crate) not_before: Duration,
     /// The frames that the receiving node has not taken.
     pub(crate) queue: Queue,
 }
 
-/// The frames in one direction of a link, until the receiving node takes them. A real host counts
-/// only frames that it has not written. Here frames also count while they travel or wait at the
-/// receiver, so that the simulator is never kinder than a real host.
+/// The frames in one direction of a link, until the receiving node takes them. A real host only
+/// counts frames that it has not written. Here a frame also counts while it travels or waits at the
+/// receiver, so the simulated limit is never more generous than the real one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     limit: QueueLimit,
     waiting: usize,
-    /// The bytes of each frame, in order.
+    /// The size of each frame in bytes, in the order of sending.
     frames: VecDeque<usize>,
 }
 
 impl Queue {
     /// Adds a frame that is sent.
     pub(crate) fn add(&mut self, n_bytes: usize) -> Result<(), QueueFull> {
-        // Added even if the limit is exceeded: the frame is under way, and `take` will remove it.
+        // The frame is added even if the limit is exceeded, because it is in transit and `take`
+        // will remove it.
         self.waiting += n_bytes;
         self.frames.push_back(n_bytes);
         self.limit.check(n_bytes, self.waiting)
     }
 
-    /// Removes the oldest frame, which the receiving node takes.
+    /// Removes the oldest frame, because the receiving node takes it.
     pub(crate) fn take(&mut self) {
         self.waiting -= self.frames.pop_front().unwrap_or_default();
     }
 }
 
-/// All links of a run that at least one end has not closed.
+/// The links of a run. A link is removed when both ends have closed it.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     links: BTreeMap<LinkId, Link>,
     n_links: u64,
-    /// The links of each life: a cluster of a thousand tasks has too many links to search them all.
+    /// The links of each incarnation of a task. A cluster of a thousand tasks has too many links to
+    /// search them all.
     by_life: BTreeMap<LifeId, Vec<LinkId>>,
-    /// The number of links that each life has accepted and not both ends have closed.
+    /// For each incarnation, the number of links that it has accepted and that are not closed at
+    /// both ends.
     n_accepted: BTreeMap<LifeId, usize>,
 }
 
@@ -99,8 +103,9 @@ impl Links {
         id
     }
 
-    /// Returns how many links a life has accepted. The links that it opened itself do not count, as
-    /// on the real host. A link counts until both ends have closed, hence for longer than there.
+    /// Returns the number of links that an incarnation has accepted. As on the real host, links
+    /// that it opened itself do not count. Here a link counts until both ends have closed it, which
+    /// is longer than on the real host.
     pub(crate) fn n_accepted(&self, life: LifeId) -> usize {
         self.n_accepted.get(&life).copied().unwrap_or_default()
     }
@@ -109,25 +114,26 @@ impl Links {
         self.links.get_mut(&id)
     }
 
-    /// Returns the life at the other end.
+    /// Returns the incarnation at the other end of a link.
     pub(crate) fn peer(&self, id: LinkId, of: LifeId) -> Option<LifeId> {
         self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
     }
 
-    /// Returns the direction of a link towards a life.
+    /// Returns the direction of a link towards the incarnation `end`.
     pub(crate) fn towards(&mut self, id: LinkId, end: LifeId) -> Option<&mut Direction> {
         let link = self.links.get_mut(&id)?;
         let place = link.end(end)?;
         Some(&mut link.directions[place])
     }
 
-    /// Closes an end, which then neither takes nor sends messages. A link is removed when both ends
-    /// have closed.
+    /// Closes one end of a link. A closed end neither takes nor sends messages. The link is removed
+    /// when both ends are closed.
     pub(crate) fn close(&mut self, id: LinkId, end: LifeId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(place) = link.end(end) else { return };
         link.directions[place].is_open = false;
-        // Until both ends have closed, the other end still needs the link to learn of the close.
+        // The link is kept until both ends have closed it, because the other end still has to learn
+        // of the close.
         if link.directions.iter().all(|direction| !direction.is_open) {
             let ends = link.ends;
             self.links.remove(&id);
@@ -142,13 +148,14 @@ impl Links {
         }
     }
 
-    /// Returns the links of a life, oldest first.
+    /// Returns the links of an incarnation, oldest first.
     pub(crate) fn of_life(&self, life: LifeId) -> Vec<LinkId> {
         self.by_life.get(&life).cloned().unwrap_or_default()
     }
 
-    /// Returns the links between tasks of two sets, oldest first, whichever task called. The number
-    /// is the end of the task in `from`.
+    /// Returns the links between a task in `from` and a task in `to`, oldest first. Each link comes
+    /// with the index of the end that belongs to the task in `from`: 0 for the caller, 1 for the
+    /// called task.
     pub(crate) fn between(&self, from: TaskSet, to: TaskSet) -> Vec<(LinkId, usize)> {
         let fits = |(id, link): (&LinkId, &Link)| {
             let [caller, called] = link.ends.map(|end| end.task);
@@ -163,29 +170,30 @@ impl Links {
 }
 
 impl Link {
-    /// Returns the index of a life's end.
+    /// Returns the index of the link's end that belongs to an incarnation.
     pub(crate) fn end(&self, life: LifeId) -> Option<usize> {
         self.ends.iter().position(|end| *end == life)
     }
 }
 
-/// The network: how long messages take between each ordered pair of tasks.
+/// The network: the times of messages between each ordered pair of tasks.
 #[derive(Debug)]
 pub(crate) struct Network {
     seed: u64,
     model: NetworkModel,
     pairs: BTreeMap<(TaskId, TaskId), Pair>,
     nics: BTreeMap<TaskId, Nic>,
-    /// When each slow reader has read all that was sent to it.
+    /// For each slow reader, the time at which it has read everything that was sent to it.
     reads_until: BTreeMap<TaskId, Duration>,
 }
 
-/// Limits that faults add to the model, for one message.
+/// Limits that active faults impose on one message, in addition to the limits of the simulated
+/// network.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slowness {
     /// Bytes per second between the two tasks.
     pub(crate) line: Option<NonZeroU64>,
-    /// Bytes per second that the receiver reads, from all links together.
+    /// Bytes per second that the receiver reads, from all its links together.
     pub(crate) reader: Option<NonZeroU64>,
 }
 
@@ -195,11 +203,11 @@ struct Pair {
     jitter: Distribution,
     bandwidth: Option<NonZeroU64>,
     stream: Stream,
-    /// When all earlier messages have left.
+    /// The time at which all earlier messages have left.
     busy_until: Duration,
 }
 
-/// A network card. It sends and receives at the same time.
+/// A network card. It can send and receive at the same time.
 #[derive(Debug, Default)]
 struct Nic {
     sends_until: Duration,
@@ -209,11 +217,11 @@ struct Nic {
 /// The times of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Travel {
-    /// The time from end to end, without the time for the bytes.
+    /// The time from end to end, without the transfer time of the bytes.
     pub(crate) latency: Duration,
-    /// When the first byte arrives.
+    /// The time at which the first byte arrives.
     pub(crate) first_byte: Duration,
-    /// When the last byte arrives.
+    /// The time at which the last byte arrives.
     pub(crate) arrival: Duration,
 }
 
@@ -232,11 +240,11 @@ impl Network {
         &self.model
     }
 
-    /// Sends `n_bytes` now, and returns when they arrive.
+    /// Sends `n_bytes` now, and returns their times of arrival.
     ///
-    /// The bytes leave through the sender's card and the line of the pair, at the slower of the two
-    /// rates, after all earlier messages. They arrive one latency later, but not before the
-    /// receiver's card has taken all earlier messages of all senders.
+    /// The bytes leave through the sender's network card and the line between the two tasks, at the
+    /// lower of the two rates, after all earlier messages. They arrive one latency later, but not
+    /// before the receiver's network card has taken all earlier messages of all senders.
     pub(crate) fn send(
         &mut self,
         (from, to): (TaskId, TaskId),
@@ -246,11 +254,11 @@ impl Network {
     ) -> Travel {
         let nic = self.model.nic;
         let pair = self.pair(from, to);
-        // The stream belongs to the ordered pair, so that messages of other pairs do not move what
-        // this pair draws.
+        // Each ordered pair of tasks has its own random stream, so that messages of other pairs do
+        // not change the draws of this pair.
         let latency = pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream);
         let line = [pair.bandwidth, slowness.line].into_iter().flatten().min();
-        // Without limits a message occupies nothing, and no later message waits for it.
+        // Without limits a message takes no transfer time, so no later message waits for it.
         if line.is_none() && nic.is_none() && slowness.reader.is_none() {
             let arrival = now + latency;
             return Travel { latency, first_byte: arrival, arrival };
@@ -269,8 +277,8 @@ impl Network {
         let first_byte = start + latency;
         let mut arrival = first_byte + leaving;
         if nic.is_some() {
-            // The receiver's card takes bytes from the first one on, and not only from the last
-            // one: a message does not take the time of its bytes twice.
+            // The receiver's network card takes bytes from the first byte on, and not only when the
+            // last byte has left the sender. So a message does not need its transfer time twice.
             let receiver = self.nics.entry(to).or_default();
             let received = first_byte.max(receiver.receives_until) + takes(nic);
             receiver.receives_until = received;
@@ -285,7 +293,7 @@ impl Network {
         Travel { latency, first_byte, arrival }
     }
 
-    /// Returns how long an empty packet of a handshake takes.
+    /// Returns the travel time of an empty packet of a handshake.
     pub(crate) fn latency(&mut self, from: TaskId, to: TaskId) -> Duration {
         let pair = self.pair(from, to);
         pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream)
@@ -314,14 +322,14 @@ impl Network {
     }
 }
 
-/// Returns how long `n_bytes` take at a rate, rounded up to the nanosecond.
+/// Returns the transfer time of `n_bytes` at a rate, rounded up to the nanosecond.
 fn transfer(n_bytes: u64, bytes_per_second: NonZeroU64) -> Duration {
-    // In 64 bits the product would overflow above 18 GB.
+    // With 64 bits, the product would overflow above 18 GB.
     let nanos = (u128::from(n_bytes) * 1_000_000_000).div_ceil(u128::from(bytes_per_second.get()));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Returns a number that no other task has, for streams and hashes.
+/// Returns a number that identifies a task, for random streams and hashes.
 pub(crate) const fn task_number(task: TaskId) -> u64 {
     let job = match task.job {
         Job::Ps => 0,
@@ -330,12 +338,12 @@ pub(crate) const fn task_number(task: TaskId) -> u64 {
     job | task.index as u64
 }
 
-/// Returns a number that no other ordered pair of tasks has.
+/// Returns a number that identifies an ordered pair of tasks.
 pub(crate) fn pair_number(from: TaskId, to: TaskId) -> u64 {
     task_number(from) << 32 | task_number(to)
 }
 
-/// How often a long message counts as a sign of life while it comes in: the same interval as
+/// The interval at which a long message counts as a sign of life during its transfer. It equals
 /// `tcp/reader::PROGRESS_INTERVAL`.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -345,7 +353,7 @@ impl Travel {
         let n = nanos(self.arrival.saturating_sub(self.first_byte)) / nanos(PROGRESS_EVERY);
         let at =
             move |n: u64| self.first_byte + PROGRESS_EVERY * u32::try_from(n).unwrap_or(u32::MAX);
-        // At its arrival the message itself is the sign of life.
+        // At the time of arrival, the message itself is the sign of life.
         (1..=n).map(at).filter(move |at| *at < self.arrival)
     }
 }

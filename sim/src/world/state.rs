@@ -20,10 +20,10 @@ use crate::world::life::{Cause, Life};
 use crate::world::network::{Links, Network, task_number};
 use unisono_rules::LifeId;
 
-/// The wall clocks at the start of a run, counted from 1970.
+/// The time that all wall clocks show at the start of a run, counted from 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);
 
-/// The time after which a supervisor restarts a task whose storage failed or that was fenced.
+/// The pause after which a supervisor restarts a task whose storage failed or that was fenced.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -31,54 +31,56 @@ pub(crate) struct State {
     pub(crate) seed: u64,
     pub(crate) now: Duration,
     pub(crate) agenda: Agenda<WorldEvent>,
-    /// The present life of each task that is alive.
+    /// The present incarnation of each task that is alive.
     pub(crate) lives: BTreeMap<TaskId, Life>,
     pub(crate) links: Links,
     pub(crate) network: Network,
     pub(crate) compute: ComputeModel,
-    /// When each life has finished its jobs. Jobs of one life run one after the other.
+    /// The time at which each incarnation has finished its jobs. The jobs of one incarnation run
+    /// one after another.
     pub(crate) busy_until: BTreeMap<LifeId, Duration>,
     pub(crate) files: ChiefFiles,
     pub(crate) clocks: BTreeMap<TaskId, SkewedClock>,
     pub(crate) faults: Faults,
-    /// Whether a fault of the disk may have damaged or hidden what was durable.
+    /// Whether a disk fault may have damaged or hidden durable data.
     pub(crate) disk_is_damaged: bool,
     /// Parcels that a partition holds back.
     pub(crate) held: Vec<Flight>,
-    /// Tasks whose machine is lost: nothing answers their callers.
+    /// Tasks whose machine is lost, so that calls to them get no answer.
     pub(crate) absent: BTreeSet<TaskId>,
-    /// The outcome of each task that has ended, and has not been restarted.
+    /// The outcome of each task that has ended and has not been restarted.
     pub(crate) outcomes: BTreeMap<TaskId, Outcome>,
-    /// Orders that the executor carries out before time advances.
+    /// Orders that the executor must carry out before time advances.
     pub(crate) orders: Vec<ExecutorOrder>,
-    /// The highest version that ps 0 has had.
+    /// The highest version that ps 0 has had so far.
     pub(crate) step: Step,
     /// Whether a supervisor restarts a task whose storage failed or that was fenced.
     pub(crate) supervised: bool,
     pub(crate) n_events: u64,
-    /// The last life that halted since `Ends` looked: whether it had finished, and when.
+    /// The last incarnation that halted since `Ends` read this field: whether it had finished, and
+    /// when it halted.
     pub(crate) ended: Option<(bool, Duration)>,
     /// Whether a rule is broken. No node does anything then, so that traces end at the violation.
     pub(crate) is_stopped: bool,
-    /// Whether a life was woken since the executor ran.
+    /// Whether an incarnation was woken since the executor ran last.
     pub(super) woken: bool,
 }
 
-/// A task of the executor: only madsim can start and drop futures.
+/// An order to the executor. Only madsim can start and drop futures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecutorOrder {
-    /// Drop the future of a life that is dead.
+    /// Drop the future of a dead incarnation.
     Kill(LifeId),
-    /// Start the next life of a task.
+    /// Start the next incarnation of a task.
     Start(TaskId),
 }
 
-/// A planned event.
+/// A planned event of the simulated world.
 #[derive(Debug)]
 pub(crate) enum WorldEvent {
-    /// Look whether a life's deadline has come.
+    /// Check whether the deadline of an incarnation has come.
     Alarm(LifeId),
-    /// A network event reaches a life.
+    /// A network event reaches an incarnation.
     Network(LifeId, Cause, NetworkEvent),
     /// A call reaches the machine of the called task.
     Call(Call),
@@ -100,8 +102,8 @@ impl State {
     pub(super) fn new(scenario: &Scenario, seed: u64) -> Self {
         let mut agenda = Agenda::default();
         let run = &scenario.run;
-        // Planned before the faults, so that a fault at time 0 finds all tasks alive: events of one
-        // time keep their order.
+        // The starts are planned before the faults, because events at the same time keep their
+        // order. So a fault at time 0 finds all tasks alive.
         let ps = (0..run.n_ps).map(TaskId::ps);
         let workers = (0..run.sync.total_num_replicas).map(TaskId::worker);
         for task in ps.chain(workers) {
@@ -138,17 +140,20 @@ impl State {
         }
     }
 
-    /// Returns a life if it is the present life of its task, and the run goes on.
+    /// Returns an incarnation if it is the present incarnation of its task, and the run is not
+    /// stopped.
     pub(crate) fn life(&mut self, id: LifeId) -> Option<&mut Life> {
         let is_stopped = self.is_stopped;
-        // Compared with the whole id: an event for an earlier life must not reach the present one.
+        // The complete id is compared: an event for an earlier incarnation must not reach the
+        // present one.
         self.lives.get_mut(&id.task).filter(|life| life.id == id && !is_stopped)
     }
 
-    /// Advances time to the next event and handles it. Returns `false` if there is none.
+    /// Advances time to the next event and handles the event. Returns `false` if no event is
+    /// planned.
     pub(crate) fn advance(&mut self) -> bool {
         let Some((at, event)) = self.agenda.pop() else { return false };
-        // Time never goes back, even if an event was planned for a time that has passed.
+        // Time never goes back, even if an event was planned for a time that has already passed.
         self.now = self.now.max(at);
         self.n_events += 1;
         match event {
@@ -168,18 +173,18 @@ impl State {
         true
     }
 
-    /// Starts the next life of a task, unless the task is alive or has finished.
+    /// Starts the next incarnation of a task, unless the task is alive or has finished.
     pub(crate) fn start_task(&mut self, task: TaskId) {
         let is_done = matches!(self.outcomes.get(&task), Some(Outcome::Finished));
         if !is_done && !self.lives.contains_key(&task) {
-            // Only the outcome of the last life counts in the end.
+            // Only the outcome of the last incarnation counts at the end.
             self.outcomes.remove(&task);
             self.orders.push(ExecutorOrder::Start(task));
         }
     }
 
-    /// Ends the life of a node that was refused as older. Returns whether its process is alive, and
-    /// can start another node.
+    /// Ends the incarnation of a node that was refused as older. Returns whether its process is
+    /// alive, and so can start another node.
     pub(crate) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
@@ -188,26 +193,27 @@ impl State {
         is_alive
     }
 
-    /// Ends a life whose node has halted: its links close after all that was sent on them.
+    /// Ends an incarnation whose node has halted. Its links close after all messages that were sent
+    /// on them.
     fn end_life(&mut self, id: LifeId) {
         self.close_all(id);
         self.forget(id);
     }
 
-    /// Closes all links of a life, after all that was sent on them.
+    /// Closes all links of an incarnation, after all messages that were sent on them.
     pub(super) fn close_all(&mut self, id: LifeId) {
         for link in self.links.of_life(id) {
             self.close(link, id, "the other end has ended");
         }
     }
 
-    /// Ends a life whose node has halted with this outcome.
+    /// Ends an incarnation whose node has halted with this outcome.
     pub(crate) fn on_halt(&mut self, id: LifeId, outcome: Outcome) {
         if self.life(id).is_none() {
             return;
         }
         self.end_life(id);
-        // Every other failure would happen again in the next life.
+        // After a restart, every other failure would happen again.
         let may_do_better =
             matches!(outcome, Outcome::Failed(Failure::Storage(_) | Failure::Fenced(_)));
         if may_do_better && self.supervised {
@@ -215,21 +221,24 @@ impl State {
         } else if matches!(outcome, Outcome::Stopped { .. })
             && self.faults.restarts_stopped(id.task)
         {
-            // The stop fault was over before the task had stopped, so its end restarted nothing.
+            // The stop fault ended before the task had stopped, so the end of the fault did not
+            // restart the task.
             self.agenda.plan(self.now, WorldEvent::Start(id.task));
         }
         self.ended = Some((matches!(outcome, Outcome::Finished), self.now));
         self.outcomes.insert(id.task, outcome);
     }
 
-    /// Returns whether the executor has an order or a woken task, and forgets the latter.
+    /// Returns whether there is an order for the executor or a woken task. Resets the flag of woken
+    /// tasks.
     pub(crate) fn has_news(&mut self) -> bool {
         mem::take(&mut self.woken) || !self.orders.is_empty()
     }
 
     /// Ends all active faults at the end of a run.
     pub(crate) fn end_all_faults(&mut self) {
-        // The end of a partition would otherwise deliver what it held back, and count new effects.
+        // Otherwise the end of a partition would deliver the parcels that it held back, and count
+        // new effects.
         self.held.clear();
         for fault in self.faults.all_active() {
             self.end_fault(fault);
@@ -237,15 +246,15 @@ impl State {
         self.orders.clear();
     }
 
-    /// Removes a life. Its links stay until their ends have closed.
+    /// Removes an incarnation. Its links stay until both of their ends have closed.
     pub(super) fn forget(&mut self, id: LifeId) {
         self.lives.remove(&id.task);
         self.busy_until.remove(&id);
         self.files.close(id);
     }
 
-    /// Counts an effect of a life that a fault kills between two effects. The life dies with its
-    /// last one.
+    /// Counts an effect of an incarnation that a fault kills between two effects. The incarnation
+    /// dies with its last effect.
     pub(super) fn count_act(&mut self, id: LifeId) {
         if let Some(life) = self.life(id)
             && let Some(left) = &mut life.doom
@@ -257,7 +266,7 @@ impl State {
         }
     }
 
-    /// Returns the wall clock of a task's machine, in microseconds since 1970.
+    /// Returns the time on the wall clock of a task's machine, in microseconds since 1970.
     pub(crate) fn wall_clock(&mut self, task: TaskId) -> u64 {
         let right = WALL_CLOCK_ORIGIN + self.now;
         let shown = right.saturating_sub(self.faults.set_back(task));
@@ -288,7 +297,7 @@ impl State {
         }
     }
 
-    /// Adds an input to a queue of a life, and wakes the life.
+    /// Adds an input to a queue of an incarnation, and wakes the task.
     fn push<T>(
         &mut self,
         id: LifeId,
@@ -305,12 +314,13 @@ impl State {
         self.push(id, |life| &mut life.network, (cause, event));
     }
 
-    /// Returns how long a job takes.
+    /// Returns the duration of a job.
     pub(super) fn job_takes(&mut self, id: LifeId, job: &Job) -> Duration {
         let task = id.task;
         let (default, index) = match job {
             Job::Gradient { cut, slot, .. } => {
-                // No two jobs of a task may share an index, or they would take equally long.
+                // No two jobs of a task may share an index, because they would draw the same
+                // duration.
                 (&self.compute.gradient, cut.step.0 << 16 | u64::from(slot.0))
             }
             Job::Update { cut, .. } => (&self.compute.update, cut.step.0),
@@ -318,21 +328,22 @@ impl State {
         let own = self.compute.tasks.iter().rfind(|own| own.node == task);
         let distribution = own.map_or(default, |own| &own.time);
         let takes = distribution.constant().unwrap_or_else(|| {
-            // Each job has its own stream, so that earlier events do not change its duration.
+            // Each job has its own random stream, so that earlier events do not change its
+            // duration.
             let entity = task_number(task);
             distribution.sample(&mut Stream::new(self.seed, Purpose::Compute, entity, index))
         });
         let factor = self.faults.slowness(task);
-        // Without the test, every duration would pass through f64 and might be rounded.
+        // Without this test, every duration would be converted to f64 and might be rounded.
         if factor == 1.0 { takes } else { scale(takes, factor) }
     }
 
-    /// Plans the end of a job that takes this long.
+    /// Plans the end of a job with this duration.
     pub(super) fn compute(&mut self, id: LifeId, takes: Duration, mut done: Done) {
         if matches!(done, Done::Gradient { .. }) {
             self.faults.spoil(id.task, &mut done);
         }
-        // A task has one compute thread: a job begins when the one before it has ended.
+        // A task has one compute thread, so a job begins when the preceding job has ended.
         let busy_until = self.busy_until.entry(id).or_default();
         *busy_until = (*busy_until).max(self.now) + takes;
         let at = *busy_until;
@@ -340,7 +351,7 @@ impl State {
         self.agenda.plan(at, WorldEvent::Done(id, cause, done));
     }
 
-    /// The cause of what a life does now: the input that it took last.
+    /// Returns the cause of the present actions of an incarnation: the input that it took last.
     pub(super) fn cause(&self, id: LifeId) -> Cause {
         self.lives.get(&id.task).and_then(|life| life.event)
     }

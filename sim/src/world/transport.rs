@@ -1,4 +1,4 @@
-//! Calls and messages that are under way, and what active faults do to them.
+//! Calls and messages in transit, and the effects of active faults on them.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::streams::Purpose;
 use crate::world::network::{Slowness, pair_number};
 use unisono_rules::LifeId;
 
-/// An unanswered call is repeated after this time, and then after twice as long each time, as TCP
-/// repeats its SYN.
+/// An unanswered call is repeated after this time, and then each time after twice the preceding
+/// pause, as TCP repeats its SYN.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// No frame is too large to be decoded here: the check of the size is a test of `wire` alone.
+/// No frame exceeds these limits. The check of the limits is tested in `wire` alone.
 const LIMITS: wire::Limits = wire::Limits::with_tensor_bytes(1 << 32);
 
 impl State {
@@ -35,7 +35,7 @@ impl State {
         if self.life(caller).is_none() {
             return;
         }
-        // A lost machine and a partition answer nothing. Only a machine whose process is dead
+        // A lost machine or a partition gives no answer. Only a machine whose process is dead
         // refuses the call at once.
         if self.absent.contains(&to) || self.faults.hangs(caller.task, to) {
             self.call_again(call);
@@ -43,11 +43,11 @@ impl State {
         }
         let answer_at = self.now + self.network.latency(to, caller.task);
         let called = self.lives.get(&to).map(|life| life.id);
-        // The fault counts an effect only if the call would have been accepted.
+        // The fault counts an effect only if the call would otherwise be accepted.
         let called = called.filter(|_| !self.faults.refuses(caller.task, to));
         let answer = match called {
             Some(called) if self.links.n_accepted(called) >= MAX_LINKS => {
-                let why = format!("{to} has accepted {MAX_LINKS} links already");
+                let why = format!("{to} has accepted {MAX_LINKS} links and accepts no more");
                 NetworkEvent::ConnectFailed { to, why }
             }
             Some(called) => {
@@ -73,7 +73,8 @@ impl State {
         }
     }
 
-    /// Closes an end. The other end learns of it after all that was sent.
+    /// Closes one end of a link. The other end learns of the close after all messages that were
+    /// sent.
     pub(super) fn close(&mut self, link: LinkId, end: LifeId, why: &'static str) {
         self.send(link, end, Parcel::Close(why));
         self.links.close(link, end);
@@ -88,27 +89,28 @@ impl State {
         let to = link.ends[1 - place];
         let pair = (from.task, to.task);
         let (mut slowness, mut n_bytes) = (Slowness::default(), 0);
-        // A close is an empty packet: a narrow link does not slow it down, and the fault must not
-        // count an effect for it.
+        // A close is an empty packet. A narrow link does not slow it down, so the fault must not
+        // count an effect.
         if let Parcel::Message(message) = &parcel {
             slowness.line = self.faults.bandwidth(from.task, to.task);
             slowness.reader = self.faults.reading_rate(to.task);
             n_bytes = frame_bytes(message, self.network.model().tensor_factor);
         }
-        // The size above is that of the encoded frame in both modes, so that they differ in nothing
-        // that a node could notice.
+        // In both modes, the size above is that of the encoded frame. So a node cannot notice a
+        // difference between the modes.
         let parcel = match (self.network.model().wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
         };
         let is_close = matches!(parcel, Parcel::Close(_));
-        // Drawn even if the parcel turns out to be lost: a fault must not move later draws.
+        // The times are drawn even if the parcel turns out to be lost, so that a fault does not
+        // change later draws.
         let travel = self.network.send(pair, self.now, n_bytes as u64, slowness);
         let Some(direction) = self.links.towards(id, to) else { return };
         let queued = if is_close { Ok(()) } else { direction.queue.add(n_bytes) };
         let mut arrival = travel.arrival.max(direction.last_arrival);
         if is_close {
-            // A real host gives up frames that it has not written by then.
+            // A real host discards frames that it has not written by this time.
             arrival = arrival.min(self.now + CLOSE_TIMEOUT + travel.latency);
         }
         direction.last_arrival = arrival;
@@ -127,7 +129,8 @@ impl State {
         }
     }
 
-    /// Closes the end on which too many frames wait, at once, as the real host does.
+    /// Closes the end of a link on which too many frames wait. It is closed at once, as on the real
+    /// host.
     fn cut_off(&mut self, id: LinkId, end: LifeId, full: QueueFull) {
         self.close(id, end, "reset by the other end");
         let cause = self.cause(end);
@@ -142,8 +145,8 @@ impl State {
         if direction.is_lost {
             return;
         }
-        // A parcel gets its delay once, when it would have arrived. While it waits behind a parcel
-        // with a longer delay, it must not get a second one.
+        // A parcel gets its delay once, at the time at which it would have arrived. It must not get
+        // a second delay while it waits behind a parcel with a longer delay.
         if flight.due.is_none() {
             let due = self.due(&flight);
             flight.due = Some(due);
@@ -152,8 +155,8 @@ impl State {
                 return;
             }
         }
-        // A partition acts when a parcel arrives, so that it also hits what was sent before it
-        // began.
+        // A partition acts when a parcel arrives, so that it also affects parcels that were sent
+        // before it began.
         if self.faults.has_active() {
             match self.faults.stops(from, to) {
                 Some(PartitionMode::Jam) => return,
@@ -168,13 +171,14 @@ impl State {
         }
     }
 
-    /// Returns when a parcel that would arrive now is delivered. Its delay starts now, even if it
-    /// waits for earlier parcels, and it does not overtake them.
+    /// Returns the delivery time of a parcel that would arrive now. Its delay starts now, even if
+    /// the parcel waits for earlier parcels. A parcel does not overtake earlier parcels.
     fn due(&mut self, flight: &Flight) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
-        // A closure, because only a slow partition needs another latency: drawing it for each
-        // arrival would let every fault, even one of the disk, move what the network draws next.
+        // The latency is drawn in a closure, because only a slow partition needs it. If it were
+        // drawn for each arrival, every fault, even one of the disk, would change the later draws
+        // of the network.
         let delay = self.faults.delay(from, to, || network.latency(from, to));
         let due = self.now + delay;
         let Some(direction) = self.links.towards(flight.link, flight.to) else { return due };
@@ -182,8 +186,8 @@ impl State {
         direction.not_before
     }
 
-    /// Delivers the parcels that a partition has held, in the order in which they would have come.
-    /// They come before any other event of this time.
+    /// Delivers the parcels that a partition has held back, in the order in which they would have
+    /// arrived. They are delivered before any other event of this time.
     pub(super) fn release_held(&mut self) {
         for flight in std::mem::take(&mut self.held) {
             self.on_arrival(flight);
@@ -215,7 +219,8 @@ impl State {
         match message {
             Ok(message) => self.push_network(to, cause, NetworkEvent::Received { link, message }),
             Err(why) => {
-                // As the real host's reader: it closes the link, and the other end learns of it.
+                // As the reader of the real host does, this closes the link, and the other end
+                // learns of it.
                 self.send(link, to, Parcel::Close("reset by the other end"));
                 self.links.close(link, to);
                 self.push_network(to, cause, NetworkEvent::Closed { link, why });
@@ -235,8 +240,8 @@ impl State {
         Parcel::Bytes(bytes)
     }
 
-    /// Handles a parcel for an end that takes none any more. If the process is dead and its machine
-    /// is not, the machine answers with a reset. A close gets no answer, or two dead ends would
+    /// Handles a parcel for an end that takes no more parcels. If only the process is dead, its
+    /// machine answers with a reset. A close gets no answer, because otherwise two dead ends would
     /// answer each other for ever.
     fn bounce(&mut self, flight: &Flight) {
         let Flight { link, from, to, cause, .. } = *flight;
@@ -244,8 +249,8 @@ impl State {
         if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
         {
             let mut at = self.now + self.network.latency(to.task, from.task);
-            // The reset must not overtake what the dead process had sent: a goodbye that is lost to
-            // a reset would leave the receiver waiting for it.
+            // The reset must not overtake the messages of the dead process. If a goodbye were lost
+            // to a reset, the receiver would wait for it.
             if let Some(direction) = self.links.towards(link, from) {
                 at = at.max(direction.last_arrival);
             }
@@ -255,7 +260,7 @@ impl State {
         }
     }
 
-    /// Breaks a link. Everything that is under way is lost.
+    /// Breaks a link. All parcels in transit are lost.
     pub(super) fn break_link(&mut self, id: LinkId, is_notified: [bool; 2], why: &str) {
         let Some(link) = self.links.get_mut(id) else { return };
         let ends = link.ends;
@@ -271,8 +276,8 @@ impl State {
     }
 }
 
-/// Returns the bytes of a frame. Each byte of a tensor counts `tensor_factor` times, so that a
-/// small model can fill the network like a large one.
+/// Returns the size of a frame in bytes. Each byte of a tensor counts `tensor_factor` times, so
+/// that a small model fills the network like a large one.
 fn frame_bytes(message: &Message, tensor_factor: u32) -> usize {
     let n_values: usize = message.tensors().into_iter().map(|tensor| tensor.len()).sum();
     wire::frame_bytes(message) + 4 * n_values * (tensor_factor as usize - 1)

@@ -1,8 +1,8 @@
-//! The shared world of a run, as the hosts of its tasks use it.
+//! The simulated world of a run, which the hosts of its tasks share.
 //!
 //! Time jumps from one planned event to the next, and only while no task is ready to run. The
-//! beginnings and ends of faults are events like all others. The events themselves are handled in
-//! `state.rs`, `transport.rs` and `fault_effects.rs`.
+//! beginnings and ends of faults are planned events, too. `state.rs`, `transport.rs` and
+//! `fault_effects.rs` handle the events.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,18 +20,18 @@ use crate::world::state::State;
 use unisono_observe::trace::NamedEvent;
 use unisono_rules::LifeId;
 
-/// The world of one run: virtual time, the network, the clocks, the disk and the faults. Clones
-/// share one world.
+/// The simulated world of one run: virtual time, the network, the clocks, the disk and the faults.
+/// All clones share the same world.
 #[derive(Clone, Debug)]
 pub struct Universe(Arc<Mutex<State>>);
 
-/// The data that the observer of a life gets when the life takes an input.
+/// The data that an observer gets when its node takes an input.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) now: Duration,
-    /// The number of the input that led to this one.
+    /// The number of the input that caused this input.
     pub(crate) cause: Cause,
-    /// Whether a fault of the disk may have damaged or hidden what was durable.
+    /// Whether a disk fault may have damaged or hidden durable data.
     pub(crate) disk_is_damaged: bool,
 }
 
@@ -48,7 +48,7 @@ impl Universe {
         self.state().now
     }
 
-    /// Returns the life at the other end of a link of `of`.
+    /// Returns the incarnation at the other end of a link of the incarnation `of`.
     #[must_use]
     pub fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
         self.state().links.peer(link, of)
@@ -58,19 +58,19 @@ impl Universe {
         lock(&self.0)
     }
 
-    /// Begins a life of a task.
+    /// Begins an incarnation of a task.
     pub(crate) fn begin(&self, id: LifeId) {
         let mut state = self.state();
-        // A machine that had lost its power answers calls again.
+        // The machine may have lost its power before. From now on it answers calls again.
         state.absent.remove(&id.task);
         state.lives.insert(id.task, Life::new(id));
     }
 
-    /// Triggers the faults that wait for this input, and then lets the life take the input, which
-    /// has number `number`. Returns `None` if the life is over.
+    /// Triggers the faults that wait for this input. Then the incarnation takes the input, which
+    /// has the number `number`. Returns `None` if the incarnation has ended.
     pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
         let mut state = self.state();
-        // First: a fault that begins before the input may kill the life.
+        // This comes first, because a fault that begins before the input may kill the incarnation.
         state.notice(id, what, When::Before, 0);
         let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
         let life = state.life(id)?;
@@ -79,7 +79,7 @@ impl Universe {
     }
 
     /// Triggers the faults that wait for one of these effects. Returns the time, and the effects
-    /// that are carried out before the life ends; `None` if the life is over.
+    /// that are carried out before the incarnation ends; `None` if it has ended already.
     pub(crate) fn take_effects<'a>(
         &self,
         id: LifeId,
@@ -94,7 +94,7 @@ impl Universe {
         })
     }
 
-    /// Takes the first input of a queue of a life, or waits for one.
+    /// Takes the first input of a queue of an incarnation, or waits for one.
     pub(crate) fn poll<T>(
         &self,
         id: LifeId,
@@ -107,12 +107,12 @@ impl Universe {
         }
     }
 
-    /// Takes the next network event of a life, or waits for one.
+    /// Takes the next network event of an incarnation, or waits for one.
     pub(crate) fn poll_network(&self, id: LifeId, context: &Context<'_>) -> Poll<NetworkEvent> {
         let mut state = self.state();
         let Some(life) = state.life(id) else { return Poll::Pending };
         let poll = life.poll(context, |life| &mut life.network);
-        // A frame counts in its sender's queue until the node takes it.
+        // A frame counts in the queue of its sender until the node takes it.
         if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll
             && let Some(direction) = state.links.towards(*link, id)
         {
@@ -121,33 +121,33 @@ impl Universe {
         poll
     }
 
-    /// Does a job with `work`. The result arrives when the job's virtual time has passed.
+    /// Does a job with `work`. The result arrives when the virtual time of the job has passed.
     pub(crate) fn compute(&self, id: LifeId, job: Job, work: impl FnOnce(Job) -> Done) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;
         }
         let takes = state.job_takes(id, &job);
-        // The computation takes long, and needs nothing of the world.
+        // The lock is released, because the computation takes long and needs nothing of the world.
         drop(state);
         let done = work(job);
         self.act(id, |state| state.compute(id, takes, done));
     }
 
-    /// Carries out one effect of a node. The effects of a dead node are dropped. A node that a
-    /// fault kills between two effects dies after its last one.
+    /// Carries out one effect of a node. Effects of a dead node are dropped. A node that a fault
+    /// kills between two effects dies after its last effect.
     pub(super) fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;
         }
         what(&mut state);
-        // After the effect: a life with one effect left still carries it out.
+        // This comes after the effect: an incarnation with one effect left still carries it out.
         state.count_act(id);
     }
 }
 
-/// Returns the effects up to the `n`-th one that is more than a report.
+/// Returns the effects up to the `n`-th effect that does more than report.
 fn first_acts(effects: &[Effect], n: usize) -> &[Effect] {
     let mut n_acts = 0;
     let end = effects.iter().position(|effect| {

@@ -20,7 +20,8 @@ pub struct Event {
 pub enum Payload {
     /// Version of the file format; the first event of each file.
     FileVersion,
-    /// `SessionLog.START`: earlier events of this step or a later one are void.
+    /// `SessionLog.START`: voids all earlier events in the file whose step is this event's step or
+    /// a larger one.
     SessionStart,
     /// Values with their tags.
     Summary(Vec<Value>),
@@ -46,8 +47,8 @@ pub enum Content {
     Text(String),
 }
 
-/// The version from which readers let `SessionLog` decide which events are void. With an older
-/// version, any step that goes back voids events.
+/// From this version on, readers let `SessionLog` decide which events are void. With an older
+/// version, every event whose step goes back voids events.
 const FILE_VERSION: &str = "brain.Event:2";
 
 impl Event {

@@ -1,7 +1,8 @@
 //! Appends events to a file; each incarnation of the chief has its own file.
 //!
 //! A file that lacks an event is still valid, so appending may be retried after an error. A torn
-//! record would end the file for every reader, so it is cut off before the next record.
+//! record would end the file for every reader, so the torn record is removed before the next record
+//! is written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use unisono_files::disk::{Disk, DiskError};
 /// Microseconds per second.
 const MICROS: u64 = 1_000_000;
 
-/// Prefix of every event file's name; TensorBoard looks for it.
+/// Prefix of the names of all event files. TensorBoard searches for this prefix.
 pub const FILE_PREFIX: &str = "events.out.tfevents.";
 
 /// An event file that grows.
@@ -22,19 +23,19 @@ pub const FILE_PREFIX: &str = "events.out.tfevents.";
 pub struct EventFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// Length of the whole records in bytes.
+    /// Length of all complete records, in bytes.
     len: u64,
-    /// Whether a failed write may have left more bytes after them.
+    /// Whether a failed write may have left further bytes after the complete records.
     is_torn: bool,
     /// Buffer for records, reused to avoid allocations.
     records: Vec<u8>,
 }
 
-/// Returns the name of the event file of an incarnation of the chief, which is its start in
-/// microseconds since 1970, on `host`.
+/// Returns the name of the event file of an incarnation of the chief on `host`. The number of the
+/// incarnation is its start in microseconds since 1970.
 ///
-/// The name is TensorFlow's, followed by the microseconds. Readers sort names, so files are read in
-/// the order of the incarnations.
+/// The name is that of TensorFlow, followed by the microseconds. Readers sort names, so they read
+/// the files in the order of the incarnations.
 #[must_use]
 pub fn file_name(life: Incarnation, host: &str) -> String {
     let (secs, micros) = (life.0 / MICROS, life.0 % MICROS);
@@ -76,7 +77,7 @@ impl EventFile {
         events.iter().for_each(|event| push_record(&event.encode(), &mut self.records));
         if let Err(error) = self.disk.append(&self.path, &self.records) {
             self.is_torn = true;
-            // Best effort: if this fails, the torn record is cut off before the next one.
+            // If this fails, the torn record is removed before the next record is written.
             let _ = self.cut();
             return Err(DiskError::at("append to", &self.path)(error));
         }
@@ -121,7 +122,7 @@ mod tests {
         disk.plan(Some((0, Fault::FailOnce)));
         let error = file.append(&[event(2)]).unwrap_err().to_string();
         assert!(error.contains("append to /logdir/events"), "{error}");
-        assert_eq!(bytes(&disk).len(), len, "what was torn is cut off at once");
+        assert_eq!(bytes(&disk).len(), len, "the torn record is removed at once");
         file.append(&[event(3)]).unwrap();
         assert_eq!(bytes(&disk), bytes(&whole));
     }

@@ -71,13 +71,14 @@ impl Histogram {
         self.n_values += values.len() as u64;
     }
 
-    /// Returns whether all values are finite. TensorFlow makes no histogram of other values.
+    /// Returns whether all values are finite. TensorFlow creates no histogram of other values.
     #[must_use]
     pub const fn is_finite(&self) -> bool {
         self.is_finite
     }
 
-    /// Returns the buckets, with consecutive empty buckets merged. There is at least one.
+    /// Returns the buckets, with consecutive empty buckets merged. There is always at least one
+    /// bucket.
     pub(crate) fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for (&limit, &count) in LIMITS.iter().zip(&self.counts) {

@@ -3,10 +3,10 @@
 //! | module | content |
 //! |---|---|
 //! | [`recorder`] | selects observations from the inputs and effects of the chief's node |
-//! | [`summarizer`] | makes events from observations |
+//! | [`summarizer`] | turns observations into events |
 //! | [`mod@event`] | the format of an event |
 //! | [`mod@file`] | appends events to a file |
-//! | [`series`] | reads a curve |
+//! | [`series`] | reads a curve from event files |
 //! | [`run_info`] | reads the start and the settings of a run |
 //!
 //! Nothing here reads a clock; callers pass the wall time. `docs/tensorboard.md` explains each tag.

@@ -7,7 +7,7 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
-// The encodings of a field's value.
+// How a field's value is encoded.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
@@ -75,7 +75,8 @@ impl Message {
         self.varint(u64::from(field) << 3 | wire_type);
     }
 
-    /// Encodes seven bits per byte, lowest first. All bytes but the last have their top bit set.
+    /// Encodes seven bits per byte, lowest bits first. All bytes except the last one have their top
+    /// bit set.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);

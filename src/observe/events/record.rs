@@ -5,8 +5,8 @@
 //! data masked CRC32C of the data, u32 little-endian
 //! ```
 
-/// TensorFlow's constant. Masking keeps a CRC over data that contain CRCs from being a special
-/// value.
+/// TensorFlow's constant for masking. An unmasked CRC over data that contain CRCs could have a
+/// special value.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
 /// Appends one record to `file`.
@@ -18,7 +18,8 @@ pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     file.extend(masked_crc(data).to_le_bytes());
 }
 
-/// Returns the data of the first record, and the rest. `None` if the record is torn or damaged.
+/// Returns the data of the first record, and the bytes after the record. Returns `None` if the
+/// record is torn or damaged.
 pub(super) fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = file.split_first_chunk::<8>()?;
     let (crc, rest) = rest.split_first_chunk()?;

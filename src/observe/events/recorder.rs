@@ -1,8 +1,8 @@
 //! Selects observations for TensorBoard from the inputs and effects of the chief's node.
 //!
-//! The recorder copies no tensor and computes nothing: observations share tensors with the node,
-//! and become events elsewhere. Between summaries it only compares a time and a step for each
-//! gradient.
+//! The recorder copies no tensor and computes nothing. Observations share tensors with the node,
+//! and another file turns them into events. Between summaries, the recorder only compares a time
+//! and a step for each gradient.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use unisono_core::time::Moment;
 /// An observation that becomes events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// A generation starts at this step: earlier observations of this step or later ones are void.
+    /// A generation starts at this step. Earlier observations are void if their step is this step
+    /// or a larger one.
     Began {
         /// Step at which the generation starts.
         step: Step,
@@ -30,7 +31,7 @@ pub enum Observation {
     Checkpoint {
         /// State in the checkpoint.
         snapshot: Arc<Snapshot>,
-        /// Whether this is the checkpoint at the end of the run.
+        /// Whether the checkpoint is the one at the end of the run.
         is_last: bool,
     },
     /// The last update of the run was made.
@@ -44,7 +45,7 @@ pub enum Observation {
     },
 }
 
-/// One version and the update made from it, as the chief saw them.
+/// A version and the update that was made from it, as the chief received them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSummary {
     /// Step of the version and of the update.
@@ -59,25 +60,25 @@ pub struct StepSummary {
     pub steps_per_sec: Option<f64>,
 }
 
-/// Observes the chief's node.
+/// Observes the chief's node, and selects observations for event files.
 #[derive(Debug)]
 pub struct Recorder {
     interval: Duration,
     training_steps: Step,
-    /// Time after which the next gradient is summarised.
+    /// Time after which the next gradient gets a summary.
     due: Moment,
-    /// Step from which a summary is due regardless of time: one of 1, 2, 5, 10, 20, 50, …. So a run
-    /// of a few seconds has a curve, too.
+    /// Step from which on a summary is due regardless of time: one of 1, 2, 5, 10, 20, 50, …. With
+    /// these steps, even a run of a few seconds has a curve.
     milestone: Step,
     generation: Option<Generation>,
-    /// State that was read from a checkpoint, until a generation starts with it.
+    /// State that was read from a checkpoint, and from which no generation has started yet.
     restored: Option<Arc<Snapshot>>,
     draft: Option<Draft>,
     /// Time and step of the last summary.
     last: Option<(Moment, Step)>,
 }
 
-/// A summary that still lacks the gradient or the losses.
+/// A summary whose gradient or losses are still missing.
 #[derive(Debug)]
 struct Draft {
     since: Moment,
@@ -91,7 +92,7 @@ struct Draft {
 impl Recorder {
     /// Creates a recorder for a run of `training_steps` updates.
     ///
-    /// The first step is summarised, then the steps 1, 2, 5, 10, 20, 50, …, and one step whenever
+    /// The first step gets a summary, then the steps 1, 2, 5, 10, 20, 50, …, and a step whenever
     /// `interval` has passed since the last summary.
     #[must_use]
     pub const fn new(interval: Duration, training_steps: Step) -> Self {
@@ -120,9 +121,9 @@ impl Recorder {
                 }
                 Effect::Compute(Job::Gradient { cut, slot, parameters }) => {
                     seen.extend(self.begin(cut.generation, cut.step, None));
-                    // The update of the previous step may be among these effects. Complete its
-                    // summary first, or it would prevent the summary of a milestone from being
-                    // started.
+                    // The update of the previous step may be among these effects. Its summary is
+                    // completed first: otherwise the unfinished summary would prevent a summary of
+                    // this step, even if one is due.
                     seen.extend(self.complete().map(Observation::Summary));
                     self.on_compute(now, *cut, *slot, parameters);
                 }
@@ -156,22 +157,22 @@ impl Recorder {
         }
     }
 
-    /// Notes the generation of an effect. Returns an observation if the generation is new.
+    /// Records the generation of an effect. Returns an observation if the generation is new.
     fn begin(
         &mut self,
         generation: Generation,
         step: Step,
         restored: Option<Arc<Snapshot>>,
     ) -> Option<Observation> {
-        // A result of an old generation may be requested again, and must not void anything. A
-        // generation that starts after the last step voids nothing either.
+        // A result of an old generation may be requested again, and must not void observations. A
+        // generation that starts after the last step voids nothing, either.
         if self.generation >= Some(generation) || step >= self.training_steps {
             return None;
         }
         self.generation = Some(generation);
         self.draft = None;
         self.last = None;
-        // Summaries of later steps are void now and will be repeated.
+        // Summaries of later steps are void now, and their steps will be due again.
         self.milestone = milestone_from(step);
         Some(Observation::Began { step, restored })
     }
@@ -192,8 +193,8 @@ impl Recorder {
                 draft.losses = Some(losses.clone());
                 return None;
             }
-            // The update of the draft was recorded earlier and will not be recorded again, so drop
-            // the draft.
+            // The update of the draft was recorded earlier and will not be recorded again, so the
+            // draft is dropped.
             self.draft.take_if(|draft| cut.step > draft.cut.step);
         }
         let is_last = cut.step.next() == self.training_steps;
@@ -203,15 +204,15 @@ impl Recorder {
         })
     }
 
-    /// Returns the draft as a summary, once both the gradient and the update have arrived in any
+    /// Returns the draft as a summary after both the gradient and the update have arrived, in any
     /// order.
     fn complete(&mut self) -> Option<StepSummary> {
         let is_complete = |draft: &mut Draft| draft.gradient.is_some() && draft.losses.is_some();
         let draft = self.draft.take_if(is_complete)?;
         let Draft { since, cut: Cut { step, .. }, parameters, gradient, losses, .. } = draft;
         let steps_per_sec = self.pace(since, step);
-        // Counted from the start of the step, so that a slow gradient does not delay the next
-        // summary.
+        // The interval is counted from the start of the step, so that a slow gradient does not
+        // delay the next summary.
         self.due = since + self.interval;
         self.milestone = milestone_from(step.next());
         self.last = Some((since, step));
@@ -344,7 +345,7 @@ mod tests {
         assert_eq!(step(&mut recorder, at(13), A, 521), [summary(521, Some(2.0))]);
     }
 
-    /// The chief receives the record of an update together with the version it made.
+    /// The chief receives the record of an update together with the version that the update made.
     #[test]
     fn two_consecutive_milestones_are_both_summarised() {
         let mut recorder = recorder();

@@ -18,10 +18,11 @@ const MAX_READ_BYTES: u64 = 1 << 20;
 /// The start and the settings of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunInfo {
-    /// Wall time of the first event since 1970; `None` if there is no event.
+    /// Wall time of the first event, since 1970; `None` if there is no event.
     pub began: Option<Duration>,
-    /// Settings of the chief's newest incarnation; empty if there are none. The key `unisono` has
-    /// the version of the program, and `training_data` the digest of the data.
+    /// Settings of the chief's newest incarnation; empty if the files contain no settings. The key
+    /// `unisono` contains the version of the program, and the key `training_data` the digest of the
+    /// training data.
     pub settings: Settings,
 }
 
@@ -32,7 +33,7 @@ impl RunInfo {
     /// If the folder or a file cannot be read.
     pub fn read(logdir: &Path) -> io::Result<Self> {
         let mut info = Self::default();
-        // Sorted names are in the order of the incarnations, so the newest settings win.
+        // The sorted names are in the order of the incarnations, so the newest settings win.
         for name in event_files(logdir)? {
             let mut bytes = Vec::new();
             RealDisk::open_to_read(&logdir.join(name))?
@@ -51,7 +52,7 @@ impl RunInfo {
         }
     }
 
-    /// Takes the start and the settings from an event. The field numbers are those in
+    /// Reads the start and the settings from an event. The field numbers are those in
     /// [`super::event`].
     fn take_event(&mut self, event: &[u8]) {
         for (number, field) in proto::fields(event) {
@@ -70,7 +71,7 @@ impl RunInfo {
     }
 }
 
-/// Returns the text of the value with the tag of the configuration.
+/// Returns the text of the value with the tag `configuration`.
 fn configuration_of(summary: &[u8]) -> Option<String> {
     let mut values = proto::values_of(summary, CONFIGURATION);
     let text = values.find_map(|value| bytes_of(bytes_of(value, 8)?, 8))?;

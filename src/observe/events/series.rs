@@ -1,7 +1,7 @@
 //! Reads one curve from the event files of a logdir, for `unisono top` and the report.
 //!
-//! Each read continues where the previous one ended. A torn or damaged record ends its file for
-//! now, as for every reader of event files.
+//! Each read continues where the previous read ended. A torn or damaged record ends its file until
+//! it is complete, as for every reader of event files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,7 +13,8 @@ use super::proto::{self, Field};
 use super::record::split_record;
 use unisono_core::ids::Step;
 
-/// Maximum number of bytes read from a file at a time. The event file of hours is smaller.
+/// Maximum number of bytes read from a file at a time. Even hours of training produce a smaller
+/// event file.
 const MAX_READ_BYTES: u64 = 64 << 20;
 
 /// A curve of scalars by step.
@@ -21,7 +22,7 @@ const MAX_READ_BYTES: u64 = 64 << 20;
 pub struct Series {
     logdir: PathBuf,
     tag: &'static str,
-    /// Number of bytes read from each file. Sorted names are in the order of the incarnations.
+    /// Number of bytes read from each file. The sorted names are in the order of the incarnations.
     read: BTreeMap<String, u64>,
     points: BTreeMap<Step, f32>,
 }
@@ -48,7 +49,7 @@ impl Series {
             file.seek(SeekFrom::Start(*offset))?;
             let mut bytes = Vec::new();
             file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
-            // Advance past whole records only; a torn one is read again when it is complete.
+            // Only complete records count as read. A torn record is read again when it is complete.
             *offset += take_records(&bytes, tag, points);
         }
         Ok(())
@@ -70,7 +71,7 @@ pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
     for entry in std::fs::read_dir(logdir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // Skip other kinds of files: opening a FIFO of this name would block forever.
+        // Other kinds of files are skipped: opening a FIFO with such a name would block forever.
         if name.starts_with(FILE_PREFIX) && entry.file_type()?.is_file() {
             names.insert(name);
         }
@@ -78,7 +79,7 @@ pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Takes the points of all whole records. Returns the number of bytes in these records.
+/// Reads the points of all complete records. Returns the number of bytes in these records.
 fn take_records(bytes: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) -> u64 {
     let mut rest = bytes;
     while let Some((data, behind)) = split_record(rest) {
@@ -88,7 +89,8 @@ fn take_records(bytes: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) -> u6
     (bytes.len() - rest.len()) as u64
 }
 
-/// Takes the point of an event, if it has one. The field numbers are those in [`super::event`].
+/// Reads the point of an event, if the event has one. The field numbers are those in
+/// [`super::event`].
 fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
     let mut step = Step(0);
     for (number, field) in proto::fields(data) {
@@ -99,7 +101,7 @@ fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
                     points.insert(step, value);
                 }
             }
-            // A session starts: earlier points of this step or later ones are void.
+            // A session starts. Earlier points are void if their step is this step or a larger one.
             (7, Field::Bytes(_)) => drop(points.split_off(&step)),
             _ => {}
         }
@@ -148,7 +150,7 @@ mod tests {
         series.points().map(|(step, value)| (step.0, value)).collect()
     }
 
-    /// The example was written by TensorBoard's own writers.
+    /// TensorBoard's own writers wrote the example file.
     #[test]
     fn scalars_of_tensorboards_own_writers_are_read() {
         let example = include_bytes!("../../../fixtures/events/example.tfevents");

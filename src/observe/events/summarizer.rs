@@ -1,7 +1,7 @@
-//! Makes events from observations: norms of tensors, histograms, the accuracy of a checkpoint.
+//! Turns observations into events: norms of tensors, histograms, the accuracy of a checkpoint.
 //!
-//! This is the expensive part of event files, so it is meant for a thread of its own. Tensors are
-//! read in place, one chunk at a time.
+//! This is the expensive part of event files, so it is meant to run on its own thread. It reads
+//! tensors in place, one chunk at a time.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -27,7 +27,7 @@ pub(super) const CONFIGURATION: &str = "configuration";
 /// Number of floats processed at a time, so that they fit into the L1 cache.
 const CHUNK: usize = 4096;
 
-/// Makes events from the observations of a run.
+/// Turns the observations of a run into events.
 pub struct Summarizer {
     data: Arc<Dataset>,
     layout: Arc<Layout>,
@@ -35,7 +35,7 @@ pub struct Summarizer {
     has_averages: bool,
     model: Box<dyn Model>,
     /// Steps whose accuracy was reported since the session started. A summary and a checkpoint may
-    /// have the same version, and a curve has only one point for each step.
+    /// have the same version, but a curve has only one point for each step.
     evaluated: BTreeSet<Step>,
     configuration: String,
 }
@@ -67,7 +67,7 @@ impl Summarizer {
         let summary = |step, values| event(step, Payload::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
-                // Later accuracies are void now and may be reported again.
+                // Accuracies of later steps are void now, and may be reported again.
                 drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
@@ -95,8 +95,8 @@ impl Summarizer {
         let mut values = self.update_values(of.step, &of.losses, of.steps_per_sec);
         values.push(scalar("gradient_norm", norm(&of.gradient)));
         values.extend(self.histograms(&of.parameters));
-        // Without moving averages only: with them, checkpoints are evaluated with the averages,
-        // which a summary does not have. One curve must not mix two models.
+        // This is skipped with moving averages: checkpoints are then evaluated with the averages,
+        // which a summary does not contain. One curve must not mix two models.
         if !self.has_averages {
             values.extend(self.accuracy(of.step, &of.parameters));
         }
@@ -121,7 +121,8 @@ impl Summarizer {
         values
     }
 
-    /// Returns a histogram of every variable. A variable with infinity or NaN has none.
+    /// Returns a histogram of every variable. A variable that contains infinity or NaN has no
+    /// histogram.
     fn histograms(&self, shards: &[Floats]) -> Vec<Value> {
         let variables = self.layout.variables();
         let mut histograms = vec![Histogram::default(); variables.len()];
@@ -141,8 +142,8 @@ impl Summarizer {
         named.map(value).collect()
     }
 
-    /// Evaluates a checkpoint, with its moving averages if it has them. Returns nothing if there
-    /// are no validation examples.
+    /// Evaluates a checkpoint, with its moving averages if it contains them. Returns `None` if
+    /// there are no validation examples.
     fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
         // The moving average is the last auxiliary buffer of a shard.
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
@@ -169,7 +170,7 @@ fn scalar(tag: &str, value: f64) -> Value {
     Value { tag: tag.to_owned(), content: Content::Scalar(value as f32) }
 }
 
-/// Returns the Euclidean norm, with the squares added shard by shard.
+/// Returns the Euclidean norm of all shards. The squares are added shard by shard.
 fn norm(shards: &[Floats]) -> f64 {
     let mut sum = 0.0;
     for shard in shards {
@@ -180,8 +181,8 @@ fn norm(shards: &[Floats]) -> f64 {
     sum.sqrt()
 }
 
-/// Passes a range of floats to `look` in chunks. The floats may be in another process's memory, and
-/// are not copied as a whole.
+/// Passes a range of floats to `look` in chunks. The range is not copied as a whole, because the
+/// floats may be in another process's memory.
 fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl FnMut(&[f32])) {
     let mut room = [0.0; CHUNK];
     for start in range.clone().step_by(CHUNK) {
@@ -237,7 +238,7 @@ mod tests {
     fn each_version_is_evaluated_once_in_a_session() {
         let plan = plan(None);
         let snapshot = Arc::new(plan.initial(None).expect("initial values"));
-        // An untrained model is right for about one of ten digits.
+        // An untrained model classifies about one of ten digits correctly.
         let mut summarizer = Summarizer::new(&plan);
         let told = accuracies(&summarizer.events(1.0, summary_of(&snapshot)));
         let [(0, accuracy)] = told[..] else { panic!("{told:?}") };

@@ -1,4 +1,5 @@
-//! Compares events with those of TensorBoard's own writers byte by byte: `fixtures/events/make.py`.
+//! Compares events byte by byte with events that TensorBoard's own writers wrote
+//! (`fixtures/events/make.py`).
 
 use super::record::push_record;
 use super::{Content, Event, Histogram, Payload, Value};
@@ -6,7 +7,7 @@ use unisono_core::ids::Step;
 
 const EXAMPLE: &[u8] = include_bytes!("../../../fixtures/events/example.tfevents");
 
-/// Returns the values that the script uses.
+/// Returns the values that the script `make.py` uses.
 fn values() -> Vec<f32> {
     let cubes = (-40i16..=40).map(|i| f32::from(i).powi(3) / 1024.0);
     let edges = [-0.0, 1e-12, -1e-12, 1e-30, 1.0, 1.0, 1e20, -1e20, 3e38, -3e38];

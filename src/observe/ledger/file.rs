@@ -16,12 +16,12 @@ const MAX_SHOWN: usize = 80;
 pub struct Ledger {
     /// Path of the file.
     pub path: PathBuf,
-    /// Number of the ps that wrote it.
+    /// Number of the ps that wrote the ledger.
     pub ps: u32,
     /// Lines of the ledger. The first line is a header.
     pub lines: Vec<Numbered>,
-    /// Number of an incomplete last line, which is left out. A crash or a full disk tore it, or the
-    /// ps is still writing it.
+    /// Number of an incomplete last line, which `lines` does not contain. A crash or a full disk
+    /// tore the line, or the ps is still writing it.
     pub torn: Option<usize>,
 }
 
@@ -58,10 +58,10 @@ pub enum LedgerError {
     },
 }
 
-/// The problem of a line that is not valid.
+/// The problem of an invalid line.
 #[derive(Debug, thiserror::Error)]
 pub enum WrongLine {
-    /// The line is not one of a ledger.
+    /// The line is not a line of a ledger.
     #[error(
         "{content:?} is not a line of a ledger: {why}; the file is damaged: restore a good copy"
     )]
@@ -77,7 +77,7 @@ pub enum WrongLine {
          wrote it, or a later one"
     )]
     Format(u32),
-    /// The file's name is that of another ps.
+    /// The ledger belongs to another ps than the name of its file says.
     #[error(
         "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
         file_name(*found)
@@ -108,7 +108,7 @@ fn ps_of(name: &str) -> Option<u32> {
     (file_name(ps) == name).then_some(ps)
 }
 
-/// Returns the header of the newest incarnation in the last of these ledgers.
+/// Returns the newest header of the last of these ledgers.
 #[must_use]
 pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
     let mut headers =
@@ -122,7 +122,7 @@ pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
 /// Reads all ledgers of a logdir, ascending by ps.
 ///
 /// # Errors
-/// If there is none, or one cannot be read.
+/// If the logdir contains no ledger, or a ledger cannot be read.
 pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
     let found = lines::find(logdir, ps_of)?;
     if found.is_empty() {
@@ -134,12 +134,12 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// Reads the ledger of a ps.
 ///
 /// # Errors
-/// If it cannot be read, or a line is not valid.
+/// If the file cannot be read, or a line is not valid.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
     parse(path, ps, &lines::read(path)?)
 }
 
-/// Returns the last incarnation of a ps that its ledger records; `None` if there is no ledger.
+/// Returns the last incarnation of a ps that its ledger contains; `None` if there is no ledger.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
     let lines = lines::last_lines(&logdir.join(file_name(ps)));
@@ -166,7 +166,7 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
     Ok(ledger)
 }
 
-/// Checks that the line may have this number in the ledger of a ps.
+/// Checks that a line of this kind may have this line number in the ledger of this ps.
 fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, WrongLine> {
     let why = match &line {
         Line::Header(Header { ps: found, .. }) if *found != ps => {
@@ -184,8 +184,8 @@ fn damaged(text: &[u8], why: String) -> WrongLine {
 }
 
 fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
-    // A later format may have other fields. Read the format on its own, to distinguish it from
-    // damage.
+    // A later format may have other fields. The format is read separately, to distinguish a later
+    // format from damage.
     #[derive(Deserialize)]
     struct AnyHeader {
         header: AnyFormat,
@@ -201,8 +201,8 @@ fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
             Ok(any) if any.header.format != FORMAT => Err(WrongLine::Format(any.header.format)),
-            // The parser sees only this text, so its line number is always 1. `path:line` already
-            // names the line.
+            // The parser sees only this line, so its line number is always 1. The error message
+            // already contains the right line number as `path:line`.
             _ => {
                 let why = shown(&error.to_string()).replace("at line 1 column", "at column");
                 Err(damaged(text, why))
@@ -215,7 +215,7 @@ fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
 fn shown(why: &str) -> String {
     let in_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let chars: Vec<char> = why.chars().map(in_line).collect();
-    // Keep the end: it names the expected content and the column.
+    // The end is kept, because it contains the expected content and the column.
     match chars.len().checked_sub(4 * MAX_SHOWN) {
         None | Some(0) => chars.iter().collect(),
         Some(_) => {

@@ -1,5 +1,5 @@
-//! The format of one line of a ledger: its fields in order, and the text of its numbers. Reads and
-//! writes no file.
+//! The format of one line of a ledger: the fields in order, and the text of numbers. This file
+//! reads and writes no files.
 //!
 //! Every number is printed without losing a bit.
 
@@ -14,7 +14,7 @@ use unisono_core::protocol::{Difference, Settings, ShardState};
 use unisono_core::train_config::{ClusterSize, Sync};
 use unisono_files::losses::format_loss;
 
-/// Version of the format, recorded in every header.
+/// Version of the format. Every header contains it.
 pub const FORMAT: u32 = 1;
 
 /// A line of a ledger.
@@ -33,7 +33,7 @@ pub enum Line {
     Dropped(GradientDropped),
 }
 
-/// An incarnation of the ps, with the settings that apply to the lines after it.
+/// An incarnation of the ps, with the settings that apply to the following lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
@@ -49,7 +49,7 @@ pub struct Header {
     pub replicas_to_aggregate: u32,
     /// N, the number of workers.
     pub total_num_replicas: u32,
-    /// Number of updates to make.
+    /// Number of updates of the whole run.
     pub training_steps: Step,
     /// All settings that affect the trajectory.
     pub settings: Settings,
@@ -76,11 +76,11 @@ impl Header {
     }
 
     /// Returns the first setting that differs, if the difference affects the trajectory up to any
-    /// step. The number of updates to make does not.
+    /// step. The number of updates of the run does not affect it.
     #[must_use]
     pub fn difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
         if self.settings == other.settings {
-            // Fast path: incarnations of one run nearly always have equal settings.
+            // Incarnations of the same run nearly always have equal settings.
             return None;
         }
         let mut differences = self.settings.differences(&other.settings);
@@ -155,7 +155,7 @@ impl UpdateMade {
 pub struct UsedSlot {
     /// Slot in which the update counted the gradient.
     pub slot: Slot,
-    /// Push message that brought the gradient; `null` if none was seen.
+    /// Push message that contained the gradient; `null` if no such message was seen.
     pub push: Option<Push>,
     /// CRC32C of this shard's part of the gradient.
     pub checksum: Checksum,
@@ -169,11 +169,11 @@ pub struct Push {
     pub worker: u32,
     /// Incarnation of the worker.
     pub incarnation: Incarnation,
-    /// Slot in the message, if the update counted the gradient in another slot.
+    /// Slot in the push message; present only if the update counted the gradient in another slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
-    /// Generation of the version that the gradient was computed from, if it is not the update's
-    /// generation.
+    /// Generation of the version from which the gradient was computed; present only if it differs
+    /// from the generation of the update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// Version that the gradient was computed from.
@@ -208,9 +208,9 @@ pub struct GradientDropped {
 pub enum DropReason {
     /// The shard already held a gradient of this slot and version.
     Duplicate,
-    /// The gradient is of an older version than the shard's.
+    /// The version of the gradient is older than that of the shard.
     Stale,
-    /// The gradient is of another generation than the shard's.
+    /// The generation of the gradient is not that of the shard.
     Fenced,
     /// With R < N, the gradient was not among the R that the update used.
     Surplus,
@@ -255,8 +255,8 @@ impl Line {
     }
 }
 
-/// A loss, compared and printed to the bit. It is printed as in `losses.csv`, in quotes. All NaNs
-/// are equal.
+/// A loss. It is compared bit by bit, except that all NaNs are equal. It is printed as in
+/// `losses.csv`, in quotes.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss(pub f32);
 
@@ -292,8 +292,8 @@ impl FromStr for Loss {
 ///
 /// Each buffer has a CRC32C over its values as little-endian bytes. The hash is the CRC32C over
 /// these checksums, 4 little-endian bytes each: first the parameters, then the buffers of the
-/// optimizer and of the moving average. The checksum of the parameters is part of the wire protocol
-/// anyway, so it costs nothing here.
+/// optimizer and of the moving average. The checksum of the parameters costs nothing here, because
+/// the wire protocol needs it, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateHash(pub u32);
 
@@ -308,7 +308,7 @@ impl StateHash {
     }
 }
 
-/// The CRC32C of a gradient's values as little-endian bytes. The frame that carried the gradient
+/// The CRC32C of a gradient's values as little-endian bytes. The frame that contained the gradient
 /// has the same checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Checksum(pub u32);
@@ -342,7 +342,7 @@ fn hexadecimal(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("{text:?} is not 8 hexadecimal digits"))
 }
 
-/// Serialises types as their text.
+/// Serialises types as text.
 macro_rules! as_text {
     ($($name:ident),*) => {$(
         impl Serialize for $name {
@@ -450,9 +450,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// The values were computed with a bitwise CRC32C in Python. With `c` for it and `p` for
-    /// `struct.pack`: `c(p('<I', c(p('<3f', 1, -.5, .25))))`, and the same followed by
-    /// `c(bytes(12))`.
+    /// A bitwise CRC32C in Python computed the expected values. With `c` for that function and `p`
+    /// for `struct.pack`, the first value is `c(p('<I', c(p('<3f', 1, -.5, .25))))`. In the second
+    /// value, `c(bytes(12))` follows the first checksum.
     #[test]
     fn state_hash_matches_the_documentation() {
         let parameters = Floats::from(vec![1.0, -0.5, 0.25]);

@@ -1,7 +1,7 @@
 //! Appends lines to the file of a ledger.
 //!
-//! When [`Log::append`] returns, the operating system has the lines, so killing the process loses
-//! none. After [`Log::sync`] they also survive a loss of power.
+//! When [`Log::append`] has returned, the operating system has the lines, so killing the process
+//! loses no line. After [`Log::sync`], the lines also survive a loss of power.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::line::Line;
 use unisono_files::disk::lines::Lines;
 use unisono_files::disk::{Disk, DiskError};
 
-/// A ledger file that grows.
+/// A ledger file to which lines are appended.
 #[derive(Debug)]
 pub struct Log {
     file: Lines,
@@ -18,8 +18,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the ledger of a ps in a logdir, or creates it. A last line that a crash tore is cut
-    /// off.
+    /// Opens or creates the ledger of a ps in a logdir. A last line that a crash has torn is
+    /// removed.
     ///
     /// # Errors
     /// If the operating system refuses.

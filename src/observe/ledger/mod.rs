@@ -1,12 +1,12 @@
-//! The ledger of a ps: one line of JSON for each update of its shard, with everything the update
-//! used.
+//! The ledger of a ps: one line of JSON for each update of the ps's shard, with everything that the
+//! update used.
 //!
 //! | module | content |
 //! |---|---|
 //! | [`mod@line`] | the format of a line |
-//! | `recorder` | [`Recorder`] makes lines from the inputs and effects of a node |
+//! | `recorder` | [`Recorder`] turns the inputs and effects of a node into lines |
 //! | `log` | [`Log`] appends lines to a file |
-//! | [`mod@file`] | reads files |
+//! | [`mod@file`] | reads ledger files |
 //!
 //! [`crate::audit`] compares the ledgers of all shards. `docs/ledger.md` explains every field.
 

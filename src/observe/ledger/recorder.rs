@@ -1,7 +1,7 @@
-//! Makes a ledger's lines from the inputs and effects of a ps. Uses no file and no clock.
+//! Turns the inputs and effects of a ps into the lines of a ledger. Uses no file and no clock.
 //!
-//! The recorder observes events and asks the node nothing. The version and the worker of a gradient
-//! are those of the message that brought it, even if the node's own bookkeeping says otherwise.
+//! The recorder observes events and never reads the state of the node. The version and the worker
+//! of a gradient are those of the push message, even if the state of the node differs.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use unisono_core::protocol::{
 #[derive(Debug, Default)]
 pub struct Recorder {
     incarnation: Incarnation,
-    /// Gradients that the shard holds, by the slot of their push message. A slot has several
+    /// Gradients that the shard holds, by the slot in their push message. A slot has several
     /// gradients only if the node has a bug.
     held: BTreeMap<Slot, Vec<Held>>,
     /// The update that is being computed.
@@ -31,7 +31,7 @@ pub struct Recorder {
     chief: Option<Incarnation>,
 }
 
-/// A gradient and the push message that brought it.
+/// A gradient and its push message.
 #[derive(Clone, Debug)]
 struct Held {
     push: Push,
@@ -39,11 +39,12 @@ struct Held {
     gradient: Floats,
 }
 
-/// Step, slot and worker of a dropped gradient, as in the node's report.
+/// Step, slot and worker of a dropped gradient, as the node reported them.
 type DroppedGradient = (Step, Slot, TaskId);
 
 impl Recorder {
-    /// Starts a recorder for an incarnation of ps number `index`. Also returns the ledger's header.
+    /// Creates a recorder for an incarnation of the ps with the number `index`. Also returns the
+    /// header of the ledger.
     #[must_use]
     pub fn new(index: u32, incarnation: Incarnation, config: &ClusterConfig) -> (Self, Line) {
         let header = Header {
@@ -60,8 +61,8 @@ impl Recorder {
         (recorder, Line::Header(header))
     }
 
-    /// Returns the lines of a turn, in order. The caller must write them before it carries out any of
-    /// the effects.
+    /// Returns the lines of a turn, in order. The caller must write the lines before it carries out
+    /// any of the effects.
     pub fn turn(&mut self, turn: &Turn<'_>) -> Vec<Line> {
         let effects = turn.effects;
         let mut lines = Vec::new();
@@ -83,8 +84,8 @@ impl Recorder {
                 Effect::Compute(Job::Update { cut, state, gradients }) => {
                     let cut = *cut;
                     self.begun = Some(self.begin(cut, state, gradients));
-                    // The update uses or drops every held gradient, so whatever is left is reported
-                    // as uncounted.
+                    // The update uses or drops every held gradient. Every gradient that is still
+                    // held was neither used nor reported as dropped.
                     let held = std::mem::take(&mut self.held);
                     lines.extend(self.uncounted(&held, gradients));
                 }
@@ -110,7 +111,8 @@ impl Recorder {
                     loss: Loss(*loss),
                 };
                 let held = Held { push, cut: *cut, gradient: gradient.clone() };
-                // Hold every gradient. If it was dropped, a report among the effects removes it.
+                // Every gradient is held at first. If it was dropped, a report among the effects
+                // removes it.
                 self.held.entry(*slot).or_default().push(held);
                 None
             }
@@ -135,7 +137,7 @@ impl Recorder {
             return None;
         }
         self.generation = Some(cut.generation);
-        // Held gradients belong to the old generation and are void.
+        // Gradients of the old generation are void, so they are removed.
         self.held.clear();
         self.begun = None;
         let chief = turn.peer(from);
@@ -149,8 +151,8 @@ impl Recorder {
         }))
     }
 
-    /// Returns the line of a dropped gradient (rule 5: the gradient is counted and its worker
-    /// answered).
+    /// Returns the line of a dropped gradient. By rule 5, the gradient is counted and its worker
+    /// gets an answer.
     fn on_dropped(
         &mut self,
         named: DroppedGradient,
@@ -160,7 +162,7 @@ impl Recorder {
         let (step, slot, worker) = named;
         let of_slot = self.held.get_mut(&slot)?;
         let is_it = |held: &Held| (held.cut.step, held.push.worker) == (step, worker.index);
-        // Search from the back: a duplicate arrives after the gradient that stays.
+        // The search starts from the back: a duplicate arrives after the gradient that is kept.
         let held = of_slot.remove(of_slot.iter().rposition(is_it)?);
         let tells = |effect: &Effect| match effect {
             Effect::Send { message: Message::PushReply { verdict: told, .. }, .. } => {
@@ -177,14 +179,14 @@ impl Recorder {
         Some(self.dropped(slot, &held, why, effects.iter().any(tells)))
     }
 
-    /// Returns lines for gradients that were held, and are neither used nor reported as dropped.
+    /// Returns lines for gradients that were held, but are neither used nor reported as dropped.
     fn uncounted(&self, held: &BTreeMap<Slot, Vec<Held>>, used: &[(Slot, Floats)]) -> Vec<Line> {
         let mut lines = Vec::new();
         for (slot, held) in held.iter().flat_map(|(slot, all)| all.iter().map(|held| (*slot, held)))
         {
             let is_it = |(_, gradient): &(Slot, Floats)| gradient.same_buffer(&held.gradient);
-            // Look at the gradient's own slot first: it is nearly always there, and a scan for each
-            // of a thousand slots would be slow.
+            // The gradient's own slot is checked first, because it is nearly always there. A scan
+            // for each of a thousand slots would be slow.
             let place = used.binary_search_by_key(&slot, |(slot, _)| *slot);
             if !place.is_ok_and(|place| is_it(&used[place])) && !used.iter().any(is_it) {
                 lines.push(self.dropped(slot, held, DropReason::Uncounted, false));
@@ -205,8 +207,8 @@ impl Recorder {
             let is_it = |held: &&Held| held.gradient.same_buffer(gradient);
             let of_slot = |slot: &Slot| self.held.get(slot).into_iter().flatten().find(is_it);
             let named = of_slot(slot).map(|held| (*slot, held));
-            // Search the other slots, too: only a bug counts a gradient in another slot, and the
-            // ledger must show that.
+            // The other slots are searched, too. Only a bug counts a gradient in another slot, and
+            // the ledger must show that.
             let held =
                 named.or_else(|| self.held.keys().find_map(|slot| Some((*slot, of_slot(slot)?))));
             let push = held.map(|(pushed_as, held)| Push {
@@ -247,7 +249,7 @@ impl Recorder {
     }
 }
 
-/// Returns whether the node closes this link, because the worker broke the protocol.
+/// Returns whether the node closes this link because the worker broke the protocol.
 fn is_closed(link: LinkId, effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Close { link: other } if *other == link))
 }
@@ -308,7 +310,7 @@ mod tests {
         LinkId(u64::from(worker))
     }
 
-    /// Returns the lines for a message from `link` and the effects of it.
+    /// Returns the lines for a message from `link` and its effects.
     fn told(
         recorder: &mut Script,
         link: LinkId,
@@ -370,7 +372,7 @@ mod tests {
         let starts = compute(4, &[(0, &zero), (1, &one)]);
         assert!(told(&mut recorder, link(0), push(0, 4, &zero), &[starts]).is_empty());
         insta::assert_snapshot!(updated(&mut recorder, 4).join("\n"), @r#"{"update":{"incarnation":100,"generation":{"opener":7,"number":1},"step":4,"slots":[{"slot":0,"push":{"worker":0,"incarnation":50,"version":4,"loss":"0.5"},"checksum":"530ed30c"},{"slot":1,"push":{"worker":1,"incarnation":51,"version":4,"loss":"0.5"},"checksum":"bb9dda01"}],"before":"69bbd40d","after":"bb79d824"}}"#);
-        assert!(updated(&mut recorder, 4).is_empty(), "it is made once");
+        assert!(updated(&mut recorder, 4).is_empty(), "each update is made once");
     }
 
     #[test]
@@ -384,7 +386,7 @@ mod tests {
         // A reply with another verdict does not answer the gradient.
         let wrong = [reply(0, 3, Verdict::Fenced), dropped(0, 3, stale)];
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &wrong));
-        // Held until the update uses other gradients.
+        // These gradients are held until the update uses other gradients.
         lines.extend(told(&mut recorder, link(1), push(1, 4, &one), &[]));
         lines.extend(told(&mut recorder, link(2), push(2, 4, &two), &[]));
         let chosen = [dropped(1, 4, None), compute(4, &[(0, &zero), (2, &two)])];
@@ -412,8 +414,8 @@ mod tests {
         let (mut recorder, [zero, one, two]) = (recorder(), gradients());
         told(&mut recorder, link(0), push(0, 3, &zero), &[]);
         told(&mut recorder, link(1), push(1, 4, &one), &[]);
-        // Slot 0 gets a gradient of the version before, slot 2 a second gradient of slot 1, and
-        // slot 3 one that was never pushed.
+        // Slot 0 gets a gradient of the previous version, slot 2 a second gradient of slot 1, and
+        // slot 3 a gradient that no worker pushed.
         told(&mut recorder, link(1), push(1, 4, &two), &[]);
         let used = [(0, &zero), (1, &one), (2, &two), (3, &vec![0.4].into())];
         told(

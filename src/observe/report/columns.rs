@@ -1,7 +1,7 @@
-//! The parts of a [`Document`](super::Document), as parallel lists of numbers, which the page
+//! The parts of a [`Document`](super::Document), as parallel lists of numbers, which the HTML page
 //! reads.
 //!
-//! Times are whole nanoseconds since the start of the run. An absent time, step, slot or task is
+//! Times are whole nanoseconds since the start of the run. A missing time, step, slot or task is
 //! −1. Tasks, states and kinds of messages are indices into the lists of their names.
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct Fact {
     pub value: String,
 }
 
-/// The lane of one task: spans without gaps. All lists except `files` have one entry per span.
+/// The lane of one task: spans without gaps. All lists except `files` have one entry for each span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneColumns {
     /// Task, as an index into `tasks`.
@@ -29,15 +29,15 @@ pub struct LaneColumns {
     pub length: Vec<i64>,
     /// State of the task in each span, as an index into `states`.
     pub state: Vec<u8>,
-    /// Step that each span belongs to; −1 if it belongs to none.
+    /// Step of each span; −1 if the span belongs to no step.
     pub step: Vec<i64>,
-    /// Slot that each span belongs to; −1 if it belongs to none.
+    /// Slot of each span; −1 if the span belongs to no slot.
     pub slot: Vec<i64>,
-    /// Peer of each span, as an index into `tasks`; −1 if there is none. The peer is the receiver
-    /// of a message in flight, or the task whose message ended a wait.
+    /// Peer of each span, as an index into `tasks`; −1 if the span has no peer. The peer is the
+    /// receiver of a message in flight, or the task whose message ended a wait.
     pub peer: Vec<i64>,
-    /// Checkpoints that the task read or wrote: begin in ns since the start, length in ns, and step
-    /// (−1 if it is not known).
+    /// Checkpoints that the task read or wrote: begin in ns since the start, length in ns, and
+    /// step. The step is −1 if it is not known.
     pub files: Vec<(i64, i64, i64)>,
 }
 
@@ -57,22 +57,22 @@ pub struct MessageColumns {
 /// The critical path, as segments without gaps from time 0 on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathColumns {
-    /// Task that the run waited for, as an index into `tasks`.
+    /// Task for which the run waited, as an index into `tasks`.
     pub task: Vec<i64>,
     /// Length of the segment, in ns.
     pub length: Vec<i64>,
 }
 
-/// The time that the run waited for one task.
+/// The time for which the run waited for one task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// Task, as an index into `tasks`.
     pub task: i64,
-    /// Time on the critical path in ns, one entry for each of `states`.
+    /// Time on the critical path in ns, one entry for each state in `states`.
     pub by_state: Vec<i64>,
-    /// Number of updates for which the gradient of this task came last.
+    /// Number of updates for which the gradient of this task arrived last.
     pub n_last: u64,
-    /// Sum over those updates of the time between the last gradient and the one before it, in ns.
+    /// Time between the last gradient and the gradient before it, in ns, summed over those updates.
     pub margin: i64,
 }
 
@@ -83,15 +83,15 @@ pub struct UpdateColumns {
     pub step: Vec<u64>,
     /// Time at which the last shard had made the update, in ns since the start; 0 without a trace.
     pub at: Vec<i64>,
-    /// Worker whose gradient came last, as an index into `tasks`; −1 if it is not known.
+    /// Worker whose gradient arrived last, as an index into `tasks`; −1 if it is not known.
     pub last: Vec<i64>,
-    /// Time between the last gradient and the one before it, in ns.
+    /// Time between the arrival of the last gradient and of the gradient before it, in ns.
     pub margin: Vec<i64>,
-    /// Number of times that the update was made; above 1 after a rollback.
+    /// Number of times that the update was computed. It is above 1 after a rollback.
     pub times: Vec<u32>,
     /// Slots that the update used, ascending.
     pub slots: Vec<Vec<u32>>,
-    /// Worker that computed each of these slots, as an index into `tasks`; −1 if it is not known.
+    /// Worker that computed each slot in `slots`, as an index into `tasks`; −1 if it is not known.
     pub workers: Vec<Vec<i64>>,
 }
 
@@ -106,7 +106,7 @@ pub struct DroppedRow {
     pub worker: i64,
     /// Parameter server that dropped the gradient, as an index into `tasks`.
     pub ps: i64,
-    /// Reason.
+    /// Reason why the gradient was not used.
     pub why: DropReason,
 }
 

@@ -19,7 +19,7 @@ use crate::trace::updates::{Dropped, UpdateMade, dropped, updates};
 use crate::trace::{EventKind, History};
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// Maximum number of messages that a page draws as arrows. A browser does not open much larger pages.
+/// Maximum number of messages that a page draws as arrows. A browser cannot open much larger pages.
 const MAX_MESSAGES: usize = 400_000;
 
 /// The content of a report.
@@ -27,19 +27,20 @@ const MAX_MESSAGES: usize = 400_000;
 pub struct Document {
     /// Name of the run: its logdir, or its scenario and seed.
     pub title: String,
-    /// Version of the program that made the report.
+    /// Version of the program that created the report.
     pub version: String,
     /// Start of the run, in ms since 1970 (UTC); `None` if it is not known, and in simulated runs.
     pub started_ms: Option<u64>,
-    /// Whether the times are virtual.
+    /// Whether the times are virtual times of a simulated run.
     pub is_simulated: bool,
     /// Reasons why the run failed; empty if no failure is known.
     pub failures: Vec<FailureRow>,
-    /// Facts at the top of the page.
+    /// Facts that the page shows at its top.
     pub facts: Vec<Fact>,
-    /// Settings of the run, as far as they are known.
+    /// Settings of the run that are known.
     pub settings: Vec<Fact>,
-    /// Notes for the reader: which data are missing, which flags add them, and what was assumed.
+    /// Notes for the reader: which data are missing, which flags add them, and which assumptions
+    /// were made.
     pub notes: Vec<String>,
     /// Names of all tasks. Other fields refer to tasks by their indices here.
     pub tasks: Vec<String>,
@@ -63,7 +64,7 @@ pub struct Document {
     pub losses: Curve<Option<f32>>,
     /// The share of the validation examples that each evaluated version classifies correctly.
     pub accuracies: Curve<f32>,
-    /// The steps per second: at each step, the mean over the steps since the one before.
+    /// The speed of the run, in steps per second.
     pub rates: Curve<f32>,
     /// Steps of the checkpoints, ascending: those in the trace and those in the logdir.
     pub checkpoints: Vec<u64>,
@@ -107,7 +108,7 @@ impl Document {
         };
         self.gates = history.tasks.iter().map(gate).collect();
         let rates = rates::of_updates(&made);
-        // Keep the rates of the event files if the trace has too few updates.
+        // If the trace has too few updates, the rates from the event files are kept.
         if !rates.step.is_empty() {
             self.rates = rates;
         }
@@ -124,8 +125,8 @@ impl Document {
         self
     }
 
-    /// Adds reasons why the run failed. A failure with a time gets a mark, unless it already has
-    /// one.
+    /// Adds reasons why the run failed. A failure with a time gets a mark, unless there already is
+    /// a mark for it.
     #[must_use]
     pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
         let mut new_marks = Vec::new();
@@ -173,7 +174,7 @@ impl Document {
         self
     }
 
-    /// Adds marks to those that are already there.
+    /// Adds marks to the existing marks.
     #[must_use]
     pub fn with_marks(mut self, marks: &[Mark]) -> Self {
         let row = |mark: &Mark| MarkRow {
@@ -228,7 +229,8 @@ impl Document {
             history.events[message.sent].does[message.does].details.bytes.is_some()
         };
         let mut messages: Vec<_> = history.messages.iter().filter(has_tensor).collect();
-        // Sort before limiting: the page shows the first messages of the run.
+        // The messages are sorted before they are limited, so that the page shows the first
+        // messages of the run.
         messages.sort_by_key(|message| history.events[message.sent].at);
         for message in messages.into_iter().take(MAX_MESSAGES) {
             let (sent, came) = (&history.events[message.sent], &history.events[message.received]);
@@ -240,7 +242,7 @@ impl Document {
         columns
     }
 
-    /// Returns the index of a task; −1 if there is none.
+    /// Returns the index of a task; −1 if `task` is `None` or unknown.
     fn place_of(&self, task: impl Into<Option<TaskId>>) -> i64 {
         let name = task.into().map(|task| task.to_string());
         // A run has few tasks, so a linear search suffices.

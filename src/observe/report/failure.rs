@@ -19,7 +19,7 @@ pub struct Failure {
 impl Failure {
     /// Returns the failure that ended a run, if its traces show one.
     ///
-    /// When one task fails, it tells the others, which then fail with the same reason. So the
+    /// A task that fails tells the other tasks, which then fail with the same reason. So the
     /// earliest failure is the cause.
     pub(crate) fn that_ended(history: &History) -> Option<Self> {
         // A task that failed and was restarted did not end the run.

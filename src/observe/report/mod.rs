@@ -3,9 +3,9 @@
 //! | module | content |
 //! |---|---|
 //! | [`document`], [`columns`] | the content of the page |
-//! | `sources` | makes a document from the files of a logdir |
+//! | `sources` | creates a document from the files of a logdir |
 //! | [`settings`], `rates`, `failure` | parts of a document: settings, speed, the cause of a failure |
-//! | `page` | makes HTML from a document |
+//! | `page` | creates HTML from a document |
 //!
 //! `crate::trace` computes all times.
 

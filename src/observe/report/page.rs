@@ -1,11 +1,12 @@
-//! Makes one HTML page from a report: its data as JSON, and the scripts that show them. The page
-//! loads nothing else.
+//! Creates one HTML page from a report. The page contains the data as JSON, and scripts that
+//! display the data. It loads nothing else.
 
 use super::document::Document;
 
 const TEMPLATE: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-/// Scripts of the page, in order. They share one scope, and each uses the ones before it.
+/// Scripts of the page, in order. All scripts share one scope, and each script uses the preceding
+/// ones.
 const SCRIPTS: [&str; 9] = [
     include_str!("page/helpers.js"),
     include_str!("page/numbers.js"),
@@ -27,8 +28,8 @@ pub fn page(document: &Document) -> String {
         ("/* data */", in_script(document)),
         ("/* script */", SCRIPTS.join("\n")),
     ];
-    // Search each placeholder after the previous one, so that text in the data is not mistaken for
-    // a placeholder.
+    // Each placeholder is searched after the previous one, so that text in the data is not mistaken
+    // for a placeholder.
     let mut page = String::new();
     let mut rest = TEMPLATE;
     for (place, text) in parts {
@@ -42,7 +43,7 @@ pub fn page(document: &Document) -> String {
 }
 
 fn in_html(text: &str) -> String {
-    // First `&`, which the other replacements add.
+    // `&` is replaced first, because the other replacements insert `&`.
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     escaped.replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
     use crate::report::Fact;
 
-    /// Returns the text between the tags of the data.
+    /// Returns the text inside the data element of the page.
     fn data(page: &str) -> &str {
         let (_, rest) = page.split_once("<script id=\"data\" type=\"application/json\">").unwrap();
         rest.split_once("</script>").unwrap().0

@@ -3,15 +3,16 @@
 use super::columns::Curve;
 use crate::trace::updates::UpdateMade;
 
-/// Maximum number of points of the curve. More would only show the noise of single updates.
+/// Maximum number of points of the curve. More points would only show the noise of single updates.
 const MAX_POINTS: usize = 200;
-/// Minimum number of updates per point. Fewer would show the noise of single updates.
+/// Minimum number of updates for each point. With fewer updates, a point would show the noise of
+/// single updates.
 const MIN_UPDATES: usize = 5;
 
 /// Returns the speed of a run. `updates` must be ascending by step.
 ///
-/// The curve begins with the first update, because the tasks connect before it. An interruption of
-/// the run lowers the rate of its point.
+/// The curve begins with the first update, because the tasks only connect before it. An
+/// interruption of the run lowers the rate of the point in which it lies.
 pub(super) fn of_updates(updates: &[UpdateMade]) -> Curve<f32> {
     let mut rates = Curve::default();
     let n_intervals = updates.len().saturating_sub(1);
@@ -54,7 +55,7 @@ mod tests {
 
     #[test]
     fn rate_is_steps_divided_by_elapsed_time() {
-        // Steps 0 to 10 take 10 ms each, then the run stands still for a second.
+        // Steps 0 to 10 take 10 ms each. Then the run makes no progress for a second.
         let times: Vec<u64> = (0..=10).map(|step| 100 + 10 * step).chain([1210, 1220]).collect();
         let Curve { step, value: rate } = of_updates(&updates(&times));
         assert_eq!(step, [5, 10, 12]);

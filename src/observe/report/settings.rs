@@ -10,8 +10,8 @@ use unisono_core::protocol::Settings;
 use unisono_files::checkpoint::{DATA_DIR_FILE, newest_valid};
 use unisono_files::disk::{Disk as _, RealDisk};
 
-/// Settings in the order of the table, with their names there. Settings that are not listed follow
-/// under their own names.
+/// The listed settings in the order of the table, with their names in the table. All other settings
+/// follow under their own keys.
 const NAMES: [(&str, &str); 18] = [
     ("hidden", "hidden layers"),
     ("optimizer", "optimizer"),
@@ -33,11 +33,11 @@ const NAMES: [(&str, &str); 18] = [
     (PROGRAM, "version of the run"),
 ];
 
-/// Key of the digest of the training data in the event files.
+/// In the event files, the key of the digest of the training data.
 const TRAINING_DATA: &str = "training_data";
-/// Key of the version of the program that trained in the event files.
+/// In the event files, the key of the version of the program that trained.
 const PROGRAM: &str = "unisono";
-/// Number of displayed characters of a digest; enough to distinguish data sets.
+/// Number of displayed characters of a digest. This number suffices to distinguish data sets.
 const SHOWN_DIGEST: usize = 16;
 
 /// Returns the rows of the table.
@@ -60,11 +60,11 @@ fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// Returns the settings of a run, as far as the files in its logdir contain them.
+/// Returns the settings of a run that the files in its logdir contain.
 ///
-/// Event files contain all settings, ledgers all except the data. A checkpoint lacks the size of
-/// the cluster and is large, so it is read only if there is nothing else. A trace contains the size
-/// of the cluster and the number of steps.
+/// Event files contain all settings, and ledgers contain all settings except the data. A checkpoint
+/// lacks the size of the cluster and is large, so it is read only if there is no other source. A
+/// trace contains the size of the cluster and the number of steps.
 pub(super) fn of_logdir(
     logdir: &Path,
     info: &RunInfo,
@@ -92,7 +92,8 @@ pub(super) fn of_logdir(
     }
 }
 
-/// Returns the settings in the newest checkpoint; none if there is no valid checkpoint.
+/// Returns the settings in the newest checkpoint. The result is empty if there is no valid
+/// checkpoint.
 fn of_checkpoint(logdir: &Path) -> Settings {
     let newest = newest_valid(&RealDisk, logdir).ok().and_then(|newest| newest.found);
     let Some((_, checkpoint)) = newest else { return Settings::default() };

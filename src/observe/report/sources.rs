@@ -1,5 +1,5 @@
-//! Makes a document from the files in a logdir: traces, losses, ledgers, event files, checkpoints.
-//! Any of them may be missing.
+//! Creates a document from the files in a logdir: traces, losses, ledgers, event files,
+//! checkpoints. Each kind of file may be missing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
 
-/// Smallest correction of a clock that a note reports, in nanoseconds (0.1 ms).
+/// The smallest correction of a clock that the notes of a report mention, in nanoseconds (0.1 ms).
 const NOTABLE_CORRECTION: i64 = 100_000;
 
 /// The reason why there is no report.
@@ -82,8 +82,8 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
             let mut document = with_notes(of_history(document, &history), &history)
                 .with_failures(failure.as_slice(), &Steps::of(&history))
                 .with_losses(&losses);
-            // The trace is more accurate: the first task starts before the chief writes its first
-            // event.
+            // The trace is more accurate, because the first task starts before the chief writes its
+            // first event.
             document.started_ms = Some(millis(history.began));
             document
         }

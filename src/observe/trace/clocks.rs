@@ -1,21 +1,21 @@
 //! Aligns the clocks of several machines as far as messages allow.
 //!
 //! A message is received after it was sent. If the wall clocks of two incarnations contradict that,
-//! the later one is moved to the middle of the range that their messages allow. Other clocks are
-//! trusted.
+//! the clock of the second incarnation is moved to the middle of the range that their messages
+//! allow. All other clocks are trusted.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::messages::Delivery;
 use super::run::Run;
 
-/// Latest time that is accepted (year 2043). It keeps differences of differences from overflowing.
+/// The latest accepted time (year 2043). It prevents overflows in differences of differences.
 const LATEST: i64 = i64::MAX / 4;
 
 /// Returns the correction of each incarnation's wall clock, in nanoseconds.
 pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
-    // Minimum delay of messages from the first to the second incarnation, by their own clocks.
-    // Negative if the clocks differ.
+    // Minimum delay of messages from the first to the second incarnation, measured with both
+    // clocks. The delay is negative if the clocks differ enough.
     let mut least: BTreeMap<(usize, usize), i64> = BTreeMap::new();
     for Delivery { sent, received, .. } in deliveries {
         let took = time(run, received.life, received.event) - time(run, sent.life, sent.event);
@@ -27,8 +27,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
         if corrections[first].is_some() {
             continue;
         }
-        // The first incarnation of each connected group keeps its clock; the others follow from
-        // their messages with it.
+        // The first incarnation of each connected group keeps its clock. The clocks of the others
+        // follow from messages between them.
         corrections[first] = Some(0);
         let mut reached = VecDeque::from([first]);
         while let Some(known) = reached.pop_front() {
@@ -45,8 +45,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
     corrections.into_iter().map(|correction| correction.expect("each was reached")).collect()
 }
 
-/// Returns the correction of an incarnation relative to one with the correction `base`. `there` is
-/// the minimum delay of messages to it, `back` of messages from it.
+/// Returns the correction of a second incarnation, if that of the first is `base`. `there` is the
+/// minimum delay of messages from the first to the second, and `back` from the second to the first.
 fn correction(base: i64, there: Option<i64>, back: Option<i64>) -> i64 {
     let (lowest, highest) = (there.map(|took| base - took), back.map(|took| base + took));
     let fits =
@@ -73,13 +73,13 @@ mod tests {
     #[test]
     fn clocks_are_trusted_unless_a_message_arrives_before_it_was_sent() {
         assert_eq!(correction(0, Some(5), Some(3)), 0);
-        // The second clock is 100 behind, so messages to it seem to be received before they were
-        // sent.
+        // The second clock is 100 behind, so messages to the second incarnation seem to be received
+        // before they were sent.
         assert_eq!(correction(0, Some(-95), Some(105)), 100);
         assert_eq!(correction(0, Some(-95), None), 95);
         assert_eq!(correction(0, None, Some(-95)), -95);
-        // A clock that is right stays in place beside a clock that was moved, if the messages allow
-        // it.
+        // The first clock was moved. The second clock is right, and stays in place if the messages
+        // allow that.
         assert_eq!(correction(100, Some(105), Some(-95)), 0);
     }
 }

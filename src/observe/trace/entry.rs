@@ -1,4 +1,4 @@
-//! One input or effect of a node in a trace, without its time. Reads and writes no file.
+//! One input or effect of a node in a trace, without its time. This file reads and writes no files.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use unisono_core::ids::{Incarnation, LinkId, Slot, TaskId};
 /// An input or an effect of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Kind, step and slot.
+    /// Kind, step and slot of the input or effect.
     #[serde(flatten)]
     pub what: NamedEvent,
-    /// Other facts.
+    /// All other facts about the input or effect.
     #[serde(flatten)]
     pub details: Details,
 }
@@ -23,13 +23,13 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Details {
-    /// Link, numbered by this task.
+    /// Link of the event, in this task's own numbering.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkId>,
     /// Peer of the link. For a dropped gradient, the worker that computed it.
     #[serde(skip_serializing_if = "Option::is_none", with = "task_name")]
     pub peer: Option<TaskId>,
-    /// Sender's incarnation in a greeting.
+    /// Incarnation of the sender of a greeting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// Number of the generation.

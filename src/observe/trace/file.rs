@@ -9,7 +9,7 @@ use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 use unisono_files::disk::lines::{self, ReadError};
 
-/// Start of a line that begins an incarnation. No other line starts like this.
+/// Start of the header line of an incarnation. No other line starts like this.
 const HEADER_START: &str = "{\"life\":";
 /// Maximum number of characters of an invalid line that an error shows.
 const MAX_SHOWN: usize = 80;
@@ -63,7 +63,7 @@ fn task_of(name: &str) -> Option<TaskId> {
 /// Returns the traces in a folder, ascending by task.
 ///
 /// # Errors
-/// If there is none, or the folder cannot be read.
+/// If the folder contains no trace, or cannot be read.
 pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
     let found = lines::find(logdir, task_of)?;
     if found.is_empty() {
@@ -72,22 +72,22 @@ pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
     Ok(found)
 }
 
-/// Reads the trace of a task, one value for each incarnation.
+/// Reads the trace of a task. The result has one value for each incarnation of the task.
 ///
 /// # Errors
-/// If it cannot be read, or a line is not valid.
+/// If the file cannot be read, or a line is not valid.
 pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
     parse(path, task, &lines::read(path)?)
 }
 
-/// Returns the last incarnation of a task that its trace records; `None` if there is no trace.
+/// Returns the last incarnation of a task that its trace contains; `None` if there is no trace.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     let path = logdir.join(file_name(task));
-    // Skip other kinds of files: opening a pipe would block.
+    // Other kinds of files are skipped, because opening a pipe would block.
     std::fs::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-    // Read from the start: an incarnation may have any number of lines, so its header may be
-    // anywhere.
+    // The file is read from its start: an incarnation may have any number of lines, so the last
+    // header may be anywhere.
     let lines = BufReader::new(File::open(&path).ok()?).split(b'\n').map_while(Result::ok);
     let headers = lines.filter(|line| line.starts_with(HEADER_START.as_bytes()));
     let of_line = |line: &[u8]| match serde_json::from_slice(line) {
@@ -97,14 +97,14 @@ pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     headers.filter_map(|line| of_line(&line)).last()
 }
 
-/// Parses the bytes of the trace at `path`. A torn last line is left out.
+/// Parses the bytes of the trace at `path`. A torn last line is ignored.
 ///
 /// # Errors
 /// If a line is not valid.
 pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, TraceError> {
     let mut lives: Vec<TracedLife> = Vec::new();
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-        // No line end: the task is still writing, or a crash tore the line.
+        // A line without a line end is still being written, or a crash has torn it.
         let Some(text) = text.strip_suffix(b"\n") else { break };
         let line = serde_json::from_slice(text).map_err(|error| error.to_string());
         let taken = line.and_then(|line| take(&mut lives, task, line));
@@ -227,7 +227,7 @@ mod tests {
             Line::Cut("full".to_owned()),
         ];
         let lives = parsed(&(text(&lines) + "{\"event")).unwrap();
-        // Compare as text, because a NaN is not equal to itself.
+        // The values are compared as text, because a NaN is not equal to itself.
         assert_eq!(format!("{:?}", lives[0].events), format!("{:?}", [event(1), event(1)]));
         assert_eq!((lives.len(), lives[1].cut.as_deref()), (2, Some("full")));
         assert_eq!(lives[0].header, header());

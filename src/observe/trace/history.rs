@@ -1,4 +1,4 @@
-//! A run on one clock: all incarnations side by side, each event with its cause.
+//! A run on a common clock: the incarnations of all tasks, and the cause of each event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,20 +11,21 @@ use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, Step, TaskId};
 
-/// A run on one clock.
+/// A run on a common clock.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// All tasks of the cluster, ps before workers, traced or not.
     pub tasks: Vec<TaskId>,
     /// R, the number of gradients that an update uses.
     pub replicas_to_aggregate: u32,
-    /// Number of updates to make.
+    /// Number of updates of the whole run.
     pub training_steps: Step,
-    /// Incarnations, ascending by task, each task's in order.
+    /// Incarnations of all tasks, ascending by task. The incarnations of a task are in their order.
     pub lives: Vec<Life>,
-    /// Events of the first incarnation in order, then those of the second, and so on.
+    /// Events of the first incarnation in order, then the events of the second incarnation, and so
+    /// on.
     pub events: Vec<TimedEvent>,
-    /// Messages that were received, in the order of their receiving events.
+    /// Messages that were received, in the order of the events that received them.
     pub messages: Vec<Message>,
     /// Wall time of the first event, since 1970; zero for a simulated run.
     pub began: Duration,
@@ -37,22 +38,23 @@ pub struct History {
 pub struct Life {
     /// Task of the incarnation.
     pub task: TaskId,
-    /// Position among the task's known incarnations, from 1.
+    /// Position among the known incarnations of the task, counted from 1.
     pub number: u32,
     /// Number by which peers know the incarnation.
     pub incarnation: Incarnation,
-    /// Time of its first event, since the start of the run.
+    /// Time of the first event of the incarnation, since the start of the run.
     pub begin: Duration,
-    /// Time of its last known event, since the start of the run.
+    /// Time of the last known event of the incarnation, since the start of the run.
     pub end: Duration,
-    /// Its events, as indices into [`History::events`].
+    /// Events of the incarnation, as indices into [`History::events`].
     pub events: std::ops::Range<usize>,
     /// Event that started a job which never completed, as an index into [`History::events`].
     pub unfinished: Option<usize>,
-    /// Correction of the machine's wall clock in nanoseconds, so that no message is received before
-    /// it was sent.
+    /// Correction of the machine's wall clock in nanoseconds. With it, no message is received
+    /// before it was sent.
     pub correction: i64,
-    /// Reason why the trace ends early; `None` if it does not, or the reason is unknown.
+    /// Reason why the trace ends before the incarnation; `None` if it does not, or the reason is
+    /// unknown.
     pub cut: Option<String>,
 }
 
@@ -67,8 +69,8 @@ pub struct TimedEvent {
     pub input: Entry,
     /// Effects of the node, in order.
     pub does: Vec<Entry>,
-    /// Event that caused this one, as an index into [`History::events`]: the sending of the
-    /// message, or the start of the job.
+    /// Event that caused this event, as an index into [`History::events`]. For a received message
+    /// it is the event that sent the message, for a result the event that started the job.
     pub cause: Option<usize>,
     /// Whether a job was running during the event.
     pub is_busy: bool,
@@ -86,11 +88,12 @@ pub struct Message {
 }
 
 impl History {
-    /// Aligns all incarnations of a run.
+    /// Aligns the clocks of all incarnations of a run, and finds the causes of events.
     #[must_use]
     pub fn of(mut run: Run) -> Self {
         let numbers = numbers(&run);
-        // An incarnation whose events were lost only affects the numbering of the later ones.
+        // If all events of an incarnation were lost, it only affects the numbering of later
+        // incarnations.
         run.lives.retain(|life| !life.events.is_empty());
         let Some(header) = run.lives.first().map(|life| life.header.clone()) else {
             return Self::default();
@@ -159,8 +162,8 @@ impl History {
         });
     }
 
-    /// Finds the cause of each event: a sent message, or the start of a job. The compute thread and
-    /// the disk complete jobs in the order in which they were started.
+    /// Finds the cause of each event: the event that sent the message or started the job. The
+    /// compute thread and the disk complete jobs in the order in which the jobs were started.
     fn find_causes(&mut self) {
         for life in &mut self.lives {
             let (mut jobs, mut files) = (VecDeque::new(), VecDeque::new());
@@ -187,7 +190,8 @@ impl History {
             }
             life.unfinished = jobs.pop_front();
         }
-        // The cause of a received message is its sending, whatever else was running.
+        // The cause of a received message is always the event that sent it, even if a job was
+        // running.
         for message in &self.messages {
             self.events[message.received].cause = Some(message.sent);
         }
@@ -218,7 +222,7 @@ impl History {
     }
 }
 
-/// Returns the position of each incarnation among those of its task.
+/// Returns the position of each incarnation among the incarnations of its task.
 fn numbers(run: &Run) -> BTreeMap<(TaskId, Incarnation), u32> {
     let mut n_lives: BTreeMap<TaskId, u32> = BTreeMap::new();
     let number = |life: &TracedLife| {
@@ -239,8 +243,8 @@ mod tests {
         let mut script = Script::two_steps();
         script.0.lives[2].header.origin = ms(50);
         let history = script.history();
-        // Messages from it take 1 ms or more and messages to it 0 ms or more, so the middle is
-        // between 50 and 49.
+        // Messages from the third incarnation take at least 1 ms, and messages to it at least 0 ms.
+        // The allowed corrections are from 49 to 50 ms, so the correction is the middle.
         let corrections: Vec<_> = history.lives.iter().map(|life| life.correction).collect();
         assert_eq!(corrections, [0, 0, -49_500_000]);
         for message in &history.messages {

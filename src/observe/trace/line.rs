@@ -8,7 +8,7 @@ use super::entry::{Entry, task_name};
 use unisono_core::ids::{Incarnation, Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
 
-/// Version of the format, recorded at the start of each incarnation.
+/// Version of the format. The header of each incarnation contains it.
 pub const FORMAT: u32 = 1;
 
 /// A line of a trace.
@@ -24,7 +24,7 @@ pub enum Line {
     Cut(String),
 }
 
-/// An incarnation of a task, with the settings that apply to the lines after it.
+/// An incarnation of a task, with the settings that apply to the following lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LifeHeader {
     /// Version of the format, [`FORMAT`] for this program.
@@ -34,8 +34,8 @@ pub struct LifeHeader {
     pub task: TaskId,
     /// Incarnation of the task.
     pub incarnation: Incarnation,
-    /// Wall time since 1970 at which the task's own clock was zero. The times of events are on that
-    /// clock.
+    /// Wall time since 1970 at which the task's own clock showed zero. The times of events are
+    /// times of that clock.
     #[serde(rename = "origin_ns", with = "nanos")]
     pub origin: Duration,
     /// Number of parameter servers in the cluster.
@@ -44,7 +44,7 @@ pub struct LifeHeader {
     pub replicas_to_aggregate: u32,
     /// N, the number of workers.
     pub total_num_replicas: u32,
-    /// Number of updates to make.
+    /// Number of updates of the whole run.
     pub training_steps: Step,
 }
 
@@ -122,6 +122,7 @@ pub struct TracedLife {
     pub header: LifeHeader,
     /// Events, in order.
     pub events: Vec<Event>,
-    /// Reason why the trace ends early; `None` if it does not, or the reason is unknown.
+    /// Reason why the trace ends before the incarnation; `None` if it does not, or the reason is
+    /// unknown.
     pub cut: Option<String>,
 }

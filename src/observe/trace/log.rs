@@ -1,7 +1,8 @@
 //! Appends a task's trace to its file, buffered and up to a maximum size.
 //!
-//! A trace explains a run and proves nothing, so lines may be lost if the process dies. In exchange
-//! it costs the loop next to nothing. A ledger is written without a buffer.
+//! A trace explains a run but is not needed to verify it, so lines may be lost if the process dies.
+//! In exchange, a trace costs the loop of the task almost no time. A ledger is written without a
+//! buffer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,19 +12,20 @@ use super::line::{LifeHeader, Line};
 use unisono_files::disk::lines::Lines;
 use unisono_files::disk::{Disk, DiskError};
 
-/// Maximum size of a trace file in bytes. With three workers, a ps fills it in some 300,000 steps.
+/// Maximum size of a trace file in bytes. In a run with three workers, the trace of a ps reaches
+/// this size after about 300,000 steps.
 pub const LARGEST_TRACE: u64 = 256 << 20;
-/// Number of buffered bytes that triggers a write.
+/// Number of buffered bytes from which on the buffer is written.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
-/// Time after which buffered lines are written, so that a crash loses little and a running task can
-/// be observed.
+/// Maximum time for which lines stay in the buffer. A crash then loses few lines, and a running
+/// task can be observed.
 const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 
-/// The trace of an incarnation, as it grows.
+/// The trace file of one incarnation of a task, to which events are appended.
 #[derive(Debug)]
 pub struct TraceLog {
     file: Lines,
-    /// Whole lines that are not written yet.
+    /// Complete lines that are not written yet.
     text: Vec<u8>,
     /// Time of the last write, on the task's clock.
     written: Duration,
@@ -35,12 +37,12 @@ pub struct TraceLog {
 pub enum Kept {
     /// The event is in the file, or in the buffer.
     Yes,
-    /// The file has reached its limit. This event and all later ones are dropped.
+    /// The file has reached its maximum size. This event and all later events are dropped.
     Full,
 }
 
 impl TraceLog {
-    /// Opens the trace of a task in a logdir for a new incarnation, or creates it.
+    /// Opens or creates the trace of a task in a logdir, for a new incarnation.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -66,7 +68,8 @@ impl TraceLog {
     /// # Errors
     /// If the operating system refuses. After an error, nothing more may be appended.
     pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
-        // Check before the event, so that there is always room for the line that ends the trace.
+        // The size is checked before the event is appended, so that there is always room for the
+        // line that ends the trace.
         if self.file.n_bytes() + self.text.len() as u64 > self.largest {
             let mib = self.largest >> 20;
             self.push(&Line::Cut(format!("the file has reached its limit of {mib} MiB")));
@@ -92,7 +95,7 @@ impl TraceLog {
     }
 
     fn push(&mut self, line: &Line) {
-        serde_json::to_writer(&mut self.text, line).expect("a line has only texts for keys");
+        serde_json::to_writer(&mut self.text, line).expect("all keys of a line are texts");
         self.text.push(b'\n');
     }
 }

@@ -16,7 +16,7 @@ pub struct Mark {
     pub until: Option<Duration>,
     /// Current step of the run; `None` before the first version.
     pub step: Option<Step>,
-    /// Task; `None` if the mark belongs to no single task.
+    /// Task of the event; `None` if the mark belongs to no single task.
     pub task: Option<TaskId>,
     /// Kind, such as `restart`, `lost-link` or `failure`, or the kind of an injected fault.
     pub kind: String,
@@ -74,7 +74,7 @@ pub fn marks(history: &History) -> Vec<Mark> {
     marks
 }
 
-/// Returns whether a peer had ended normally, so that its closed link is no fault.
+/// Returns whether a peer had ended normally. If so, its closed link is not a fault.
 fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     let Some(peer) = peer else { return false };
     let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
@@ -84,7 +84,7 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
             .iter()
             .any(|done| matches!(done.what.kind, EventKind::Finishes | EventKind::SendsGoodbye))
     };
-    // A regular end is among the last few events; links may close after it.
+    // A normal end is one of the last few events. Links may close after it.
     life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
 }
 
@@ -93,7 +93,7 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
 pub struct Steps(BTreeMap<Duration, Step>);
 
 impl Steps {
-    /// Returns the steps of ps 0, or of another task if ps 0 was not traced.
+    /// Returns the steps that ps 0 had over time, or another task if ps 0 was not traced.
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);
@@ -109,7 +109,7 @@ impl Steps {
         Self(history.events.iter().enumerate().filter_map(made).collect())
     }
 
-    /// Returns the version at a time; `None` before the first one.
+    /// Returns the version at a time; `None` before the first version.
     #[must_use]
     pub fn at(&self, at: Duration) -> Option<Step> {
         self.0.range(..=at).next_back().map(|(_, step)| *step)

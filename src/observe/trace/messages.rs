@@ -1,8 +1,9 @@
 //! Matches received messages with sent messages, from the traces of both ends of a link.
 //!
-//! Each end numbers its links on its own, and messages have no numbers. But a link keeps the order,
-//! and loses messages only at its end. So the messages received at one end are a prefix of those
-//! sent at the other. Two ends for which this holds in both directions belong to one link.
+//! Each end of a link numbers its links itself, and messages have no numbers. But a link keeps the
+//! order of messages, and only loses messages when it breaks. So the messages received at one end
+//! are a prefix of the messages sent at the other end. Two ends for which this is true in both
+//! directions belong to the same link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, LinkId, TaskId};
 
-/// The position of an event: its incarnation, and its index there.
+/// The position of an event: its incarnation, and its index in that incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EventAt {
     pub(super) life: usize,
@@ -28,7 +29,7 @@ pub(super) struct Delivery {
     pub(super) received: EventAt,
 }
 
-/// Returns all received messages whose sending event is known.
+/// Returns all received messages for which the sending event is known.
 pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
     let ends: Vec<_> = run.lives.iter().map(Ends::of).collect();
     let mut taken = BTreeSet::new();
@@ -38,7 +39,7 @@ pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
             let Some((caller, link)) = other_end(run, &ends, called, there, &taken) else {
                 continue;
             };
-            // Each calling end belongs to one link only.
+            // Each calling end belongs to only one link.
             taken.insert((caller, link));
             let here = &ends[caller].0[&link];
             deliver((caller, here), (called, there), &mut deliveries);
@@ -48,7 +49,7 @@ pub(super) fn deliveries(run: &Run) -> Vec<Delivery> {
     deliveries
 }
 
-/// Finds the calling end for a called end of a link.
+/// Finds the calling end of a link, given its called end.
 fn other_end(
     run: &Run,
     ends: &[Ends],
@@ -72,8 +73,8 @@ fn other_end(
                 && agree(here, there)
                 && agree(there, here);
             let Some((sent, ..)) = here.sent.first().filter(|_| is_it) else { continue };
-            // Several ends may match. Take the last one that sent before this end received; clocks
-            // may be wrong, so take any one if none did.
+            // If several ends match, the last one that sent before this end received is taken.
+            // Clocks may be wrong, so any end is taken if none sent earlier.
             if found.is_none() || time(&run.lives[caller], *sent) <= came {
                 found = Some((caller, *link));
             }
@@ -82,8 +83,8 @@ fn other_end(
     found
 }
 
-/// Returns whether the messages received at one end can be those sent at the other. The shorter
-/// list must be a prefix of the longer one, because a trace may end before its link does.
+/// Returns whether the messages received at one end can be the messages sent at the other end. The
+/// shorter list must be a prefix of the longer list, because a trace may end before its link.
 fn agree(from: &End, to: &End) -> bool {
     from.sent.iter().zip(&to.received).all(|((.., sent), (_, received))| {
         received.kind.sent_as() == Some(sent.kind)
@@ -114,7 +115,8 @@ struct End {
     peer: Option<TaskId>,
     /// Incarnation of the peer, from its greeting.
     incarnation: Option<Incarnation>,
-    /// Sent messages: index of the event, index among its effects, and the event itself.
+    /// Sent messages: the index of the event, the index among its effects, and the message event
+    /// itself.
     sent: Vec<(usize, usize, NamedEvent)>,
     received: Vec<(usize, NamedEvent)>,
 }

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`named_event`] | kinds of events, and events with step and slot |
 //! | [`entry`] | an event with its details |
-//! | [`tracer`] | makes entries from the inputs and effects of a node |
+//! | [`tracer`] | turns the inputs and effects of a node into entries |
 //! | [`mod@line`], [`log`], [`mod@file`] | the format of a trace file, writing and reading it |
 //! | `run` | [`Run`]: the traces of all tasks |
 //! | [`history`] | [`History`]: all incarnations on one clock, events with causes |
 //! | `messages`, `clocks` | match sent and received messages, and align clocks with them |
-//! | [`timeline`] | what each task did over time |
+//! | [`timeline`] | the activities of each task over time |
 //! | [`path`] | the critical path |
 //! | [`updates`] | each update with its gradients |
 //! | [`marks`] | notable events |

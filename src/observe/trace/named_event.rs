@@ -1,7 +1,7 @@
-//! The names of events at a node, that is, of its inputs and effects.
+//! The names of the events of a node, that is, of its inputs and effects.
 //!
-//! Traces record events by these names. The simulator's faults are triggered by them, and its
-//! scenarios expect them.
+//! Traces contain these names. In the simulator, faults can wait for a named event, and scenarios
+//! can expect one.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ macro_rules! event_kinds {
                 match self { $( Self::$variant => $name, )* }
             }
 
-            /// Returns the meaning, as one or more sentences for the user.
+            /// Returns the meaning of the kind, as one or more sentences for the user.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $( Self::$variant => concat!($($doc),*), )* }
@@ -203,14 +203,15 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// Returns the kind of the sender's event, if this kind is the receiving of a message.
+    /// If this kind is the receipt of a message, returns the kind of the event that sent it.
     #[must_use]
     pub fn sent_as(self) -> Option<Self> {
-        // In the list of kinds, the sending of each message is directly before its receiving.
+        // In the list of kinds, the sending of each message is directly before its receipt.
         self.name().starts_with("receives-").then(|| Self::ALL[self as usize - 1])
     }
 
-    /// Returns the kind of the receiver's event, for a kind that is the sending of a message.
+    /// Returns the kind of the event that receives a message. `self` is the kind of the event that
+    /// sends it.
     const fn received_as(self) -> Self {
         Self::ALL[self as usize + 1]
     }
@@ -316,7 +317,7 @@ impl NamedEvent {
         }
     }
 
-    /// Returns the event of an effect; `None` for a report about something that was already an
+    /// Returns the event of an effect; `None` for a report about an event that was already an
     /// input.
     #[must_use]
     pub const fn of_effect(effect: &Effect) -> Option<Self> {

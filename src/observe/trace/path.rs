@@ -1,9 +1,9 @@
 //! The critical path: the chain of jobs, messages and waits that determined the length of the run.
 //!
-//! The path is found backwards from the last event, each time from an event to its cause: from a
-//! received message to its sending, from a result to the start of its job, from the first event of
-//! an incarnation to the last event of the previous one. So every moment of the run belongs to one
-//! task.
+//! The path is found backwards from the last event. Each step goes from an event to its cause: from
+//! a received message to the event that sent it, from a result to the start of its job, from the
+//! first event of an incarnation to the last event of the previous incarnation. So every moment of
+//! the run belongs to exactly one task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,9 +16,10 @@ use unisono_core::ids::{Job, Step, TaskId};
 /// A part of the critical path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Task that the run waited for.
+    /// Task for which the run waited.
     pub task: TaskId,
-    /// Activity of that task. Never [`State::Apply`] for a worker, nor [`State::Compute`] for a ps.
+    /// Activity of that task. It is never [`State::Apply`] for a worker, and never
+    /// [`State::Compute`] for a ps.
     pub state: State,
     /// Begin, since the start of the run.
     pub begin: Duration,
@@ -34,7 +35,7 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
     let mut path = Vec::new();
     let Some(mut number) = last_event(history) else { return path };
     let mut until = history.events[number].at;
-    // Bounded, because causes in a damaged trace may form a cycle.
+    // The number of rounds is limited, because the causes in a damaged trace may form a cycle.
     for _ in 0..=history.events.len() {
         let event = &history.events[number];
         let step = event.input.what.step;
@@ -45,8 +46,8 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
                 let (state, task) = waited_for(history, number, cause);
                 (state, Some(cause), task)
             }
-            // No known cause, such as a timer or an accepted link: continue with the task's
-            // previous event.
+            // The event has no known cause, such as a timer or an accepted link. The path continues
+            // with the previous event of the task.
             None if !is_first => (meanwhile(history, number), Some(number - 1), life.task),
             None => {
                 let earlier = history.lives_of(life.task).take_while(|it| it.number < life.number);
@@ -69,7 +70,8 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
     path
 }
 
-/// Returns the last regular end of an incarnation, or else the last event of all.
+/// Returns the last normal end of an incarnation. If no incarnation ended normally, returns the
+/// last event of the run.
 fn last_event(history: &History) -> Option<usize> {
     let ends = |event: &usize| {
         history.events[*event].does.iter().any(|done| {
@@ -81,8 +83,8 @@ fn last_event(history: &History) -> Option<usize> {
     all.clone().filter(ends).max_by_key(at).or_else(|| all.max_by_key(at))
 }
 
-/// Returns the start of the called incarnation, if it started after its caller. The caller had to
-/// wait for that start, not for its own calls, however often it repeated them.
+/// If the called incarnation started after its caller, returns the event of that start. The caller
+/// had to wait for that start, and not for its own repeated calls.
 fn called_late(history: &History, event: usize) -> Option<usize> {
     let TimedEvent { at, life, input, .. } = &history.events[event];
     if input.what.kind != EventKind::Connected {
@@ -99,7 +101,7 @@ fn called_late(history: &History, event: usize) -> Option<usize> {
     (is_first && caller.begin < called.begin).then_some(called.events.start)
 }
 
-/// Returns what a task was doing before an event without a cause.
+/// Returns the activity of a task before an event that has no cause.
 fn meanwhile(history: &History, event: usize) -> State {
     match (history.events[event].is_busy, history.task(event).job) {
         (false, _) => State::Wait,
@@ -108,7 +110,8 @@ fn meanwhile(history: &History, event: usize) -> State {
     }
 }
 
-/// Returns what an event waited for, and the task that did it, given the cause of the event.
+/// Returns the activity for which an event waited and the task with that activity. `cause` is the
+/// cause of the event.
 fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) {
     let kind = history.events[event].input.what.kind;
     let state = state_of(kind).unwrap_or(match kind {
@@ -118,7 +121,7 @@ fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) 
     (state, history.task(cause))
 }
 
-/// Returns how long the run waited for each task, by activity.
+/// Returns how long the run waited for each task, by activity of the task.
 #[must_use]
 pub fn gated(path: &[Segment]) -> BTreeMap<TaskId, BTreeMap<State, Duration>> {
     let mut gated: BTreeMap<TaskId, BTreeMap<State, Duration>> = BTreeMap::new();
@@ -141,7 +144,7 @@ mod tests {
         path.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 
-    /// Returns the milliseconds of each task and activity.
+    /// Returns the number of milliseconds of each task and activity, as text.
     fn totals(path: &[Segment]) -> String {
         let of_task = |(task, states): (TaskId, BTreeMap<State, Duration>)| {
             let each =
@@ -154,8 +157,8 @@ mod tests {
     #[test]
     fn critical_path_contains_the_task_that_all_others_waited_for() {
         let path = critical_path(&Script::two_steps().history());
-        // In step 0, the slow worker's gradient arrived last; in step 1, the fast worker's push
-        // did.
+        // In step 0, the slow worker's gradient arrived last. In step 1, the fast worker's push
+        // arrived last.
         assert_eq!(
             text(&path),
             "0-2 worker 0 save\n2-4 worker 0 send\n4-6 ps 0 send\n6-36 worker 1 compute\n\

@@ -1,9 +1,9 @@
 //! Exports a run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>. Tasks are
 //! processes.
 //!
-//! The output follows the format's rules. Complete events (`X`) of a row never overlap and are
-//! sorted by time. Each flow has one start and one finish, both within events. Metadata comes
-//! first.
+//! The output follows the rules of the format. Complete events (`X`) in the same row never overlap
+//! and are sorted by time. Each flow has one start and one finish, both inside events. Metadata
+//! comes first.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use super::marks::{Mark, marks};
 use super::timeline::{Lane, Span, State, lanes};
 use unisono_core::ids::{Job, TaskId};
 
-/// Maximum displayed length of an event, in nanoseconds. Events have no real duration.
+/// Maximum displayed length of an event, in nanoseconds. Events of a node have no length of their
+/// own.
 const WIDTH: u64 = 1_000;
 /// Rows of each task.
 const ROWS: [(Row, &str); 3] =
@@ -45,10 +46,10 @@ struct TraceEvent<'a> {
     /// Number of a flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<usize>,
-    /// Binding point of a flow's end: the enclosing event.
+    /// The point to which the end of a flow is bound: the enclosing event.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<&'static str>,
-    /// Scope of an instant: how much of the screen its line crosses.
+    /// Scope of an instant: which part of the screen its line crosses.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     #[serde(skip_serializing_if = "Args::is_empty")]
@@ -76,7 +77,7 @@ struct Args<'a> {
 }
 
 impl TraceEvent<'_> {
-    /// Returns an event of a task at a time, which still needs a name.
+    /// Returns an event of a task at a time, without a name.
     fn at(ph: &'static str, task: TaskId, row: Row, at: Duration, cat: &'static str) -> Self {
         let (pid, tid, ts) = (process(task), row as u32, Some(micros(nanos(at))));
         Self { ph, pid, tid, ts, cat: Some(cat), ..Self::default() }
@@ -89,18 +90,18 @@ impl Args<'_> {
     }
 }
 
-/// Returns the whole document as text.
+/// Returns the whole JSON document as text.
 #[must_use]
 pub fn text(history: &History) -> String {
     let mut text = Vec::new();
-    write(history, &mut text).expect("memory takes all");
+    write(history, &mut text).expect("writing to memory cannot fail");
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// Writes the whole document.
+/// Writes the whole JSON document.
 ///
 /// # Errors
-/// If `to` refuses.
+/// If writing to `to` fails.
 pub fn write(history: &History, to: &mut impl Write) -> io::Result<()> {
     to.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
     let mut list = List { to, is_empty: true };
@@ -201,7 +202,7 @@ impl<W: Write> List<'_, W> {
     }
 
     fn mark(&mut self, mark: &Mark) -> io::Result<()> {
-        // The format needs a process for every instant.
+        // In this format, every instant belongs to a process.
         let Some(task) = mark.task else { return Ok(()) };
         self.push(&TraceEvent {
             name: &mark.kind,
@@ -212,7 +213,7 @@ impl<W: Write> List<'_, W> {
     }
 }
 
-/// Returns the displayed length of each event, limited by the task's next event.
+/// Returns the displayed length of each event. An event ends before the next event of its task.
 fn widths(history: &History) -> Vec<u64> {
     let mut widths = vec![WIDTH; history.events.len()];
     for pair in (1..history.events.len()).map(|later| [later - 1, later]) {

@@ -10,7 +10,7 @@ use unisono_core::ids::TaskId;
 /// The traced part of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// Incarnations, ascending by task, each task's in order.
+    /// Incarnations of all tasks, ascending by task. The incarnations of a task are in their order.
     pub lives: Vec<TracedLife>,
 }
 
@@ -18,7 +18,7 @@ impl Run {
     /// Reads the traces of all tasks in a folder.
     ///
     /// # Errors
-    /// If there is none, or one cannot be read.
+    /// If the folder contains no trace, or a trace cannot be read.
     pub fn read(logdir: &Path) -> Result<Self, TraceError> {
         let mut lives = Vec::new();
         for (task, path) in file::find(logdir)? {

@@ -1,4 +1,4 @@
-//! What each task was doing at every moment: lanes of spans that never overlap.
+//! The activity of each task at every moment, as lanes of spans that never overlap.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ pub enum State {
     Compute,
     /// A ps computes an update.
     Apply,
-    /// The task computes nothing, and the tensors that it sent last are still in flight.
+    /// The task computes nothing, and tensors that it has sent are still in flight.
     Send,
-    /// The task computes nothing, and has no tensor in flight.
+    /// The task computes nothing, and no tensor that it has sent is in flight.
     Wait,
-    /// The chief reads or writes a checkpoint, in its lane of files, beside other activities.
+    /// The chief reads or writes a checkpoint. This activity is in the chief's lane of files,
+    /// because it runs at the same time as other activities.
     Save,
     /// A new incarnation connects to its peers and receives its first version.
     Join,
@@ -31,7 +32,7 @@ impl State {
     pub const ALL: [Self; 7] =
         [Self::Compute, Self::Apply, Self::Send, Self::Wait, Self::Save, Self::Join, Self::Down];
 
-    /// Returns the name.
+    /// Returns the name of the activity.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,7 +47,7 @@ impl State {
     }
 }
 
-/// A period with one activity of a task.
+/// A period during which a task has one activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Activity of the task.
@@ -68,7 +69,8 @@ pub struct Span {
 pub struct Lane {
     /// Task of the lane.
     pub task: TaskId,
-    /// Spans from the start of the first incarnation to the end of the last one, without gaps.
+    /// Spans from the start of the first incarnation to the end of the last incarnation, without
+    /// gaps.
     pub work: Vec<Span>,
     /// Reads and writes of checkpoints, in order, with gaps.
     pub files: Vec<Span>,
@@ -82,9 +84,9 @@ pub fn lanes(history: &History) -> Vec<Lane> {
         if lanes.last().is_none_or(|lane| lane.task != life.task) {
             lanes.push(Lane { task: life.task, work: Vec::new(), files: Vec::new() });
         }
-        let lane = lanes.last_mut().expect("it was pushed");
-        // After a correction of clocks, an incarnation may seem to start before the previous one
-        // ended.
+        let lane = lanes.last_mut().expect("the lane was pushed");
+        // After a correction of clocks, an incarnation may seem to start before the previous
+        // incarnation ended.
         let begin = match lane.work.last().map(|last| last.end) {
             Some(end) => {
                 lane.push(Span::plain(State::Down, end, life.begin.max(end)));
@@ -113,12 +115,12 @@ impl Lane {
 
     fn push_life(&mut self, history: &History, life: &Life, begin: Duration, sent: Vec<Flight>) {
         let mut sent = InFlight { flights: sent, next: 0, longest: None };
-        // Until its first job, an incarnation is joining the run.
+        // Before its first job, an incarnation is joining the run.
         let (mut at, mut quiet) = (begin, State::Join);
         let unfinished = life.unfinished.map(|begun| unfinished(history, life, begun));
         for JobSpan { span, begun } in jobs(history, life, false).chain(unfinished) {
             let job = Span { begin: span.begin.max(at), end: span.end.max(at), ..span };
-            // The message that started the job also ended the wait before it.
+            // The message that started the job also ended the preceding wait.
             let ended_by = history.events[begun].input.details.peer;
             self.push_idle(at, job.begin, (quiet, ended_by), &mut sent);
             self.push(job);
@@ -133,7 +135,8 @@ impl Lane {
         }
     }
 
-    /// Fills the time between two jobs: messages are in flight, or the task is quiet.
+    /// Fills the time between two jobs with spans: either a message is in flight, or the task is
+    /// quiet.
     fn push_idle(
         &mut self,
         mut at: Duration,
@@ -155,8 +158,8 @@ impl Lane {
             };
             at = span.end;
             match self.work.last_mut() {
-                // Merge two quiet spans: the message between them had arrived before anything else
-                // happened.
+                // Two quiet spans are merged, because the message between them arrived before
+                // anything else happened.
                 Some(last) if last.state == quiet && span.state == quiet => last.end = at,
                 _ => self.push(span),
             }
@@ -174,18 +177,18 @@ struct Flight {
     slot: Option<Slot>,
 }
 
-/// The messages of an incarnation that are in flight, as time advances.
+/// The messages of an incarnation that are in flight at a time. The time advances with each call.
 struct InFlight {
-    /// Messages, ascending by sending time.
+    /// Messages, ascending by the time of sending.
     flights: Vec<Flight>,
     next: usize,
-    /// Message in flight that arrives last.
+    /// The message in flight that arrives last.
     longest: Option<Flight>,
 }
 
 impl InFlight {
-    /// Returns the message in flight at a time, and the sending time of the next one. Times must
-    /// not decrease between calls.
+    /// Returns the message in flight at a time, and the time of sending of the next message. Times
+    /// must not decrease from call to call.
     fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
         while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
             if self.longest.is_none_or(|longest| longest.end < flight.end) {
@@ -198,7 +201,7 @@ impl InFlight {
     }
 }
 
-/// Returns the tensor-carrying messages of each incarnation. Other messages are too short to show.
+/// Returns the messages with tensors of each incarnation. Other messages are too short to show.
 fn flights(history: &History) -> Vec<Vec<Flight>> {
     let mut flights = vec![Vec::new(); history.lives.len()];
     for message in &history.messages {
@@ -244,7 +247,8 @@ pub(super) const fn state_of(kind: EventKind) -> Option<State> {
     }
 }
 
-/// Returns the completed jobs of an incarnation, in order: those of its lane of files, or the others.
+/// Returns the completed jobs of an incarnation, in order: the jobs of its lane of files if
+/// `is_file` is true, otherwise the other jobs.
 fn jobs(history: &History, life: &Life, is_file: bool) -> impl Iterator<Item = JobSpan> {
     life.events.clone().filter_map(move |number| {
         let event = &history.events[number];

@@ -1,5 +1,5 @@
-//! All updates of a run, with the workers of their gradients, the last arrival, and unused
-//! gradients.
+//! All updates of a run: the workers of their gradients, the last gradient of each update, and the
+//! gradients that were not used.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use super::named_event::EventKind;
 use crate::ledger::DropReason;
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// An update as it was made last; after a rollback, updates are recomputed.
+/// An update, as it was computed for the last time. Updates are recomputed after a rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateMade {
     /// Step of the update.
     pub step: Step,
-    /// Time at which the last shard completed it.
+    /// Time at which the last shard completed the update.
     pub at: Duration,
-    /// Used slots, ascending, each with its worker if known.
+    /// Used slots, ascending. Each slot comes with its worker, if the worker is known.
     pub slots: Vec<(Slot, Option<TaskId>)>,
-    /// Worker whose gradient arrived last, at the shard that started last.
+    /// Worker whose gradient arrived last, at the shard that started the update last.
     pub last: Option<TaskId>,
-    /// Time between the last arrival and the one before it.
+    /// Time between the arrival of the last gradient and of the gradient before it.
     pub margin: Duration,
-    /// Number of times the update was made.
+    /// Number of times that the update was computed.
     pub n_times: u32,
 }
 
@@ -33,13 +33,13 @@ pub struct Dropped {
     pub step: Step,
     /// Slot of the gradient.
     pub slot: Slot,
-    /// Worker that computed it, if known.
+    /// Worker that computed the gradient, if it is known.
     pub worker: Option<TaskId>,
-    /// Ps that dropped it.
+    /// Ps that dropped the gradient.
     pub ps: TaskId,
     /// Time of the drop; `None` if it is known only from a ledger.
     pub at: Option<Duration>,
-    /// Reason.
+    /// Reason why the gradient was not used.
     pub why: DropReason,
 }
 
@@ -49,19 +49,19 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
     let mut all: BTreeMap<Step, UpdateMade> = BTreeMap::new();
     let mut begun: BTreeMap<Step, Duration> = BTreeMap::new();
     for life in history.lives.iter().filter(|life| life.task.job == unisono_core::ids::Job::Ps) {
-        // Gradients that arrived since the last update.
+        // Gradients that have arrived since the last update.
         let mut came: BTreeMap<(Step, Slot), (Duration, Option<TaskId>)> = BTreeMap::new();
         for number in life.events.clone() {
             let event = &history.events[number];
             let what = event.input.what;
             if what.kind == EventKind::ReceivesRestore {
-                // Gradients from before the restore belong to another generation.
+                // Gradients that arrived before the restore belong to another generation.
                 came.clear();
             }
             if let (EventKind::ReceivesPush, Some(step), Some(slot)) =
                 (what.kind, what.step, what.slot)
             {
-                // Keep the first arrival; a duplicate changes nothing.
+                // The first arrival counts, because a duplicate changes nothing.
                 came.entry((step, slot)).or_insert((event.at, event.input.details.peer));
             }
             for done in event.does.iter().filter(|done| done.what.kind == EventKind::Updates) {
@@ -70,7 +70,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
                 let slots: Vec<_> = done.details.slots.iter().map(used).collect();
                 let new = || UpdateMade { step, ..UpdateMade::default() };
                 let update = all.entry(step).or_insert_with(new);
-                // Count on one shard only, because every shard makes each update.
+                // Updates are counted on one shard only, because every shard makes each update.
                 update.n_times += u32::from(life.task == TaskId::PS_ZERO);
                 let last = begun.entry(step).or_insert(event.at);
                 if *last <= event.at {
@@ -92,7 +92,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
 type Came = Option<(Duration, Option<TaskId>)>;
 
 impl UpdateMade {
-    /// Records the gradients of the shard that started last so far.
+    /// Records the gradients at the shard that is so far the last one to start the update.
     fn see(&mut self, slots: &[(Slot, Came)]) {
         let worker = |came: &Came| came.and_then(|(_, worker)| worker);
         self.slots = slots.iter().map(|(slot, came)| (*slot, worker(came))).collect();

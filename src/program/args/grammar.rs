@@ -1,4 +1,4 @@
-//! The commands and their flags, as clap knows them and `--help` shows them.
+//! The commands and their flags, for clap and for the text of `--help`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ docs/exit-codes.md lists those of all commands."
 )]
 pub(super) struct Cli {
     /// Print this help
-    // The short help only: clap would print a blank line between the flags of the long one.
+    // Only the short help: in the long help, clap would print a blank line between flags.
     #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Help")]
     pub(super) help: Option<bool>,
     #[command(subcommand)]
@@ -238,7 +238,7 @@ Each task is a process in the trace; arrows are messages.")]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
-    /// Run the task that an engine or --job-name names, as in the original script
+    /// Run the task that --job-name or a cluster engine names, as in the original script
     #[command(
         allow_negative_numbers = true,
         override_usage = "unisono [--job_name=ps|worker] [--task_id=N] [OPTIONS]",
@@ -277,7 +277,7 @@ pub(super) struct TaskArgs {
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
     /// Address to listen at; workers do not listen [default: this task's address in the list of
-    /// hosts; its port at all addresses if an engine places the tasks]
+    /// hosts; its port at all addresses if an engine such as Kubeflow places the tasks]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     pub(super) bind: Option<HostPort>,
     #[command(flatten)]
@@ -327,7 +327,7 @@ pub(super) enum DoctorCommand {
     Worker(Box<TaskArgs>),
 }
 
-/// The flags of a command that runs all tasks of a run.
+/// The flags of a command that runs all tasks of a run itself.
 #[derive(Args, Debug)]
 pub(super) struct WholeRunArgs {
     #[command(flatten)]
@@ -340,7 +340,8 @@ pub(super) struct WholeRunArgs {
     pub(super) config: ConfigArg,
 }
 
-/// A flag only, and no key of the file: the key would stay there and move every run aside.
+/// `--fresh` has no key in the configuration file: the key would stay in the file and move every
+/// run aside.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct FreshArg {
     /// Start a new run: first move the old run's files in the logdir into a folder previous-1,
@@ -369,7 +370,8 @@ pub(super) struct EvalArgs {
     pub(super) config: ConfigArg,
 }
 
-/// The examples of an evaluation: the flags of a run, with other defaults.
+/// The flags for the examples of an evaluation. They are also flags of a run, but with other
+/// defaults.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Data")]
 pub(super) struct EvalDataArgs {

@@ -99,7 +99,7 @@ fn fresh_is_refused_if_an_engine_starts_the_task() {
     let Err(ParseError::Config(error)) = parse(&line, &engine) else {
         panic!("--fresh must be refused")
     };
-    assert!(error.to_string().contains("an engine starts a task again"), "{error}");
+    assert!(error.to_string().contains("an engine restarts a task"), "{error}");
 }
 
 #[test]

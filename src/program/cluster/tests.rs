@@ -1,4 +1,4 @@
-//! Tests of the sources of a task's place, and of their order.
+//! Tests of the sources that determine the task of a process, and of their precedence.
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn slurm(rank: &str) -> Environment {
     .collect()
 }
 
-/// Role and cluster, followed by the notes, a line each.
+/// Returns the role and the cluster, followed by the notes, each on its own line.
 fn told(asked: Asked, environment: &Environment) -> String {
     let Found { role, cluster, is_placed, notes } = asked.find(environment).expect("it is enough");
     let all: Vec<_> = cluster.tasks().map(|(task, at)| format!("{task} {at}")).collect();
@@ -124,7 +124,8 @@ fn first_ranks_of_a_slurm_step_are_ps() {
         ..asked()
     };
     assert!(told(with_port, &slurm("1")).starts_with("worker 0, placed: ps 0 n1:2222, "));
-    // A shell in an allocation has Slurm's environment, too, so it counts only with --cluster slurm.
+    // A shell in a Slurm allocation also has Slurm's environment, so that environment only counts
+    // with --cluster slurm.
     assert!(told(Asked::default(), &slurm("1")).starts_with("worker 0, listed: "));
 }
 
@@ -192,7 +193,7 @@ fn flags_replace_the_addresses_of_nodes_named_by_numbers() {
         told(asked(hosts("1001.site:8888", "10.0.0.2:8888")), &number),
         "worker 0, placed: ps 0 1001.site:8888, worker 0 10.0.0.2:8888"
     );
-    // The number is too long for an address, so resolvers look the name up.
+    // The number is too long for an IPv4 address, so resolvers look it up as a name.
     assert_eq!(
         told(asked(hosts("", "")), &environment("12345678901[1-2]")),
         "worker 0, placed: ps 0 123456789011:8888, worker 0 123456789012:8888"

@@ -78,7 +78,7 @@ fn all_there(set: Published, folder: &Path) -> String {
     format!("{title} ({licence}) is in {folder}: `unisono local --data-dir {folder}` trains on it.")
 }
 
-/// The progress of a file, on standard error if that is a terminal.
+/// Shows the progress of a file on standard error, if standard error is a terminal.
 #[derive(Debug)]
 struct Bar<'a>(&'a Screen);
 

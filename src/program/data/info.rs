@@ -1,4 +1,4 @@
-//! `unisono data info`: the contents of a data set, and its defects.
+//! `unisono data info`: shows the contents of a data set, and its defects.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     if opened.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Formats a line for each readable file.
+/// Formats one line for each readable file.
 fn files(survey: &Survey) -> String {
     let files: Vec<_> = survey.files.iter().filter_map(|file| file.as_ref().ok()).collect();
     let name = |file: &FileSurvey| {
@@ -63,7 +63,7 @@ fn files(survey: &Survey) -> String {
     text
 }
 
-/// Lists all defects, first the one that a run would report.
+/// Lists all defects. The first defect is the one that a run would report.
 fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
     let mut told = vec![first.to_string()];
     for file in survey.iter().flat_map(|survey| &survey.files) {
@@ -82,7 +82,7 @@ fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
     text
 }
 
-/// Describes the data as training uses them.
+/// Describes the data as training would use them.
 fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
     let published = match survey.map(Survey::published) {
         None => "the built-in digits, a part of MNIST".to_owned(),

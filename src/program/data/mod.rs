@@ -1,4 +1,5 @@
-//! `unisono data`: fetches or examines a data set.
+//! Data sets: opens the data set of a run, and implements `unisono data`, which fetches or examines
+//! a data set.
 
 pub mod fetch;
 pub mod info;
@@ -42,7 +43,7 @@ Exits with 0 if a run can train on it, and 1 if not.")]
     Info(InfoArgs),
 }
 
-/// Runs a command.
+/// Runs a command of `unisono data`.
 ///
 /// # Errors
 /// If a file cannot be fetched.

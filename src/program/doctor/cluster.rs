@@ -19,7 +19,7 @@ use unisono_task::listen::{self, Unreachable};
 /// The time to wait for a peer. A reachable machine answers sooner.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The time before the expiry of a certificate from which on it is warned of.
+/// A certificate that expires within this time causes a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Checks that a ps can listen at its address. Workers do not listen.
@@ -64,7 +64,7 @@ pub(super) fn names(cluster: &ClusterSpec) -> Finding {
         return Finding::fail("names", what, remedy);
     }
     if !unresolved.is_empty() {
-        // Only a warning: no task calls a worker.
+        // This is only a warning, because no task calls a worker.
         return Finding::warn("names", what, remedy);
     }
     let n = cluster.tasks().count();
@@ -78,10 +78,10 @@ fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, String> {
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
-/// Checks that the ps that this task will call listen, and accept its authentication.
+/// Checks that the ps that this task will call listen, and accept this task's authentication.
 pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
     let mine = patient.tasks();
-    // The check of the security reports unusable files.
+    // Unusable security files are reported by the check `security`, and not here.
     let security = Security::load(&patient.run().security, mine[0]).unwrap_or_default();
     let all = (0..).map(TaskId::ps).zip(cluster.ps());
     all.filter(|(task, _)| !mine.contains(task))
@@ -90,7 +90,7 @@ pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
 }
 
 fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
-    // The check of the names reports a name without an address.
+    // A name without an address is reported by the check `names`, and not here.
     let addresses = resolve(address).unwrap_or_default();
     let mut why = None;
     for address in &addresses {
@@ -103,7 +103,7 @@ fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
         None => Finding::fail("peers", format!("{task} cannot be called"), "see the check `names`"),
         Some(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::warn(
             "peers",
-            format!("nobody listens at {address} for {task}"),
+            format!("no process listens at {address} for {task}"),
             "this is normal if the task has not been started yet: tasks start in any order",
         ),
         Some(error) => Finding::warn(
@@ -114,7 +114,8 @@ fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
     }
 }
 
-/// Checks that the listening process proves to be the task, and accepts the proof of this one.
+/// Checks that the listening process proves to be the task `task`, and accepts the proof of this
+/// task.
 fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security) -> Finding {
     let proves = || -> anyhow::Result<()> {
         stream.set_nonblocking(true)?;
@@ -136,7 +137,7 @@ fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security)
     }
 }
 
-/// Checks that the tasks of this machine can serve metrics at their addresses.
+/// Checks that the tasks on this machine can serve metrics at their addresses.
 pub(super) fn metrics(patient: &Patient) -> Option<Finding> {
     let of = |task| match patient {
         Patient::Local(_) => patient.run().metrics_of(task).ok().flatten(),
@@ -207,7 +208,8 @@ fn is_on_loopback(patient: &Patient) -> bool {
     let is_here = |address: &HostPort| {
         resolve(address).is_ok_and(|all| all.iter().all(|one| one.ip().is_loopback()))
     };
-    // A ps that an engine placed listens at all addresses of its machine.
+    // A ps that a cluster engine, such as Kubeflow, has placed listens at all addresses of its
+    // machine.
     let is_beyond = config.bind.as_ref().map_or(config.is_placed, |bind| !is_here(bind));
     !is_beyond && config.cluster.ps().iter().all(is_here)
 }

@@ -1,4 +1,4 @@
-//! Checks of the files: data, logdir, and free space on the disk.
+//! Checks of the files of a run: training data, logdir, and free space on the disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -18,15 +18,15 @@ use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
 use unisono_task::setup;
 
-/// The time from which a disk counts as slow. Only the end of a run waits for the disk.
+/// A disk that needs at least this time counts as slow. Only the end of a run waits for the disk.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// The approximate size of a line of `losses.csv`.
+/// The approximate number of bytes of a line of `losses.csv`.
 const BYTES_A_LOSS: u64 = 24;
-/// The assumed space for a run whose model is unknown.
+/// The assumed number of bytes for the files of a run whose model is unknown.
 const BYTES_OF_A_RUN: u64 = 64 << 20;
 
-/// Checks the data of a run, and returns its plan.
+/// Checks the training data of a run, and returns the plan of the run.
 pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding) {
     let plan = setup::open_data(run).and_then(|data| Plan::new(run, data, level));
     match plan {
@@ -79,10 +79,11 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
     }
 }
 
-/// Checks that a start can make the logdir and write files to it, and measures the speed of the disk.
+/// Checks that a run can create the logdir and write files to it, and measures the speed of the
+/// disk.
 ///
-/// The check does the same as a start, in a temporary folder if the logdir does not exist. So the
-/// result does not depend on a second implementation.
+/// The check performs the same operations as the start of a run, in a temporary folder if the
+/// logdir does not exist. So its result cannot differ from that of a run.
 pub(super) fn logdir(run: &RunConfig) -> Finding {
     if let Some(file) = run.logdir.ancestors().find(|above| above.is_file()) {
         let what = format!("{} is a file", file.display());
@@ -152,24 +153,24 @@ fn judge_time(named: &str, took: Duration) -> Finding {
     Finding::ok("logdir", what)
 }
 
-/// Returns the folder itself, or the nearest existing one above.
+/// Returns the folder itself if it exists, otherwise its nearest existing parent.
 fn existing(path: &Path) -> PathBuf {
     let above = path.ancestors().find(|above| above.is_dir());
     let here = Path::new(".");
     above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(here).to_owned()
 }
 
-/// The results of writing a file in a folder.
+/// The results of writing a file to a folder.
 struct Tried {
-    /// The time to write, sync and publish a small file.
+    /// The time that it took to write, sync and publish a small file.
     took: Duration,
-    /// The result of locking the folder as a chief does.
+    /// The result of locking the folder as the chief locks the logdir.
     lock: Result<(), TryLockError>,
-    /// The error of the folder's sync, if its file system cannot sync folders.
+    /// The error of syncing the folder, if the file system cannot sync folders.
     unsupported_sync: Option<io::Error>,
 }
 
-/// Creates a folder in another one as a start creates the logdir, tries it out, and removes it.
+/// Creates a folder inside `folder` as a run creates the logdir, tests it, and removes it.
 fn try_out_below(folder: &Path) -> io::Result<Tried> {
     let probe = probe_path(folder, "logdir");
     let tried = RealDisk.create_dir(&probe).and_then(|()| try_out(&probe));
@@ -177,7 +178,7 @@ fn try_out_below(folder: &Path) -> io::Result<Tried> {
     tried.and_then(|tried| removed.map(|()| tried))
 }
 
-/// Publishes a file over another one, as a checkpoint's state file is published, and removes it.
+/// Replaces a file by another file, as a run publishes the list of checkpoints, and removes it.
 fn try_out(folder: &Path) -> io::Result<Tried> {
     let [old, new] = ["old", "new"].map(|name| probe_path(folder, name));
     let clock = RealClock::start();
@@ -188,7 +189,7 @@ fn try_out(folder: &Path) -> io::Result<Tried> {
         RealDisk.sync_dir(folder)?;
         Ok(clock.now() - start)
     });
-    // The new file still exists if the rename failed.
+    // If the rename failed, the new file still exists.
     let _ = fs::remove_file(&new);
     let removed = fs::remove_file(&old);
     let took = tried.and_then(|took| removed.map(|()| took))?;
@@ -207,7 +208,7 @@ fn write(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Checks that the disk has space for the files of a run.
+/// Checks that the disk has enough free space for the files of a run.
 pub(super) fn space(run: &RunConfig, plan: Option<&Plan>) -> Finding {
     let folder = existing(&run.logdir);
     match statvfs(&folder) {
@@ -220,8 +221,8 @@ pub(super) fn space(run: &RunConfig, plan: Option<&Plan>) -> Finding {
     }
 }
 
-/// Returns the bytes that the files of a run need: the kept checkpoints, one more while it is written,
-/// and the losses.
+/// Returns the number of bytes that the files of a run need: the kept checkpoints, another
+/// checkpoint that is being written, and the losses.
 fn needed(run: &RunConfig, plan: Option<&Plan>) -> u64 {
     let Some(plan) = plan else { return BYTES_OF_A_RUN };
     let n_values: usize =
@@ -257,7 +258,8 @@ mod tests {
         assert!(line(judge_space(10_000_000, 10_000_000)).starts_with("ok"));
         let run = RunConfig::default();
         let plan = data(&run, SimdLevel::detect()).0.expect("the built-in digits are good");
-        // 397,510 parameters, six times, and two losses for each of 10,000 steps.
+        // The model has 397,510 parameters. A run needs space for six copies, and for two losses at
+        // each of 10,000 steps.
         assert_eq!(needed(&run, Some(&plan)), 4 * 397_510 * 6 + 24 * 20_000);
     }
 

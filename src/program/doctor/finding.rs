@@ -1,4 +1,4 @@
-//! The result of a check, as a line of text or as JSON.
+//! The result of a check of `unisono doctor`, as a line of text or as JSON.
 
 use console::Style;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// The name of the check, in a word.
+    /// The name of the check, a single word.
     name: &'static str,
     outcome: Outcome,
     /// The state that the check found.
@@ -53,14 +53,14 @@ impl Finding {
         self.outcome == Outcome::Fail
     }
 
-    /// Makes a failure of an error whose text contains the remedy.
+    /// Turns an error into a failure. The text of the error contains the remedy.
     pub(super) fn error(name: &'static str, error: &anyhow::Error) -> Self {
         let what = unisono_terminal::in_one_line(error);
         Self { name, outcome: Outcome::Fail, what, remedy: None }
     }
 }
 
-/// The results of all checks.
+/// The results of all checks of `unisono doctor`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     ok: bool,

@@ -11,18 +11,18 @@ use unisono_core::host::Clock as _;
 use unisono_learn::model::SimdLevel;
 use unisono_net::tcp::{self, RealClock, wall_clock};
 
-/// The day of this version, 2026-11-28. A clock that is earlier is wrong.
+/// The release day of this version, 2026-11-28. A clock that shows an earlier day is wrong.
 const RELEASED: Duration = Duration::from_secs(20_785 * 24 * 3600);
 
 /// The number of readings of the monotonic clock.
 const READINGS: u32 = 10_000;
 
-/// Files that every process opens: its streams, sockets, data, logdir.
+/// Number of files that every process opens: its streams, sockets, data and logdir.
 const OPEN_FILES: u64 = 64;
-/// Files for each peer: its socket, and the memory shared with it.
+/// Number of files for each peer: its socket, and the memory that is shared with it.
 const FILES_A_LINK: u64 = 20;
 
-/// Finds the SIMD level of the run, and the levels of the CPU.
+/// Returns the SIMD level of the run. The finding also names the levels of the CPU.
 pub(super) fn simd() -> (Option<SimdLevel>, Finding) {
     let all: Vec<_> = SimdLevel::available().iter().map(ToString::to_string).collect();
     match setup::simd_level() {
@@ -34,7 +34,7 @@ pub(super) fn simd() -> (Option<SimdLevel>, Finding) {
     }
 }
 
-/// Checks that the clocks go forward, and that the date is plausible.
+/// Checks that the monotonic clock goes forward, and that the date is plausible.
 pub(super) fn clock() -> Finding {
     let clock = RealClock::start();
     let mut last = clock.now();
@@ -68,9 +68,9 @@ fn judge_wall_clock(since_1970: Duration) -> Finding {
     )
 }
 
-/// Checks that enough files can be open.
+/// Checks that a process may open enough files.
 pub(super) fn open_files(run: &RunConfig) -> Finding {
-    // A task raises its soft limit to the hard one.
+    // A task raises its soft limit to the hard limit, so only the hard limit counts.
     let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     judge_open_files(limit, u64::from(run.n_ps) + u64::from(run.sync.total_num_replicas))
 }

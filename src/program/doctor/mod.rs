@@ -1,6 +1,7 @@
-//! `unisono doctor`: reports before a start what would prevent a run or spoil it later.
+//! `unisono doctor`: reports problems that would prevent a run or harm it later, before the run
+//! starts.
 //!
-//! The command takes the flags of the command that it precedes, and changes no file.
+//! The command takes the flags of the command that it checks, and changes no files.
 
 mod bits;
 mod cluster;
@@ -26,7 +27,7 @@ pub struct DoctorConfig {
     pub json: bool,
 }
 
-/// Makes all checks, also after a failed one. Exits with a failure if a run would fail.
+/// Makes all checks, even after a failed check. Exits with a failure if a run would fail.
 #[must_use]
 pub fn run_doctor(config: &DoctorConfig, process: &Process) -> ExitCode {
     let report = Report::new(findings(&config.patient));

@@ -5,7 +5,7 @@ use unisono_config::{ClusterSpec, RunConfig};
 use unisono_core::ids::TaskId;
 use unisono_task::task_config::TaskConfig;
 
-/// The command to check, with its configuration.
+/// The command that `unisono doctor` checks, with its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Patient {
     /// `unisono ps` or `unisono worker`
@@ -42,7 +42,7 @@ impl Patient {
         }
     }
 
-    /// Returns whether a task of this machine satisfies a condition.
+    /// Returns whether any task on this machine satisfies a condition.
     pub fn has(&self, is_one: impl Fn(&TaskId) -> bool) -> bool {
         self.tasks().iter().any(is_one)
     }

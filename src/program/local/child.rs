@@ -14,28 +14,29 @@ use unisono_core::ids::TaskId;
 use unisono_task::incarnation::{self, Counter};
 use unisono_task::stop::STOP_LINE;
 
-/// The time to read the remaining output of a child that has ended. Another process may still hold the
-/// pipes of the child.
+/// The longest time for reading the remaining output of a child that has ended. The wait is limited
+/// because another process may still hold the child's pipes.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A task and the command that starts it, any number of times.
+/// A task and its command, which can be started any number of times.
 ///
-/// The command may hold the listening socket of the task. Then callers wait while the task restarts,
-/// and no other process can take its port.
+/// The command may hold the listening socket of the task. Then callers wait while the task
+/// restarts, and no other process can take the port of the task.
 #[derive(Debug)]
 pub(super) struct ChildCommand {
     pub(super) task: TaskId,
     pub(super) command: Command,
-    /// Counts the processes of the task, so that each has a larger incarnation than the previous one.
+    /// Counts the processes of the task, so that each process has a larger incarnation than the
+    /// previous one.
     counter: Counter,
 }
 
-/// An event of a child.
+/// An event of a child process.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The child printed a line.
     Printed { task: TaskId, stream: Stream, line: String },
-    /// The child has ended; events for all its lines were sent before.
+    /// The child has ended. The events for all of its lines were sent before this event.
     Ended { task: TaskId, status: ExitStatus },
 }
 
@@ -45,12 +46,13 @@ pub(super) enum Stream {
     Err,
 }
 
-/// The standard input of a child. While it is open, the child knows that its parent runs.
+/// The standard input of a child. While it is open, the child knows that its parent is running.
 #[derive(Debug)]
 pub(super) struct Lifeline(Option<ChildStdin>);
 
 impl Lifeline {
-    /// Asks the child to end cleanly. Errors are ignored: they mean that the child has ended.
+    /// Asks the child to end cleanly. Errors are ignored, because they mean that the child has
+    /// already ended.
     pub(super) async fn ask_to_stop(&mut self) {
         if let Some(stdin) = &mut self.0 {
             let _ = stdin.write_all(format!("{STOP_LINE}\n").as_bytes()).await;
@@ -60,7 +62,7 @@ impl Lifeline {
 }
 
 impl ChildCommand {
-    /// Makes the command of a task.
+    /// Creates the command of a task.
     ///
     /// The child gets its own process group, so that only the parent receives Ctrl-C of a terminal.
     pub(super) fn new(task: TaskId, command: std::process::Command) -> Self {
@@ -71,7 +73,8 @@ impl ChildCommand {
     }
 }
 
-/// Starts a child and sends its events to `events`. The child is killed once `kill` is true.
+/// Starts a child and sends its events to `events`. The child is killed when the value of `kill`
+/// becomes true.
 pub(super) fn start(
     child: &mut ChildCommand,
     events: mpsc::Sender<Event>,
@@ -99,7 +102,7 @@ async fn follow(
     readers.spawn(send_lines(task, Stream::Err, err, events.clone()));
     let ended = tokio::select! {
         ended = process.wait() => ended,
-        // The sender is dropped only with the launcher's loop; then the child must end, too.
+        // The sender is only dropped when the launcher's loop ends. Then the child must end, too.
         () = async { let _ = kill.wait_for(|kill| *kill).await; } => {
             let _ = process.start_kill();
             process.wait().await

@@ -1,4 +1,4 @@
-//! Decides whether and when a dead child restarts. Nothing here waits or starts a process.
+//! Decides whether and when a dead child restarts. This file neither waits nor starts a process.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::program::exit_codes::{EXIT_NOT_FINITE, EXIT_USAGE};
 use unisono_core::time::Moment;
 
-/// Returns whether a task that exits with this code would do so after every restart.
+/// Returns whether a task that exits with this code would exit with the same code after every
+/// restart.
 pub(super) fn is_final(code: Option<u8>) -> bool {
     matches!(code, Some(EXIT_USAGE | EXIT_NOT_FINITE))
 }
@@ -14,15 +15,17 @@ pub(super) fn is_final(code: Option<u8>) -> bool {
 /// The limits of restarts and the pauses before them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RestartLimits {
-    /// The maximal number of restarts of one task within `window`.
+    /// The maximum number of restarts of one task within `window`.
     pub(super) max_restarts: u32,
     /// The time during which a restart counts.
     pub(super) window: Duration,
-    /// The first pause; doubled at each death of a task that ran only briefly.
+    /// The first pause before a restart. Each death of a task that ran only briefly doubles the
+    /// pause.
     pub(super) first_pause: Duration,
-    /// The longest pause.
+    /// The longest pause before a restart.
     pub(super) longest_pause: Duration,
-    /// A process that ran this long did not fail at its start: the pauses begin anew.
+    /// A process that ran at least this long did not fail at its start. After such a process, the
+    /// pause is `first_pause` again.
     pub(super) steady_after: Duration,
 }
 
@@ -38,20 +41,20 @@ impl RestartLimits {
     }
 }
 
-/// The deaths of one task.
+/// The restarts of one task so far.
 #[derive(Debug)]
 pub(super) struct Restarts {
     limits: RestartLimits,
     /// The times of the restarts within the window.
     recent: VecDeque<Moment>,
-    /// The next pause, if the next process runs only briefly.
+    /// The next pause, for the case that the next process runs only briefly.
     next_pause: Duration,
 }
 
 /// The decision about a dead child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The child restarts after the pause, for the `nth` time within the window.
+    /// The child restarts after the pause. This is its `nth` restart within the window.
     Again { pause: Duration, nth: usize },
     /// The child has reached the limit of restarts.
     GivenUp,
@@ -66,7 +69,7 @@ impl Restarts {
         &self.limits
     }
 
-    /// Decides about a child that was started at `born` and died `now`.
+    /// Decides about a child that was started at `born` and has died at `now`.
     pub(super) fn on_death(&mut self, born: Moment, now: Moment) -> Verdict {
         let limits = self.limits;
         self.recent.retain(|at| now - *at < limits.window);
@@ -91,7 +94,8 @@ mod tests {
         Moment::from_origin(Duration::from_secs_f64(secs))
     }
 
-    /// The pauses, in seconds, after processes that ran this long, until the limit is reached.
+    /// Returns the pauses, in seconds, after processes that ran for the given times, until the
+    /// limit is reached.
     fn pauses(max_restarts: u32, lives: impl IntoIterator<Item = f64>) -> Vec<f64> {
         let mut restarts = Restarts::new(RestartLimits::new(max_restarts));
         let mut now = 0.0;
@@ -122,8 +126,8 @@ mod tests {
 
     #[test]
     fn only_restarts_within_the_window_count() {
-        // With 3 restarts in 10 minutes, a death every 4 minutes never reaches the limit; a death
-        // every 3 minutes does.
+        // The limit is 3 restarts within 10 minutes. A death every 4 minutes never reaches the
+        // limit, but a death every 3 minutes does.
         assert_eq!(pauses(3, [240.0; 50]).len(), 50);
         assert_eq!(pauses(3, [180.0; 50]).len(), 3);
         let mut restarts = Restarts::new(RestartLimits::new(2));

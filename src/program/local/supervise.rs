@@ -1,4 +1,4 @@
-//! Supervises the children of `unisono local` from their start to the end of the last one.
+//! Supervises the children of `unisono local` from the first start to the end of the last child.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{ExitCode, ExitStatus};
@@ -16,20 +16,21 @@ use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::output::ProgressLine;
 
-/// The number of last lines that are repeated for a child that failed.
+/// The number of last lines that are shown again if a child fails.
 const LAST_LINES: usize = 10;
-/// The number of events that may wait to be shown. Beyond it, a child that prints faster is blocked.
+/// The number of events that may wait to be shown. If the queue is full, a child that prints more
+/// is blocked.
 const MOST_EVENTS: usize = 1024;
 
-/// The limits of waiting for children, and of restarts.
+/// The limits of waits for children, and of restarts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The time for the chief to save a checkpoint and end, and for the others to end after a chief that
-    /// has finished.
+    /// The longest time for the chief to save a checkpoint and end. It is also the longest time for
+    /// the other tasks to end after the chief has finished.
     pub(super) chief: Duration,
-    /// The time for all tasks to end after a failure, or after the chief has stopped.
+    /// The longest time for all tasks to end after a failure, or after the chief has stopped.
     pub(super) rest: Duration,
-    /// The limits of restarts; `None` if no child restarts.
+    /// The limits of restarts; `None` if children are not restarted.
     pub(super) restarts: Option<RestartLimits>,
 }
 
@@ -39,7 +40,7 @@ impl Default for Limits {
     }
 }
 
-/// Shows the lines of a cluster.
+/// Shows the lines of all tasks and of the launcher.
 pub(super) trait View {
     /// Shows a line of the chief's standard output, which is the output of the run.
     fn result(&mut self, line: &str);
@@ -51,12 +52,12 @@ pub(super) trait View {
     fn progress(&mut self, line: ProgressLine);
 }
 
-/// How the cluster ended.
+/// The way in which the cluster ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The training has finished.
     Finished,
-    /// A task failed and does not restart; holds the exit code.
+    /// A task failed and is not restarted. The number is its exit code.
     Failed(u8),
     /// The launcher was asked to stop.
     Stopped(StopReason),
@@ -72,7 +73,7 @@ impl Ending {
     }
 }
 
-/// The phase of the launcher, which only moves down this list.
+/// The phase of the launcher. A phase is only followed by a later phase of this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Tasks run, or are about to restart.
@@ -85,10 +86,10 @@ enum Phase {
     Killing(Ending),
 }
 
-/// Starts the children and waits until all have ended.
+/// Starts the children, and waits until all of them have ended.
 ///
 /// # Errors
-/// If a child cannot be started for the first time; the children already started are killed.
+/// If the first start of a child fails. All children that were already started are killed.
 pub(super) async fn supervise(
     children: Vec<ChildCommand>,
     mut stops: StopRequests,
@@ -125,7 +126,7 @@ pub(super) async fn supervise(
 struct Cluster<'a, V, S> {
     clock: RealClock,
     start: S,
-    /// The tasks that run or are about to restart.
+    /// The tasks that are running or about to restart.
     tasks: BTreeMap<TaskId, Task>,
     phase: Phase,
     /// The deadline of the current phase.
@@ -152,13 +153,13 @@ enum Life {
     },
 }
 
-/// The means to restart a task.
+/// The data with which a task is restarted.
 struct Supervised {
     child: ChildCommand,
     restarts: Restarts,
 }
 
-/// The failed end of a process.
+/// The unsuccessful end of a process.
 struct Death {
     how: String,
     code: Option<u8>,
@@ -174,8 +175,9 @@ where
     fn start_first(&mut self, mut child: ChildCommand) -> anyhow::Result<()> {
         let id = child.task;
         let life = self.start(&mut child)?;
-        // Without restarts the command is dropped here, and with it the copy of the listening socket:
-        // a port that outlived its task would accept connections that nobody serves.
+        // Without restarts, the command is dropped here, and with it the copy of the listening
+        // socket. Otherwise the port would outlive its task, and accept connections that no process
+        // serves.
         let supervised = self
             .limits
             .restarts
@@ -198,7 +200,7 @@ where
         }
     }
 
-    /// Ends the run with a checkpoint, if a chief runs that can save it.
+    /// Ends the run with a checkpoint, if a chief is running that can save it.
     async fn stop_chief_first(&mut self, ending: Ending) {
         match self.tasks.get_mut(&TaskId::CHIEF).map(|chief| &mut chief.life) {
             Some(Life::Living { lifeline, .. }) => {
@@ -234,7 +236,7 @@ where
     }
 
     async fn on_end(&mut self, id: TaskId, status: ExitStatus) {
-        let Task { life, supervised } = self.tasks.remove(&id).expect("a life ends once");
+        let Task { life, supervised } = self.tasks.remove(&id).expect("a process ends only once");
         match self.phase {
             Phase::Running if status.success() => {
                 if id == TaskId::CHIEF {
@@ -243,7 +245,7 @@ where
             }
             Phase::Running => {
                 let Life::Living { born, last_lines, .. } = life else {
-                    unreachable!("{id} pauses, and has ended")
+                    unreachable!("{id} has ended, but has no process")
                 };
                 let code = status.code().and_then(|code| code.try_into().ok());
                 let death = Death { how: child::describe(status), code, born, last_lines };
@@ -261,7 +263,8 @@ where
         }
     }
 
-    /// All updates are saved, so the other tasks end as soon as they learn this.
+    /// All updates are saved, so the other tasks end as soon as they learn that the chief has
+    /// finished.
     fn on_chief_finished(&mut self) {
         self.cancel_restarts();
         self.alarm = Some(self.clock.now() + self.limits.chief);
@@ -341,7 +344,8 @@ where
         let late = late.join(", ");
         match self.phase {
             Phase::Running if self.limits.restarts.is_some() => {
-                // A task that restarted at the very end may have missed the chief's message.
+                // A task that restarted near the end of the run may have missed the chief's
+                // message.
                 self.view.own(&format!(
                     "the chief has finished; ending {late}, which missed the end of the run"
                 ));
@@ -369,7 +373,7 @@ where
         }
     }
 
-    /// The next time at which something is due without an event.
+    /// Returns the next time at which the launcher must act without an event.
     fn deadline(&self) -> Option<Moment> {
         let restarts = self.tasks.values().filter_map(|task| match task.life {
             Life::Pausing { until } => Some(until),
@@ -383,7 +387,7 @@ where
         if death.last_lines.is_empty() {
             self.view.own("It printed nothing.");
         } else {
-            self.view.own("The last that it printed:");
+            self.view.own("The last lines that it printed:");
         }
         for line in &death.last_lines {
             self.view.own(&format!("  {line}"));
@@ -417,8 +421,8 @@ where
     }
 }
 
-/// Returns the launcher's exit code for that of a task, which is `None` if the task was killed. The code
-/// of the task is kept if it is more specific than a failure.
+/// Returns the exit code of the launcher for the exit code of a task. `None` means that the task
+/// was killed. The exit code of the task is kept if it is more specific than a general failure.
 fn exit_code(code: Option<u8>) -> u8 {
     let says_more = |code: &u8| is_final(Some(*code)) || *code == EXIT_GAVE_UP;
     code.filter(says_more).unwrap_or(EXIT_FAILURE)

@@ -1,4 +1,4 @@
-//! Tests with real processes, most of them a shell in the place of a task.
+//! Tests with real processes. In most tests, a shell replaces the task.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -19,12 +19,12 @@ use unisono_config::{Environment, SecurityConfig};
 use unisono_core::train_config::{ClusterSize, Placement};
 use unisono_task::task_config::TaskConfig;
 
-/// A limit that no test reaches unless it fails.
+/// A limit that is only reached if a test fails.
 const LONG: Duration = Duration::from_secs(120);
 const AT_ONCE: Duration = Duration::from_millis(1);
 const AMPLE: Limits = Limits { chief: LONG, rest: LONG, restarts: None };
 
-/// The limits of [`AMPLE`], with restarts without a pause.
+/// Returns the limits of [`AMPLE`], with restarts and without pauses before them.
 const fn supervised(max_restarts: u32) -> Limits {
     let restarts = RestartLimits {
         max_restarts,
@@ -36,11 +36,11 @@ const fn supervised(max_restarts: u32) -> Limits {
     Limits { restarts: Some(restarts), ..AMPLE }
 }
 
-/// Records the lines that it shows.
+/// A view that records the lines that it shows.
 #[derive(Default)]
 struct Recorder {
     lines: Vec<String>,
-    /// The first words of the line at which the launcher is asked to stop.
+    /// The beginning of the line at which the launcher is asked to stop.
     stop: Option<(&'static str, mpsc::Sender<StopReason>)>,
 }
 
@@ -77,7 +77,8 @@ fn shell(task: TaskId, script: &str) -> ChildCommand {
     ChildCommand::new(task, command)
 }
 
-/// Runs children, and asks the launcher to stop once the chief has printed a line that begins with `up`.
+/// Runs children. Asks the launcher to stop after the chief has printed a line that begins with
+/// `up`.
 fn run_children(children: Vec<ChildCommand>, limits: Limits) -> (Ending, Vec<String>) {
     run_children_until("= up", children, limits)
 }
@@ -95,9 +96,9 @@ fn run_children_until(
     (ending, view.lines)
 }
 
-/// A script that exits with 0 at the line `stop`.
+/// A script that exits with code 0 after it has read the line `stop`.
 const OBEDIENT: &str = "read line; test \"$line\" = stop";
-/// A script that ends only when it is killed, or when its parent has ended.
+/// A script that ignores all lines. It ends only when it is killed, or when its parent has ended.
 const DEAF: &str = "while read line; do :; done";
 
 #[test]
@@ -128,7 +129,7 @@ fn failed_child_is_reported_with_code_and_last_lines_and_the_others_end() {
     assert_eq!(ending, Ending::Failed(1));
     let own: Vec<_> = lines.iter().filter(|line| !line.contains(" | ")).collect();
     assert_eq!(own[0], "error: worker 1 exited with code 4");
-    assert_eq!(own[1], "The last that it printed:");
+    assert_eq!(own[1], "The last lines that it printed:");
     assert_eq!((own[2].as_str(), own[11].as_str()), ("  line 3", "  line 12"));
     assert_eq!(own.len(), 12, "{own:?}");
 }
@@ -206,13 +207,13 @@ fn chief_that_does_not_stop_in_time_is_killed() {
     assert_eq!(lines.last().map(String::as_str), Some(told));
 }
 
-/// A script that runs `first` at its first start and `later` after each restart.
+/// Returns a script that runs `first` at its first start and `later` after each restart.
 fn lives(folder: &Path, first: &str, later: &str) -> String {
     let mark = folder.join("lived").display().to_string();
     format!("if test -e {mark}; then {later}; else echo > {mark}; {first}; fi")
 }
 
-/// The launcher's own lines, without the time that a task ran.
+/// Returns the launcher's own lines, without the time for which a task ran.
 fn own_lines(lines: &[String]) -> Vec<String> {
     let is_own = |line: &&String| !line.contains(" | ") && !line.starts_with("= ");
     let without_time = |line: &String| match (line.find(" after "), line.find(" s; ")) {
@@ -280,7 +281,7 @@ fn chief_saves_and_all_end_at_the_limit_of_restarts() {
             "worker 1 exited with code 1 …; restart 1 of 2 in 1ms",
             "worker 1 exited with code 1 …; restart 2 of 2 in 1ms",
             "error: worker 1 exited with code 1",
-            "The last that it printed:",
+            "The last lines that it printed:",
             "  no memory",
             "worker 1 has used all its restarts, 2 within 2 minutes: ending the run",
             "stopping: the chief is saving a checkpoint (press Ctrl-C again to quit immediately)",
@@ -309,7 +310,7 @@ fn task_that_dies_after_the_chief_has_finished_does_not_restart() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe").display().to_string();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // The chief's process id stays in `/proc` until the launcher has seen its end.
+    // The chief's process id stays in `/proc` until the launcher has noticed the end of the chief.
     let ps = format!("read chief < {pipe}; while test -e /proc/$chief; do :; done; exit 7");
     let (ending, lines) = run_children(
         vec![shell(TaskId::ps(0), &ps), shell(TaskId::CHIEF, &format!("echo $$ > {pipe}"))],
@@ -370,7 +371,8 @@ fn run_of(size: ClusterSize) -> RunConfig {
     run
 }
 
-/// A program that prints its arguments, each on a line, and then its inherited configuration.
+/// Creates a program that prints its arguments, each on its own line, and then its inherited
+/// configuration.
 fn program_that_prints_its_configuration(folder: &Path) -> PathBuf {
     let program = folder.join("program");
     let document = handed_document::path(DOCUMENT_FD);
@@ -381,7 +383,8 @@ fn program_that_prints_its_configuration(folder: &Path) -> PathBuf {
     program
 }
 
-/// The configuration that a child takes from the arguments and the document that it printed.
+/// Returns the configuration that a child derives from its arguments and its document, both of
+/// which it has printed.
 fn configuration_of(printed: &str, folder: &Path) -> TaskConfig {
     let (arguments, document) = printed.split_once("end-of-arguments\n").unwrap();
     let file = folder.join("document");
@@ -389,7 +392,7 @@ fn configuration_of(printed: &str, folder: &Path) -> TaskConfig {
     let inherited = handed_document::path(DOCUMENT_FD);
     let arguments = arguments.replace(&inherited, file.to_str().unwrap());
     let line = CommandLine::read(["unisono"].into_iter().chain(arguments.lines()));
-    // The environment is about the launcher, and does not place its children.
+    // The environment describes the launcher, and must not affect the role of its children.
     let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
     match args::parse(&line, &environment) {
         Ok(Action::Task(config)) => config,
@@ -412,7 +415,8 @@ fn every_task_gets_the_whole_configuration_at_each_start() {
         let command = child.command.as_std_mut();
         let mut start = || loop {
             match command.output() {
-                // Another test that forked meanwhile may have the new program open for a moment.
+                // If another test forks at this moment, its child may have the new program open for
+                // a short time.
                 Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
                 output => break String::from_utf8(output.unwrap().stdout).unwrap(),
             }
@@ -456,12 +460,13 @@ fn lines_are_aligned_behind_their_tasks() {
     assert_eq!(prefixed(TaskId::ps(0), 4, true, "a"), "\x1b[36mps 0 |\x1b[0m a");
 }
 
-/// The variable with the role of a process that runs this test program.
+/// The environment variable that tells a process of this test program its role.
 const ROLE: &str = "UNISONO_TEST_ROLE";
-/// The variable with the named pipe that a process in a role keeps open while it runs.
+/// The environment variable with the path of a named pipe. A process with a role keeps this pipe
+/// open while it runs.
 const WITNESS: &str = "UNISONO_TEST_WITNESS";
 
-/// This test program, running one of its tests in `role`.
+/// Returns a command that runs one of the tests of this program in `role`.
 fn in_role(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let test = "program::local::tests::entry_point_of_the_child_processes_of_these_tests";
@@ -573,7 +578,8 @@ fn child_listens_on_the_socket_bound_for_it_and_its_parent_does_not() {
     command.stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
-    // A connection would prove nothing: for a moment, a child of another test may have a copy.
+    // A connection would prove nothing, because the child of another test may have a copy of the
+    // socket for a moment.
     let is_open = |fd| std::fs::read_link(own_file(fd)).is_ok_and(|file| file == socket);
     assert!(!(0..1024).any(is_open), "the parent listens, too");
     let mut greeting = String::new();

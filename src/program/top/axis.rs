@@ -1,36 +1,38 @@
-//! The axes of the loss curve: round bounds that stay where they are while the data moves.
+//! The axes of the loss curve. Their bounds are round numbers that do not move with every new loss.
 
-/// The number of losses from which on outliers are excluded. One in this many at each end is an
-/// outlier.
+/// The number of losses from which on outliers are excluded from the axis. One in this many losses
+/// at each end counts as an outlier.
 const ONE_OUTLIER_IN: usize = 50;
 
-/// The axis has zero on it unless the losses take up less than this share of the way from zero. The
-/// share is smaller for an axis that shrinks, so that a loss near the limit does not make the axis
-/// alternate.
+/// The axis includes zero, unless the range of the losses is smaller than this share of their
+/// distance from zero. The share is smaller for an axis that shrinks, so that an axis near the
+/// limit does not alternate.
 const NARROW_TO_GROW: f64 = 1.0 / 4.0;
 const NARROW_TO_SHRINK: f64 = 1.0 / 8.0;
 
-/// The axis shrinks if a new one would have less than this share of its span.
+/// The axis shrinks if the new axis would have less than this share of its span.
 const SHRINK_BELOW: f64 = 0.5;
 
-/// The approximate number of parts of an axis between ticks.
+/// The approximate number of intervals between the ticks of an axis.
 const PARTS: f64 = 5.0;
 
-/// The largest loss. Losses are `f32`; only a damaged or foreign file has larger ones.
+/// The largest loss that the axis covers. Losses are `f32`, so only a damaged or foreign file
+/// contains larger losses.
 const LARGEST: f64 = 1e39;
 
-/// The x axis ends at the last step of the training as soon as this share of the steps is made. An
-/// earlier curve would be too narrow to read; for a long training, a vertical line.
+/// From this share of the training on, the x axis ends at the last step of the training. Before
+/// that, the curve would be too narrow to read; in a long training, it would be a vertical line.
 const SHOW_ALL_STEPS_FROM: f64 = 0.2;
 
-/// The y axis of the curve over all looks.
+/// The y axis of the curve, which changes from look to look.
 ///
-/// It covers all finite losses, unless the outliers alone need more than half of it.
+/// The axis covers all finite losses, unless the outliers alone need more than half of the axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct LossAxis(Option<Ticks>);
 
 impl LossAxis {
-    /// Adapts the axis to the losses: grows at once, and shrinks only to less than half.
+    /// Adapts the axis to the losses. The axis grows at once, but only shrinks if its span would be
+    /// less than half.
     pub(super) fn fit(&mut self, losses: impl Iterator<Item = f64>) {
         let mut losses: Vec<_> = losses.filter(|loss| loss.is_finite()).collect();
         losses.sort_unstable_by(f64::total_cmp);
@@ -42,12 +44,12 @@ impl LossAxis {
         self.0 = Some(match self.0 {
             Some(ticks) if !ticks.cover(data.bulk) => grown,
             Some(ticks) if shrunk.span() >= SHRINK_BELOW * ticks.span() => ticks,
-            // There was no axis before, or the losses use too little of it.
+            // There was no axis before, or the losses need too little of the axis.
             _ => shrunk,
         });
     }
 
-    /// Returns the ticks; `None` without a finite loss.
+    /// Returns the ticks; `None` if no loss is finite.
     pub(super) const fn ticks(&self) -> Option<Ticks> {
         self.0
     }
@@ -60,13 +62,13 @@ struct Range {
     high: f64,
 }
 
-/// The losses that an axis is made for.
+/// The ranges of the losses from which an axis is computed.
 #[derive(Clone, Copy, Debug)]
 struct Data {
     all: Range,
-    /// The range without outliers.
+    /// The range of the losses without outliers.
     bulk: Range,
-    /// Whether there are too few losses to predict the range of later ones.
+    /// Whether there are too few losses to predict the range of later losses.
     are_few: bool,
 }
 
@@ -94,7 +96,8 @@ impl Range {
         self.high - self.low
     }
 
-    /// Returns the range extended to zero, unless it is narrower than this share of the way from zero.
+    /// Extends the range to zero, unless the range is smaller than the share `narrow` of its
+    /// distance from zero.
     fn with_zero_unless(self, narrow: f64) -> Self {
         let way = self.low.abs().max(self.high.abs());
         if self.span() < narrow * way {
@@ -104,11 +107,11 @@ impl Range {
     }
 }
 
-/// Round values at equal distances, of which the first and the last bound an axis.
+/// Round values at equal distances. The first and the last value are the bounds of an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ticks {
     distance: Round,
-    /// The lowest and the highest value, in distances.
+    /// The lowest and the highest value, as multiples of the distance.
     first: f64,
     last: f64,
 }
@@ -116,7 +119,8 @@ pub(super) struct Ticks {
 impl Ticks {
     /// Returns the ticks of the smallest axis that covers a range.
     fn around(range: Range) -> Self {
-        // A point, too, has a surrounding, which must be wide enough for `f64` to count its parts.
+        // Even a range of a single value needs an axis that is wide enough for `f64` to distinguish
+        // its intervals.
         let least = (range.low.abs().max(range.high.abs()) * 1e-3).max(1e-9);
         let distance = Round::at_least(range.span().max(least) / PARTS);
         let first = (range.low / distance.value(1.0)).floor();
@@ -155,7 +159,7 @@ struct Round {
 }
 
 impl Round {
-    /// Returns the smallest such number that is not below a positive one.
+    /// Returns the smallest such number that is not below a positive `number`.
     fn at_least(number: f64) -> Self {
         let exponent = libm::log10(number).floor() as i32;
         let digits = [1.0, 2.0, 5.0].map(|digit| Self { digit, exponent });
@@ -163,15 +167,16 @@ impl Round {
         digits.into_iter().find(|round| round.value(1.0) >= number).unwrap_or(next)
     }
 
-    /// Returns `times` this number. A negative power divides, because 3 / 10 is 0.3 and 3 × 0.1 is not.
+    /// Returns `times` times this number. A negative power is a division, because 3 / 10 gives 0.3
+    /// and 3 × 0.1 does not.
     fn value(self, times: f64) -> f64 {
         let power = 10_f64.powi(self.exponent.abs());
         if self.exponent < 0 { times * self.digit / power } else { times * self.digit * power }
     }
 }
 
-/// The bounds of the x axis: from the first step on, to the last step of the training if that is
-/// known and not too far away, or else to a round number.
+/// Returns the bounds of the x axis. The axis begins at the first step. It ends at the last step of
+/// the training if that step is known and not too far away, otherwise at a round number.
 pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f64; 2] {
     let newest = newest.max(first).max(1.0);
     let round = Round::at_least(newest).value(1.0);
@@ -181,8 +186,8 @@ pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f6
         Some(all) => round.min(all),
         None => round,
     };
-    // A curve that begins late uses the whole width. Its first point moves a little when points are
-    // merged, but a tick is wider than that.
+    // A curve that begins late uses the whole width. The bound is a multiple of a tenth of the
+    // axis, because the first point moves a little when points are merged.
     let begin = (first / (end / 10.0)).floor() * (end / 10.0);
     [begin.max(0.0).floor(), end]
 }
@@ -202,7 +207,7 @@ mod tests {
         axis
     }
 
-    /// Losses of a training that begins with `first` and ends near `last`.
+    /// Returns the losses of a training that begins with `first` and ends near `last`.
     fn falling(first: f64, last: f64, n: u32) -> Vec<f64> {
         (0..n).map(|step| last + (first - last) / (1.0 + f64::from(step) / 10.0)).collect()
     }

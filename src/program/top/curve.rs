@@ -1,20 +1,23 @@
 //! The curve of the losses, with a limited number of points.
 
-/// Points of the curve. A longer curve is thinned: each two points become their mean.
+/// The maximum number of points of the curve. In a longer curve, each two neighbouring points are
+/// replaced by their mean.
 const MOST_POINTS: usize = 4096;
 
-/// Losses by step. The longer the curve, the more steps make one point. All points but the newest
-/// ones have the same distance, so that a share of the points is that share of the steps.
+/// The losses by step. In a longer curve, each point is the mean of more steps. All points except
+/// the newest ones cover the same number of steps, so a share of the points is the same share of
+/// the steps.
 #[derive(Debug)]
 pub(super) struct Curve {
     points: Vec<(f64, f64)>,
-    /// The number of losses of which one point is the mean.
+    /// The number of losses from which each point is computed as a mean.
     per_point: u32,
     /// The number of losses in the last point.
     in_last: u32,
-    /// The newest loss, which is not in a point yet, because a repeated step replaces it.
+    /// The newest loss. It is not part of a point yet, because a repeated step would replace it.
     newest: Option<(f64, f64)>,
-    /// The step of the last row, with the sum and the number of its losses so far.
+    /// The step of the last row of `losses.csv`, and the sum and the number of the losses of that
+    /// step so far.
     open: Option<(u64, f64, f64)>,
 }
 
@@ -25,7 +28,7 @@ impl Default for Curve {
 }
 
 impl Curve {
-    /// Adds a row of `losses.csv`. A line that is no row is ignored.
+    /// Adds a row of `losses.csv`. A line that is not a valid row is ignored.
     pub(super) fn add(&mut self, line: &str) {
         let mut cells = line.split(',');
         let mut cell = || cells.next();
@@ -51,7 +54,7 @@ impl Curve {
             self.merge(newest);
             return;
         }
-        // After a rollback, repeated steps replace the earlier ones.
+        // After a rollback, repeated steps replace the earlier losses of these steps.
         while self.points.last().is_some_and(|(known, _)| *known >= step) {
             self.points.pop();
             self.in_last = self.per_point;
@@ -68,7 +71,8 @@ impl Curve {
         self.points.push((step, loss));
         self.in_last = 1;
         if self.points.len() > MOST_POINTS {
-            // The number of points is odd, so the newest point has no partner to merge with.
+            // The number of points is odd, so the newest point has no partner with which it could
+            // be merged.
             let mean = |pair: &[(f64, f64)]| match pair {
                 [a, b] => (a.0.midpoint(b.0), a.1.midpoint(b.1)),
                 _ => pair[0],

@@ -1,4 +1,4 @@
-//! Asks one task for its metrics: one request, one answer, within a limit of time and of bytes.
+//! Requests the metrics of one task. The answer is limited in time and in bytes.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::timeout;
 use unisono_config::HostPort;
 use unisono_metrics::text::Exposition;
 
-/// The time limit of a request. A healthy task answers within milliseconds.
+/// The time limit of a request. A task that works normally answers within milliseconds.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// The limit of an answer's size, above that of a cluster with thousands of tasks.
+/// The maximum size of an answer. The metrics of a cluster with thousands of tasks are smaller.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The metrics of a task, or the reason for their absence.
+/// Returns the metrics of a task, or the reason why there are none.
 pub(super) async fn fetch(address: HostPort) -> Result<Exposition, String> {
     let answer = match timeout(PATIENCE, ask(&address)).await {
         Ok(Ok(answer)) => answer,

@@ -1,6 +1,6 @@
-//! Reads the files of a run: the losses, the newest checkpoint, the ledgers.
+//! Reads the files of a run: the losses, the newest checkpoint, and the ledgers.
 //!
-//! Each look reads files from where the look before ended.
+//! Each look reads a file from the position at which the previous look ended.
 
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,16 +26,16 @@ pub(super) struct Logdir {
     ledgers: Vec<Ledger>,
     accuracies: Series,
     newest: Option<NewestCheckpoint>,
-    /// The time and the chief's step at the previous look.
+    /// The time of the previous look, and the chief's step at that time.
     before: Option<(Duration, u64)>,
     rate: Smoothed,
 }
 
-/// The newest checkpoint, as its file describes it.
+/// The newest checkpoint, according to its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NewestCheckpoint {
     step: u64,
-    /// The training steps of the run that wrote it; `None` if the file cannot be read.
+    /// The training steps of the run that wrote the checkpoint; `None` if the file cannot be read.
     training_steps: Option<u64>,
 }
 
@@ -53,20 +53,22 @@ impl Logdir {
         }
     }
 
-    /// The loss of each step.
+    /// Returns the loss of each step.
     pub(super) fn losses(&self) -> Vec<(f64, f64)> {
         self.losses.points()
     }
 
-    /// Updates to make, if the ledgers or the newest checkpoint say so.
+    /// Returns the number of updates of the run, if the ledgers or the newest checkpoint contain
+    /// it.
     pub(super) fn training_steps(&self) -> Option<u64> {
-        // A ledger has the number of the newest start, a checkpoint perhaps that of an earlier one.
+        // A ledger contains the number of the newest start of the run. A checkpoint may contain
+        // that of an earlier start.
         let of_ledgers = self.ledgers.iter().filter_map(|ledger| ledger.training_steps).max();
         let of_checkpoint = || self.newest?.training_steps;
         of_ledgers.or_else(of_checkpoint).filter(|steps| self.losses.next_step() <= Some(*steps))
     }
 
-    /// Returns a row for each task that has files.
+    /// Returns a row for each task that has files in the logdir.
     pub(super) fn look(&mut self, now: Duration) -> Vec<TaskRow> {
         let Self { losses, tail, .. } = self;
         let _ = tail.lines(|line| losses.add(line));
@@ -93,7 +95,8 @@ impl Logdir {
         rows
     }
 
-    /// The last step of a finished run: its final checkpoint is durable, and nothing is behind it.
+    /// Returns the last step of a finished run. A run is finished if its final checkpoint is
+    /// durable and there are no later losses.
     fn done_at(&self) -> Option<u64> {
         let step = self.newest?.step;
         let is_final = self.training_steps() == Some(step);
@@ -104,7 +107,8 @@ impl Logdir {
         let before = self.before.replace((now, step));
         let (at, before) = before.filter(|(at, _)| *at < now)?;
         let Some(more) = step.checked_sub(before) else {
-            // A rollback makes the step smaller, so a rate across it would be meaningless.
+            // A rollback makes the step smaller, so a rate that includes a rollback would be
+            // meaningless.
             self.rate = Smoothed::default();
             return None;
         };
@@ -113,7 +117,7 @@ impl Logdir {
     }
 
     fn accuracy(&mut self) -> Option<f64> {
-        // A folder without event files, or with one that cannot be read, shows the rest.
+        // If event files are missing or unreadable, all other data are still shown.
         let _ = self.accuracies.read();
         self.accuracies.points().next_back().map(|(_, share)| share.into())
     }
@@ -132,7 +136,7 @@ impl Logdir {
             self.newest = None;
             return;
         };
-        // A checkpoint file is never changed, so one look at each is enough.
+        // A checkpoint file never changes, so each file is read only once.
         if self.newest.is_none_or(|newest| newest.step != step || newest.training_steps.is_none()) {
             let description = read_description(&path).ok();
             let text = description.as_ref().and_then(|file| file.settings.value("training_steps"));
@@ -142,7 +146,7 @@ impl Logdir {
     }
 }
 
-/// The path and the step of the newest checkpoint, as the list of checkpoints says.
+/// Returns the path and the step of the newest checkpoint, according to the list of checkpoints.
 fn newest_checkpoint(folder: &Path) -> Option<(PathBuf, u64)> {
     let paths = state::decode(&RealDisk.read(&folder.join(STATE_FILE)).ok()?).ok()?;
     let name = Path::new(paths.last()?).file_name()?.to_str()?;
@@ -156,7 +160,7 @@ struct Ledger {
     incarnations: u64,
     dropped: u64,
     step: Option<u64>,
-    /// Updates to make, by the newest incarnation.
+    /// The number of updates of the run, according to the newest incarnation.
     training_steps: Option<u64>,
 }
 
@@ -179,7 +183,7 @@ impl Ledger {
                 last = Some(line.to_owned());
             }
         });
-        // Only the last of many updates is parsed.
+        // Of the new update lines, only the last one is parsed.
         let newest = last.and_then(|line| number_in(&line, "/update/step"));
         *step = newest.map(|step| step + 1).or(*step);
         let mut faults = Vec::new();
@@ -199,17 +203,17 @@ impl Ledger {
     }
 }
 
-/// Returns a number in a line of JSON.
+/// Returns the number at a position in a line of JSON.
 fn number_in(line: &str, pointer: &str) -> Option<u64> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     line.pointer(pointer)?.as_u64()
 }
 
-/// A growing file.
+/// A file that grows.
 #[derive(Debug)]
 struct Tail {
     path: PathBuf,
-    /// The number of bytes in the lines passed on so far.
+    /// The number of bytes in the lines that were already passed on.
     read: u64,
 }
 
@@ -218,11 +222,12 @@ impl Tail {
         Self { path, read: 0 }
     }
 
-    /// Passes on the new lines. An incomplete line is left for the next look.
+    /// Passes the new lines to `take`. An incomplete line is read again at the next look.
     fn lines(&mut self, mut take: impl FnMut(&str)) -> io::Result<()> {
         let mut file = RealDisk::open_to_read(&self.path)?;
         if file.metadata()?.len() < self.read {
-            // The file shrank: a rollback removed rows. Read it again from the start.
+            // The file has become shorter, because a rollback removed rows. It is read again from
+            // its start.
             self.read = 0;
         }
         file.seek(SeekFrom::Start(self.read))?;
@@ -281,17 +286,18 @@ mod tests {
         assert_eq!(rows[1].checkpoint, Some(2));
     }
 
-    /// Steps of a run, as its files have them.
+    /// The steps of a run, according to its files.
     struct Files {
         losses_until: u64,
         checkpoint: u64,
-        /// By the newest checkpoint.
+        /// The number of training steps in the newest checkpoint.
         training_steps: u64,
-        /// By the headers of the ledger, oldest first; none without a ledger.
+        /// The numbers of training steps in the headers of the ledger, oldest first. The list is
+        /// empty without a ledger.
         ledger: &'static [u64],
     }
 
-    /// A run that is finished at step 3.
+    /// The files of a run that has finished at step 3.
     const FINISHED: Files =
         Files { losses_until: 3, checkpoint: 3, training_steps: 3, ledger: &[3] };
 
@@ -316,7 +322,7 @@ mod tests {
             }
         }
 
-        /// The states, steps and rates at the second look.
+        /// Returns the states, steps and rates of the tasks at the second look.
         fn seen(&self) -> Vec<(State, Option<u64>, Option<f64>)> {
             let folder = tempfile::tempdir().unwrap();
             self.write(folder.path());

@@ -1,4 +1,4 @@
-//! The state of a cluster as plain values, for the code that draws it.
+//! The state of a cluster as plain values. `render` and `plain` display these values.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use super::wait_graph::WaitGraph;
 use unisono_core::ids::TaskId;
 use unisono_metrics::text::Exposition;
 
-/// A task counts as waiting after so many seconds; shorter waits are part of every step.
+/// The number of seconds after which a task counts as waiting. Shorter waits are part of every
+/// step.
 const WAITS_FROM: f64 = 0.5;
 
-/// All that is shown.
+/// All values that are displayed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
     /// The targets, as the user gave them.
@@ -25,24 +26,24 @@ pub(super) struct Model {
     pub(super) tasks: Vec<TaskRow>,
 }
 
-/// One task.
+/// The values of one task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TaskRow {
-    /// `worker 1`, or the address of a task that has never answered.
+    /// The name of the task, such as `worker 1`, or its address if it has never answered.
     pub(super) name: String,
     pub(super) state: State,
     pub(super) step: Option<u64>,
-    /// Steps a second; `None` if the task is done.
+    /// Steps per second; `None` if the task is done.
     pub(super) rate: Option<f64>,
-    /// Bytes a second, in and out, sockets and shared memory.
+    /// Bytes per second that the task receives and sends, over sockets and shared memory.
     pub(super) bytes: Option<(f64, f64)>,
-    /// The current wait, if it is not a part of every step.
+    /// The current wait of the task, if the wait is longer than those that are part of every step.
     pub(super) wait: Option<Wait>,
     /// The peers with which the task has no session.
     pub(super) disconnected: Vec<TaskId>,
-    /// The newest validation accuracy, if this task evaluates.
+    /// The newest validation accuracy, if this task evaluates checkpoints.
     pub(super) accuracy: Option<f64>,
-    /// The step of the newest checkpoint, if this task saves them.
+    /// The step of the newest checkpoint, if this task saves checkpoints.
     pub(super) checkpoint: Option<u64>,
     /// Failures that the task has counted, and restarts since the first look.
     pub(super) faults: Vec<String>,
@@ -54,11 +55,11 @@ pub(super) enum State {
     #[default]
     Runs,
     Waits,
-    /// All updates are made. In a logdir: the final checkpoint is durable.
+    /// All updates are made. For a task of a logdir, the final checkpoint is durable, too.
     Done,
-    /// The task does not answer, for this reason.
+    /// The task does not answer. The text is the reason.
     Lost(String),
-    /// Only files tell of the task, and they do not tell whether it runs.
+    /// Only the files of the task are known. They do not show whether the task is running.
     File,
 }
 
@@ -75,7 +76,7 @@ impl State {
 }
 
 impl TaskRow {
-    /// The task, if its name is known.
+    /// Returns the task, if its name is known.
     pub(super) fn task(&self) -> Option<TaskId> {
         self.name.parse().ok()
     }
@@ -90,18 +91,18 @@ impl TaskRow {
 }
 
 impl Model {
-    /// The largest step of any task.
+    /// Returns the largest step of all tasks.
     pub(super) fn step(&self) -> Option<u64> {
         self.tasks.iter().filter_map(|task| task.step).max()
     }
 
-    /// Whether all tasks have made all updates.
+    /// Returns whether all tasks have made all updates.
     pub(super) fn is_done(&self) -> bool {
         !self.tasks.is_empty() && self.tasks.iter().all(|task| task.state == State::Done)
     }
 
-    /// The steps a second of the fastest task. All tasks have the same speed; the rates differ
-    /// because each task is asked at another moment.
+    /// Returns the steps per second of the fastest task. All tasks have the same speed, but their
+    /// measured rates differ, because they are asked at different moments.
     pub(super) fn rate(&self) -> Option<f64> {
         self.tasks.iter().filter_map(|task| task.rate).reduce(f64::max)
     }
@@ -110,20 +111,21 @@ impl Model {
         self.losses.last().map(|(_, loss)| *loss)
     }
 
-    /// The newest validation accuracy.
+    /// Returns the newest validation accuracy.
     pub(super) fn accuracy(&self) -> Option<f64> {
         self.tasks.iter().find_map(|task| task.accuracy)
     }
 
-    /// The step of the newest checkpoint.
+    /// Returns the step of the newest checkpoint.
     pub(super) fn checkpoint(&self) -> Option<u64> {
         self.tasks.iter().filter_map(|task| task.checkpoint).max()
     }
 
-    /// `all wait for worker 1: gradient of step 1234, 12.3 s`, if one task holds up all others.
+    /// If all other tasks wait for one task, returns a text such as `all wait for worker 1:
+    /// gradient of step 1234, 12.3 s`.
     pub(super) fn bottleneck(&self) -> Option<String> {
         let mut graph = WaitGraph::default();
-        // A file does not tell whether its task waits.
+        // The files of a task do not show whether the task is waiting.
         for row in self.tasks.iter().filter(|row| row.state != State::File) {
             if let Some(task) = row.task() {
                 graph.add(task, row.wait.iter().flat_map(Wait::tasks));
@@ -137,7 +139,8 @@ impl Model {
         } else if waiting().any(|row| row.disconnected.contains(&root)) {
             ", which is disconnected".to_owned()
         } else if let Some(wait) = its_row.and_then(|row| row.wait.as_ref()) {
-            // The graph has only tasks, so the root waits for its own storage.
+            // The graph contains only tasks, so a root that waits must be waiting for its own
+            // storage.
             format!(": {} of its {}, {:.1} s", wait.what, wait.of.join(", "), wait.seconds)
         } else {
             let waits = waiting().filter_map(|row| Some((row.step, row.waits_for(root)?)));
@@ -147,7 +150,7 @@ impl Model {
         Some(format!("all wait for {root}{why}"))
     }
 
-    /// The tasks that do not answer, followed by all other faults.
+    /// Returns the tasks that do not answer, followed by all other faults.
     pub(super) fn faults(&self) -> Vec<String> {
         let lost = self.tasks.iter().filter_map(|task| match &task.state {
             State::Lost(why) => Some(format!("{} does not answer: {why}", task.name)),
@@ -159,7 +162,7 @@ impl Model {
         lost.chain(self.tasks.iter().flat_map(of_task)).collect()
     }
 
-    /// The reason for which there is nothing to show; `None` if there is something.
+    /// Returns the reason why there is nothing to show; `None` if there is something to show.
     pub(super) fn nothing_there(&self) -> Option<String> {
         let why = self.tasks.iter().map(|task| match &task.state {
             State::Lost(why) => Some(format!("{}: {why}", task.name)),
@@ -177,14 +180,14 @@ impl Model {
     }
 }
 
-/// The metrics of a task at one look.
+/// The metrics of one task at one look.
 #[derive(Clone, Debug)]
 pub(super) struct Scrape {
     pub(super) at: Duration,
     pub(super) metrics: Exposition,
 }
 
-/// Returns the row of a task that answers. `before` is its answer at the look before.
+/// Returns the row of a task that has answered. `before` is the task's answer at the previous look.
 pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskRow {
     let metrics = &now.metrics;
     let name = metrics.samples.iter().find_map(|sample| sample.label("task"));
@@ -199,13 +202,13 @@ pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskR
     let rate = |names: &[&str]| {
         let before = before.filter(|before| before.at < now.at)?;
         let sum = |at: &Scrape| names.iter().map(|name| at.metrics.sum(name)).sum::<f64>();
-        // A rollback makes the step smaller.
+        // After a rollback the step is smaller, so the difference is negative.
         let more = (sum(now) - sum(before)).max(0.0);
         Some(more / (now.at - before.at).as_secs_f64())
     };
     let bytes_in = rate(&["unisono_bytes_received_total", "unisono_shared_bytes_received_total"]);
     let bytes_out = rate(&["unisono_bytes_sent_total", "unisono_shared_bytes_sent_total"]);
-    // The gauge is 0 before the first checkpoint.
+    // The gauge is 0 until the first checkpoint is saved.
     let checkpoint = metrics.value("unisono_checkpoint_step").filter(|step| *step > 0.0);
     TaskRow {
         name: name.unwrap_or("a task").to_owned(),
@@ -221,7 +224,7 @@ pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskR
     }
 }
 
-/// Sorts ps before workers, each by their numbers, and addresses that have never answered last.
+/// Sorts ps before workers, both by number. Addresses that have never answered come last.
 pub(super) fn sort(rows: &mut [TaskRow]) {
     rows.sort_by_cached_key(|row| (row.task().is_none(), row.task(), row.name.clone()));
 }
@@ -235,7 +238,8 @@ pub(super) struct SmoothedRates {
 }
 
 impl SmoothedRates {
-    /// Replaces the rates of a row, which are those of the last `elapsed`, by the averages.
+    /// Replaces the rates of a row by their averages. The rates of the row are those of the last
+    /// `elapsed`.
     pub(super) fn smooth(&mut self, row: &mut TaskRow, elapsed: Duration) {
         if let Some(rate) = &mut row.rate {
             *rate = self.steps.add(*rate, elapsed);
@@ -247,7 +251,7 @@ impl SmoothedRates {
     }
 }
 
-/// The names of the peers with which a task has no session.
+/// Returns the names of the peers with which a task has no session.
 fn disconnected(metrics: &Exposition) -> impl Iterator<Item = &str> {
     let down = metrics.all("unisono_peer_up").filter(|sample| sample.value == 0.0);
     down.map(|sample| sample.label("peer").unwrap_or_default())
@@ -286,7 +290,7 @@ fn times(count: f64) -> String {
     if count == 1.0 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// Formats a rate for the table, as `1.2 MB`.
+/// Formats a rate for the table, such as `1.2 MB`.
 pub(super) fn bytes_per_second(bytes: f64) -> String {
     match bytes {
         0.0..1e3 => format!("{bytes:.0} B"),

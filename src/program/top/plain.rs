@@ -1,4 +1,5 @@
-//! The model as text: one table and the faults. The parts are also on the screen.
+//! Formats the model as text: one table and the faults. `render` shows parts of this text on the
+//! screen.
 
 use std::fmt::Write as _;
 use std::iter;
@@ -6,13 +7,13 @@ use std::iter;
 use super::model::{Model, TaskRow, bytes_per_second};
 use unisono_terminal::output::{self, PercentG};
 
-/// The whole run in one line.
+/// Returns the state of the whole run in one line.
 fn summary(model: &Model) -> String {
     summary_parts(model).join(", ")
 }
 
-/// The whole run in one line of at most so many characters: parts that do not fit are left out, the
-/// least important first.
+/// Returns the state of the whole run in one line of at most `width` characters. Parts that do not
+/// fit are left out, the least important parts first.
 pub(super) fn summary_within(model: &Model, width: usize) -> String {
     let mut parts = summary_parts(model);
     while parts.len() > 1 && parts.join(", ").chars().count() > width {
@@ -21,7 +22,7 @@ pub(super) fn summary_within(model: &Model, width: usize) -> String {
     parts.join(", ")
 }
 
-/// The most important part first.
+/// Returns the parts of the summary, the most important part first.
 fn summary_parts(model: &Model) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(step) = model.step() {
@@ -37,14 +38,14 @@ fn summary_parts(model: &Model) -> Vec<String> {
     parts.extend(
         model.accuracy().map(|share| format!("validation accuracy {}", PercentG::new(share))),
     );
-    // The checkpoint of a finished run is that of its last step.
+    // The checkpoint of a finished run is not listed, because it is that of the last step.
     let is_final = |step: &u64| model.is_done() && Some(*step) == model.step();
     let checkpoint = model.checkpoint().filter(|step| !is_final(step));
     parts.extend(checkpoint.map(|step| format!("checkpoint at {step}")));
     parts
 }
 
-/// The cells of a task, without its wait.
+/// Returns the cells of a task, except the cell of its wait.
 pub(super) fn cells(task: &TaskRow) -> [String; 6] {
     let dash = || "-".to_owned();
     let bytes = |bytes: Option<f64>| bytes.map_or_else(dash, bytes_per_second);
@@ -58,15 +59,15 @@ pub(super) fn cells(task: &TaskRow) -> [String; 6] {
     ]
 }
 
-/// The last cell of a task.
+/// Returns the last cell of a task, which describes its wait.
 pub(super) fn wait(task: &TaskRow) -> String {
     task.wait.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The headers of these cells.
+/// The headers of the cells.
 pub(super) const HEADERS: [&str; 6] = ["TASK", "STATE", "STEP", "STEPS/S", "IN/S", "OUT/S"];
 
-/// The whole model as text.
+/// Returns the whole model as text.
 pub(super) fn table(model: &Model) -> String {
     let mut text = format!("{}\n", summary(model));
     if let Some(bottleneck) = model.bottleneck() {

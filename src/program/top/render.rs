@@ -1,4 +1,5 @@
-//! Draws the model on a terminal of any size. It reads nothing but its arguments.
+//! Draws the state of a cluster on a terminal of any size. This file reads nothing but its
+//! arguments.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -12,11 +13,11 @@ use super::model::{Model, State};
 use super::plain::{self, HEADERS, cells};
 use unisono_terminal::output::PercentG;
 
-/// From this width on, faults stand beside the curve.
+/// From this width on, the faults are shown beside the curve.
 const WIDE: u16 = 110;
 
-/// From this height on, the line of the bottleneck is kept free, so that the rest does not move when
-/// there is one.
+/// From this height on, a line is reserved for the bottleneck. So nothing moves when a bottleneck
+/// appears.
 const HIGH: u16 = 16;
 
 /// Draws the whole screen.
@@ -59,13 +60,13 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     let room = usize::from(area.width).saturating_sub(summary.chars().count() + 2);
     let title = cut(&format!("unisono top {}", model.source), room);
     let summary = Line::styled(summary, paint.bold());
-    // A summary that does not fit loses its end.
+    // The summary comes first in the line: if it does not fit, its end is cut off.
     let summary = if title.is_empty() { summary } else { summary.right_aligned() };
     frame.render_widget(Line::styled(title, paint.bold()), area);
     frame.render_widget(summary, area);
 }
 
-/// Cuts the end off a title. Too short a rest tells nothing and is left out.
+/// Cuts off the end of a title. Returns an empty title if the rest would be too short to be useful.
 fn cut(title: &str, room: usize) -> String {
     const LEAST: usize = 16;
     match title.chars().count() {
@@ -119,7 +120,7 @@ fn draw_curve(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
         true => format!(" loss (largest: {}) ", PercentG::new(largest).with_precision(4)),
         false => " loss ".to_owned(),
     };
-    // A loss beyond the axis is drawn at its end; NaN has no place.
+    // A loss outside of the axis is drawn at the end of the axis. NaN is not drawn.
     let points: Vec<_> = model
         .losses
         .iter()
@@ -131,7 +132,7 @@ fn draw_curve(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
         .graph_type(GraphType::Line)
         .style(paint.coloured(Color::Cyan))
         .data(&points);
-    // The block, the x axis and its labels take a row each.
+    // The border, the x axis and its labels take one row each.
     let n_rows = usize::from(area.height.saturating_sub(3));
     let values = ticks.values();
     let losses = if 2 * n_rows >= 3 * values.len() { values } else { vec![low, high] };
@@ -157,7 +158,7 @@ fn draw_faults(frame: &mut Frame<'_>, area: Rect, faults: &[String], paint: Pain
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// Styles, with or without colours.
+/// The styles of the screen, with or without colours.
 #[derive(Clone, Copy)]
 struct Paint {
     has_colours: bool,

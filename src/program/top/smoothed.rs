@@ -1,18 +1,18 @@
-//! A rate that is averaged over the last seconds. It reads no clock.
+//! A rate that is averaged over the last seconds. This file reads no clock.
 
 use std::time::Duration;
 
 /// The weight of a measurement falls to 1/e after this time.
 const TIME_CONSTANT: Duration = Duration::from_secs(5);
 
-/// An exponential moving average over time, not over measurements: looks that come late or early do
-/// not change how fast the average follows.
+/// An exponential moving average over time, and not over measurements. So an early or late look
+/// does not change how fast the average follows the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Smoothed(Option<f64>);
 
 impl Smoothed {
-    /// Takes the mean rate over the last `elapsed` and returns the average. The first rate is the
-    /// average, so that the display does not climb from 0.
+    /// Adds the mean rate over the last `elapsed`, and returns the average. The first rate is taken
+    /// as the average, so that the display does not rise slowly from 0.
     pub(super) fn add(&mut self, rate: f64, elapsed: Duration) -> f64 {
         let kept = libm::exp(-elapsed.as_secs_f64() / TIME_CONSTANT.as_secs_f64());
         let average = self.0.map_or(rate, |average| kept * average + (1.0 - kept) * rate);

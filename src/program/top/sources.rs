@@ -1,4 +1,4 @@
-//! Looks at the targets repeatedly, and builds the model out of the answers and files.
+//! Asks all targets repeatedly, and builds the model from the answers and the files.
 
 use tokio::task::JoinSet;
 
@@ -13,12 +13,12 @@ use unisono_core::host::Clock as _;
 use unisono_metrics::text::Exposition;
 use unisono_net::tcp::RealClock;
 
-/// All targets, and the model that the last look made of them.
+/// All targets, and the model that was built at the last look.
 #[derive(Debug)]
 pub(super) struct Sources {
     tasks: Vec<Task>,
     logdirs: Vec<Logdir>,
-    /// The losses that the chief reported at the looks so far.
+    /// The losses that the chief has reported at all looks so far.
     curve: Curve,
     loss_axis: LossAxis,
     clock: RealClock,
@@ -70,7 +70,7 @@ impl Sources {
         &self.model
     }
 
-    /// Looks at all targets. All tasks are asked at the same time.
+    /// Asks all targets once. All tasks are asked at the same time.
     pub(super) async fn look(&mut self) {
         let mut answers = JoinSet::new();
         for (index, task) in self.tasks.iter().enumerate() {
@@ -84,7 +84,7 @@ impl Sources {
         let now = self.clock.now().since_origin();
         let mut rows: Vec<_> = self.tasks.iter().map(|task| task.row.clone()).collect();
         for of_file in self.logdirs.iter_mut().flat_map(|logdir| logdir.look(now)) {
-            // The metrics of a task are newer than its files, but only the files know earlier
+            // The metrics of a task are newer than its files, but only the files contain earlier
             // incarnations.
             match rows.iter_mut().find(|row| row.name == of_file.name) {
                 Some(row) => row.faults.extend(of_file.faults),
@@ -122,7 +122,7 @@ impl Sources {
     }
 }
 
-/// Formats consecutive ports as the user gave them.
+/// Formats consecutive ports in the form in which the user gave them.
 fn named(addresses: &[HostPort]) -> Option<String> {
     let (first, last) = (addresses.first()?, addresses.last()?);
     let first_to = if first == last { String::new() } else { format!("-{}", last.port()) };
@@ -138,7 +138,7 @@ impl Task {
     fn on_scrape(&mut self, scrape: Scrape) {
         let incarnation = |scrape: &Scrape| scrape.metrics.value("unisono_incarnation");
         if self.last.as_ref().is_some_and(|last| incarnation(last) != incarnation(&scrape)) {
-            // After a restart all counters begin at 0.
+            // After a restart of the task, all its counters begin at 0.
             self.restarts += 1;
             self.last = None;
             self.rates = SmoothedRates::default();
@@ -151,7 +151,7 @@ impl Task {
     }
 
     fn on_no_answer(&mut self, why: String) {
-        // A finished task exits, so its port no longer answers.
+        // A finished task exits, so it does not answer any more.
         let is_done = self.row.state == State::Done;
         self.row.state = if is_done { State::Done } else { State::Lost(why) };
         self.row.rate = None;
@@ -175,7 +175,7 @@ mod tests {
         Task::new("a:9100".parse().unwrap())
     }
 
-    /// The metrics of a task at this second, as incarnation `life`.
+    /// Returns the metrics of a task at this second, in the incarnation `life`.
     fn scrape(second: u64, life: u64, step: u64) -> Scrape {
         let values = [
             ("unisono_incarnation", life),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use unisono_config::HostPort;
 
-/// One word of the command line.
+/// A target on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The addresses at which tasks serve their metrics.
@@ -14,10 +14,10 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads a word: `HOST:PORT`, `HOST:FIRST-LAST`, or a folder.
+    /// Parses a target: `HOST:PORT`, `HOST:FIRST-LAST`, or a folder.
     ///
     /// # Errors
-    /// If the word has none of these forms.
+    /// If the text has none of these forms.
     pub fn parse(word: &str) -> Result<Self, String> {
         let path = PathBuf::from(word);
         if path.is_dir() {

@@ -9,9 +9,11 @@ use unisono_metrics::text::Exposition;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wait {
     pub(super) seconds: f64,
-    /// The missing thing, by its name in the metrics: `gradient`, `version`, `state`, ….
+    /// The thing for which the task waits, by its name in the metrics: `gradient`, `version`,
+    /// `state`, ….
     pub(super) what: String,
-    /// The names of the tasks at which it is missing, or of this task's storage. At least one.
+    /// The names of the tasks from which the thing is missing, or the name of this task's storage.
+    /// There is at least one name.
     pub(super) of: Vec<String>,
 }
 
@@ -35,17 +37,17 @@ impl Wait {
         waits
     }
 
-    /// The tasks that it waits for.
+    /// Returns the tasks for which the task waits.
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
         self.of.iter().filter_map(|name| task(name))
     }
 
-    /// Names the missing thing, such as `gradient of step 1234`. `version` is the version at which the
-    /// waiting task is.
+    /// Returns the thing for which the task waits, such as `gradient of step 1234`. `version` is
+    /// the present version of the waiting task.
     pub(super) fn reason(&self, version: Option<u64>) -> String {
         let Self { what, .. } = self;
         match (what.as_str(), version) {
-            // The update that a ps makes next has the number of the version that it is at.
+            // The next update of a ps has the number of the present version of the ps.
             ("gradient" | "choice", Some(step)) => format!("{what} of step {step}"),
             ("version", Some(step)) => format!("version {}", step + 1),
             _ => what.clone(),
@@ -53,7 +55,7 @@ impl Wait {
     }
 }
 
-/// `12.3 s gradient of worker 1, worker 2`.
+/// Formats a wait such as `12.3 s gradient of worker 1, worker 2`.
 impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seconds, what, of } = self;
@@ -61,7 +63,8 @@ impl fmt::Display for Wait {
     }
 }
 
-/// Returns the task of this name; `None` for a storage, or a name that this release does not know.
+/// Returns the task with this name; `None` for a storage, or for a name that this release does not
+/// know.
 fn task(name: &str) -> Option<TaskId> {
     name.parse().ok()
 }

@@ -1,23 +1,24 @@
-//! The graph of the waits between tasks, and the task that all others wait for. It only computes.
+//! The graph of waits between tasks, and the task for which all other tasks wait. This file only
+//! computes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use unisono_core::ids::TaskId;
 
-/// The tasks of a cluster, each with the tasks that it waits for.
+/// The tasks of a cluster. Each task has a list of the tasks for which it waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WaitGraph(BTreeMap<TaskId, Vec<TaskId>>);
 
 impl WaitGraph {
-    /// Adds a task. A task that waits for no other runs, has ended, or does not answer.
+    /// Adds a task. A task that waits for no other task is running, has ended, or does not answer.
     pub(super) fn add(&mut self, task: TaskId, waits_for: impl IntoIterator<Item = TaskId>) {
         self.0.entry(task).or_default().extend(waits_for);
     }
 
-    /// Returns the task that all others wait for, directly or through tasks that wait themselves.
+    /// Returns the task for which all other tasks wait, directly or through other waiting tasks.
     ///
-    /// There is none if two tasks hold the cluster up, if a task does not wait, or if tasks wait for
-    /// each other in a circle.
+    /// There is no such task if the cluster waits for two tasks, if a task does not wait, or if
+    /// tasks wait for each other in a circle.
     pub(super) fn root(&self) -> Option<TaskId> {
         let awaited = self.0.values().flatten().copied();
         let mut ends = awaited.filter(|task| self.waits_for(*task).is_empty());
@@ -25,7 +26,8 @@ impl WaitGraph {
         if ends.any(|end| end != root) {
             return None;
         }
-        // A task that does not wait, or waits in a circle, does not reach the end.
+        // Collects all tasks that wait for the root directly or through other tasks. A task that
+        // does not wait, or waits only in a circle, is not among them.
         let mut reaching = BTreeSet::from([root]);
         loop {
             let reaches = |task: &&TaskId| {

@@ -1,4 +1,4 @@
-//! Distributions: a duration, or a table whose keys decide the form.
+//! Distributions: a duration, or a table whose keys determine the form of the distribution.
 
 use toml::de::{DeTable, DeValue};
 use unisono_config::file::nearest;
@@ -76,7 +76,7 @@ fn read(value: Value<'_>) -> Result<Distribution, Wrong> {
     }
 }
 
-/// The form of a table, which is known by any key but `min` and `max`.
+/// Returns the form of a distribution. Any key except `min` and `max` determines the form.
 fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<DistributionForm, Wrong> {
     let all = || DistributionForm::NAMED.iter().map(|(form, _)| *form);
     let examples = || {
@@ -94,7 +94,7 @@ fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<DistributionForm, Wrong
                 let what = format!("unknown key {}; did you mean {near}?", key.get_ref());
                 value.wrong_key(key, what)
             }
-            _ => value.wrong(format!("no distribution; there are {}", examples())),
+            _ => value.wrong(format!("this is not a distribution; write one of {}", examples())),
         });
     };
     let foreign = table.keys().find(|key| !form.keys().contains(&&**key.get_ref()));

@@ -12,9 +12,9 @@ pub enum ScenarioError {
     /// The file cannot be read.
     #[error("cannot read the scenario {}", path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The error of the system.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The file, or a file that it extends, has a mistake.
@@ -24,17 +24,17 @@ pub enum ScenarioError {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The line without the space around it.
+        /// The line without leading and trailing spaces.
         text: String,
-        /// The key, the mistake and the remedy.
+        /// The key, the mistake, and how to correct it.
         what: String,
     },
 }
 
 /// The texts of a file and of the files that it extends.
 ///
-/// Each text is padded with spaces up to the end of the text before it. An offset thus identifies
-/// the file, too, and the keys of the merged table keep their places.
+/// Each text is padded with spaces up to the end of the preceding text. So an offset also
+/// identifies the file, and the keys of the merged table keep their offsets.
 #[derive(Debug, Default)]
 pub(super) struct Sources(Vec<Source>);
 
@@ -48,22 +48,22 @@ struct Source {
 impl Sources {
     pub(super) fn add(&mut self, path: &Path, text: &str) {
         let begin = self.0.last().map_or(0, |source| source.padded.len() + 1);
-        // Not `{:begin$}`, which panics beyond 65,535.
+        // `repeat` is used because the format `{:begin$}` panics above 65,535.
         let padded = " ".repeat(begin) + text;
         self.0.push(Source { path: path.to_owned(), begin, padded });
     }
 
-    /// The newest text with its padding, for the TOML parser.
+    /// Returns the newest text with its padding, for the TOML parser.
     pub(super) fn last(&self) -> &str {
         &self.0.last().expect("there is a text").padded
     }
 
-    /// All texts, in the order of `add`.
+    /// Returns all texts, in the order in which `add` was called.
     pub(super) fn texts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.iter().map(|source| &*source.padded)
     }
 
-    /// Returns the folder of the file with this offset.
+    /// Returns the folder of the file that contains this offset.
     pub(super) fn folder(&self, at: usize) -> &Path {
         self.of(at).path.parent().unwrap_or_else(|| Path::new(""))
     }
@@ -74,7 +74,7 @@ impl Sources {
         ScenarioError::Wrong { path, line, text, what: wrong.what }
     }
 
-    /// Returns the line with this offset.
+    /// Returns the line that contains this offset.
     pub(super) fn place(&self, at: usize) -> Place {
         let (path, line, text) = self.line(at);
         Place { path: path.display().to_string(), line, text: text.to_owned() }

@@ -1,4 +1,4 @@
-//! The steps that events can have.
+//! Which steps an event of each kind can have.
 
 use unisono_core::Step;
 
@@ -42,7 +42,8 @@ impl Check for ExpectedEvent {
     }
 }
 
-/// Checks that such an event can have this step. Without an event, any version of the run will do.
+/// Checks that the given event can have this step. If no event is given, the step may be that of
+/// any version of the run.
 fn check_step(
     event: Option<EventKind>,
     step: Option<Step>,

@@ -1,4 +1,4 @@
-//! `[expect]`: expectations that do not contradict each other.
+//! `[expect]`: the defaults, and the check that expectations do not contradict each other.
 
 use toml::de::DeTable;
 
@@ -17,13 +17,14 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Resu
     Ok(expect)
 }
 
-/// What a file expects by default: the strictest oracle that holds for the outcome and R.
+/// Returns the expectations that a file has by default: the strictest oracle that applies to the
+/// outcome and to R.
 pub(super) fn defaults(is_any: bool, shape: &Shape) -> Expect {
     let oracle = if shape.may_choose { Oracle::Provenance } else { Oracle::Serial };
     Expect { oracle: (!is_any).then_some(oracle), ..Expect::default() }
 }
 
-/// The line of each expectation, for the report of an expectation that is not met.
+/// Returns the line of each expectation, for the report of an expectation that is not met.
 fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
     let mut places = Places::default();
     for key in section.known.names() {

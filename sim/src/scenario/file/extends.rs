@@ -1,7 +1,7 @@
 //! `extends = "other.toml"`: a file and the files that it extends, as one table.
 //!
-//! Sections are merged key by key, and the extending file wins. A value is replaced as a whole.
-//! Arrays of tables are appended. A fault with the id of an inherited fault replaces it.
+//! Sections are merged key by key, and the keys of the extending file win. A value is replaced as a
+//! whole. Arrays of tables are concatenated. A fault replaces the inherited fault with the same id.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use unisono_config::file::Wrong;
 
 use super::error::{ScenarioError, Sources};
 
-/// The most files of a chain. Links of the file system could otherwise make a chain that never
-/// names a file twice, and never ends.
+/// The maximum number of files in a chain. Through links of the file system, a chain could
+/// otherwise be endless without naming a file twice.
 const LONGEST_CHAIN: usize = 16;
 
 /// Reads a file and all files that it extends.
@@ -48,7 +48,7 @@ fn read_base(base: &Path, chain: &[PathBuf]) -> Result<String, String> {
     })
 }
 
-/// Returns the path that a text extends, and the offset of the path.
+/// Returns the path of the file that a text extends, and the offset of that path.
 fn extends(text: &str) -> Result<Option<(usize, String)>, Wrong> {
     let table = parse(text)?;
     let Some(value) = table.get("extends") else { return Ok(None) };
@@ -62,7 +62,8 @@ fn extends(text: &str) -> Result<Option<(usize, String)>, Wrong> {
     }
 }
 
-/// Refuses a text that extends a file, because the text has no folder.
+/// Refuses a text that extends a file: the path would be relative to the folder of the text, which
+/// has none.
 pub(super) fn refuse(text: &str) -> Result<(), Wrong> {
     extends(text)?.map_or(Ok(()), |(at, _)| {
         let what = "extends: only a scenario that is a file can extend another".to_owned();
@@ -91,14 +92,14 @@ fn parse(text: &str) -> Result<DeTable<'_>, Wrong> {
 type Key<'a> = Spanned<Cow<'a, str>>;
 type Entry<'a> = Spanned<DeValue<'a>>;
 
-/// Puts a key into a table. `combine` merges two tables of that name.
+/// Adds a key to a table. `combine` merges two tables with the same name.
 fn merge_entry<'a>(
     into: &mut DeTable<'a>,
     key: Key<'a>,
     mut value: Entry<'a>,
     combine: impl Fn(&str, &mut DeTable<'a>, DeTable<'a>),
 ) {
-    // The old key is removed, because an insert would keep it and with it the old place.
+    // The old key is removed, because an insert would keep the old key with its old offset.
     if let Some((_, mut old)) = into.remove_entry(&**key.get_ref()) {
         let span = value.span();
         let joined =
@@ -129,12 +130,12 @@ fn merge_section<'a>(name: &str, inherited: &mut DeTable<'a>, own: DeTable<'a>) 
         forget_parameters(inherited, &own);
     }
     for (key, value) in own {
-        // A table within a section is one value, such as a distribution.
+        // A table within a section, such as a distribution, is a single value.
         merge_entry(inherited, key, value, |_, inherited, own| *inherited = own);
     }
 }
 
-/// Removes the parameters of the inherited optimizer, if the extending file has another optimizer.
+/// Removes the parameters of the inherited optimizer if the extending file names another optimizer.
 fn forget_parameters(inherited: &mut DeTable<'_>, own: &DeTable<'_>) {
     let name = |table: &DeTable<'_>| {
         table.get("optimizer").and_then(|value| value.get_ref().as_str()).map(ToOwned::to_owned)

@@ -1,4 +1,4 @@
-//! `[[fault]]`: a flat table. The kind of the fault decides which keys the table has.
+//! `[[fault]]`: a flat table. Its keys depend on the kind of the fault.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -29,7 +29,7 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wron
     Ok(faults)
 }
 
-/// The kind of a fault, which decides which keys are known.
+/// Returns the kind of a fault, which determines the known keys.
 fn family(table: Value<'_>) -> Result<Family, Wrong> {
     let Some(kind) = table.raw.get("kind") else {
         let names: Vec<_> = Family::NAMED.iter().map(|(_, name)| *name).collect();
@@ -39,7 +39,7 @@ fn family(table: Value<'_>) -> Result<Family, Wrong> {
     table.inner("kind", kind).choice(Family::WHAT, Family::NAMED, None)
 }
 
-/// The table of each kind of fault, in the order of the kinds.
+/// Returns the tables of all kinds of faults, in the order of the kinds.
 pub(super) fn tables() -> &'static [Known] {
     static TABLES: LazyLock<Vec<Known>> = LazyLock::new(|| {
         let table = |(family, _): &(Family, &str)| {
@@ -57,7 +57,8 @@ pub(super) fn tables() -> &'static [Known] {
 impl Check for Fault {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
         section.deny("id", self.id.is_empty(), "it is empty; reports name a fault by it")?;
-        // Chaos draws faults that cannot have an effect, and a seed's draw must be a valid file.
+        // Faults that chaos draws may have no effect, and every draw of a seed must be a valid
+        // file.
         if !self.may_be_inert {
             check_effect(&self.kind, section)?;
         }
@@ -77,7 +78,7 @@ fn check_effect(kind: &FaultKind, section: Section<'_>) -> Result<(), Wrong> {
     }
     match *kind {
         FaultKind::Connect { from, to, .. } => {
-            let what = "nobody calls a worker; workers call ps: exchange from and to";
+            let what = "no task calls a worker; workers call ps: exchange from and to";
             section.deny("from", !shape.one_calls(from, to), what)
         }
         FaultKind::Gradient { node, .. } => {
@@ -86,7 +87,7 @@ fn check_effect(kind: &FaultKind, section: Section<'_>) -> Result<(), Wrong> {
         }
         FaultKind::Clock {
             skew_ppm: 0, jump: Duration::ZERO, set_back: Duration::ZERO, ..
-        } => Err(section.wrong("the clock is right; give skew_ppm, jump or set_back")),
+        } => Err(section.wrong("no clock changes; give skew_ppm, jump or set_back")),
         _ => Ok(()),
     }
 }
@@ -94,7 +95,7 @@ fn check_effect(kind: &FaultKind, section: Section<'_>) -> Result<(), Wrong> {
 fn check_end(fault: &Fault, section: Section<'_>) -> Result<(), Wrong> {
     let name = fault.kind.family().name();
     for key in ["for", "until_step"] {
-        let what = format!("a {name} is over in an instant; leave {key} out");
+        let what = format!("a {name} fault ends as soon as it has begun; leave {key} out");
         section.deny(key, fault.kind.is_instant(), what)?;
     }
     let Some(End::UntilStep(until)) = fault.end else { return Ok(()) };
@@ -102,7 +103,7 @@ fn check_end(fault: &Fault, section: Section<'_>) -> Result<(), Wrong> {
     if let FaultKind::Crash { node, .. } | FaultKind::Pause { node } | FaultKind::Stop { node } =
         fault.kind
     {
-        let what = "ps 0, whose version is waited for, gets no further meanwhile; give for";
+        let what = "the fault also stops ps 0, so that step never comes; give for";
         section.deny("until_step", node.contains(TaskId::PS_ZERO), what)?;
     }
     let begins = match fault.trigger {

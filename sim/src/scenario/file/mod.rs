@@ -1,7 +1,7 @@
 //! Scenario files: the reader that turns TOML into a [`Scenario`], and the writer.
 //!
-//! The reader returns a valid scenario, or an error with file, line and remedy. Whether faults have
-//! an effect and expectations are met is not known before the run.
+//! The reader returns a valid scenario, or an error with the file, the line and the correction.
+//! Only a run shows whether faults have an effect and expectations are met.
 
 mod distributions;
 mod error;
@@ -46,11 +46,11 @@ impl Scenario {
         read(&sources).map_err(|wrong| sources.error(wrong))
     }
 
-    /// Reads a text that extends no file. Errors call it `name`. A path in the text is relative to
-    /// the folder of `name`.
+    /// Reads a text that extends no file. Error messages use `name` as the path of the text. A path
+    /// in the text is relative to the folder of `name`.
     ///
     /// # Errors
-    /// If the text is wrong.
+    /// If the text is not a valid scenario.
     pub fn parse(text: &str, name: &str) -> Result<Self, ScenarioError> {
         let mut sources = Sources::default();
         sources.add(Path::new(name), text);
@@ -59,8 +59,8 @@ impl Scenario {
             .map_err(|wrong| sources.error(wrong))
     }
 
-    /// Returns a text that [`Scenario::parse`] reads as this scenario. It has only the keys that
-    /// differ from the defaults.
+    /// Returns a text that [`Scenario::parse`] reads as this scenario. The text contains only the
+    /// keys whose values differ from the defaults.
     #[must_use]
     pub fn to_toml(&self) -> String {
         write::text(self)
@@ -70,7 +70,8 @@ impl Scenario {
 fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let file = &extends::merge(sources)?;
     check_sections(file)?;
-    // These sections decide the shape that all others must fit.
+    // These sections are read first, because all other sections must fit the cluster that they
+    // describe.
     let any = Shape { tables: reference::all_tables, ..Shape::ANY };
     let sim: SimLimits = section(file, &any)?;
     let any = &Shape { max_virtual_time: sim.max_virtual_time, ..any };
@@ -84,7 +85,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
         total_num_replicas: workers,
     };
     let shape = &sections::shape(&run, chaos.as_ref(), &sim);
-    // Read again, for the tasks that it names must exist.
+    // `[cluster]` is read a second time, to check that the tasks that it names exist.
     let Cluster { start, wrong, .. } = section(file, shape)?;
     check_wrong_settings(file, &run, shape)?;
     Ok(Scenario {
@@ -107,7 +108,7 @@ fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
     T::read(Section::of(file, T::known(), shape)?, None)
 }
 
-/// Checks that each setting exists, and that its value is not the run's.
+/// Checks that each setting exists, and that its value differs from that of the run.
 fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> Result<(), Wrong> {
     let settings = run.settings();
     let keys = settings.iter().map(|(key, _)| key).chain(["data"]);
@@ -117,7 +118,7 @@ fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> R
         let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
         let text = table.need("value")?.text("text in quotes")?;
         let is_right = settings.iter().any(|setting| setting == (name, text));
-        table.deny("value", is_right, format!("{text:?} is what the run has, and not wrong"))?;
+        table.deny("value", is_right, format!("{text:?} is the run's value, and not wrong"))?;
     }
     Ok(())
 }

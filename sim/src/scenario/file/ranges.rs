@@ -1,4 +1,4 @@
-//! Ranges: one value, or `{ min = …, max = … }`, where either may be absent.
+//! Ranges: a single value, or `{ min = …, max = … }`, where either key may be absent.
 
 use toml::de::DeValue;
 
@@ -6,7 +6,7 @@ use crate::scenario::keys::lines::braced;
 use crate::scenario::keys::*;
 use crate::scenario::range::Range;
 
-/// An absent end of a range is the least or the greatest value.
+/// If `min` or `max` is absent, the range ends at the least or the greatest value of the type.
 impl<T: Ends> ValueType for Range<T> {
     fn takes(bounds: Bounds) -> String {
         if bounds == Bounds::ANY {
@@ -32,7 +32,7 @@ impl<T: Ends> ValueType for Range<T> {
         let (least, greatest) = T::ends(bounds);
         let range = Self { min: end("min", least)?, max: end("max", greatest)? };
         if range.max < range.min {
-            return Err(value.wrong("the range is upside down: min is above max"));
+            return Err(value.wrong("the range is empty, because min is above max"));
         }
         Ok(range)
     }

@@ -1,4 +1,5 @@
-//! The reference in `docs/simulation.md`, from the declarations of the keys.
+//! Generates the reference of scenario files in `docs/simulation.md` from the declarations of the
+//! keys.
 
 use unisono_config::file::{KeyText, KnownSection};
 
@@ -14,7 +15,8 @@ use crate::scenario::{
 use unisono_core::protocol::Limits;
 use unisono_observe::trace::EventKind;
 
-/// All tables but `[train]` and the kinds of faults, in the order of the reference.
+/// Returns all tables, in the order of the reference documentation. `[train]` and the tables of the
+/// kinds of faults are not among them.
 pub(super) fn tables() -> [&'static Known; 16] {
     macro_rules! known {
         ($($table:ident)+) => { [$($table::known()),+] };
@@ -25,7 +27,7 @@ pub(super) fn tables() -> [&'static Known; 16] {
     }
 }
 
-/// All tables, and the tables of the kinds of faults.
+/// Returns the tables of [`tables`], and the tables of all kinds of faults.
 pub(super) fn all_tables() -> Vec<&'static Known> {
     tables().into_iter().chain(faults::tables()).collect()
 }
@@ -56,7 +58,7 @@ pub fn reference() -> String {
     parts.join("\n")
 }
 
-/// A heading, a text, and a list of these items.
+/// Returns a part of the reference: a heading, a text, and a table with these columns and rows.
 fn part(heading: &str, about: &str, items: impl Iterator<Item = String>) -> String {
     let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
     let items: String = items.map(|item| format!("- {item}\n")).collect();
@@ -114,7 +116,7 @@ fn events() -> String {
     meanings("### Events", &about, others.map(|kind| (kind.name(), kind.meaning().trim())))
 }
 
-/// Returns whether a default is a value, and not words.
+/// Returns whether a default is a TOML value. Otherwise it is a description in words.
 fn is_toml(default: &str) -> bool {
     toml::de::DeValue::parse(default).is_ok()
 }
@@ -183,7 +185,8 @@ mod tests {
         Scenario::parse(text, "a.toml").unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    /// All tables, and the tables of the kinds of faults with the names of the kinds.
+    /// Returns all tables of a scenario file. The table of a kind of fault comes with the name of
+    /// the kind.
     fn named_tables() -> Vec<(&'static Known, String)> {
         let kinds = faults::tables().iter().zip(Family::NAMED);
         let kinds = kinds.map(|(known, (_, name))| (known, (*name).to_owned()));
@@ -191,7 +194,7 @@ mod tests {
         others.map(|known| (known, String::new())).chain(kinds).collect()
     }
 
-    /// A valid value of a required key.
+    /// Returns a valid value of a required key.
     fn sample(key: &Key, kind: &str) -> &'static str {
         match (key.name, kind) {
             ("id", _) => "\"f\"",
@@ -210,7 +213,7 @@ mod tests {
         }
     }
 
-    /// The required keys of a table, except `without`.
+    /// Returns the lines of a table's required keys, except the key `without`.
     fn base(known: &Known, kind: &str, without: &str) -> String {
         let mut text = String::new();
         if !kind.is_empty() && without != "kind" {
@@ -228,7 +231,7 @@ mod tests {
         text
     }
 
-    /// A file with this table and these keys.
+    /// Returns a file that contains this table with these keys.
     fn file(known: &Known, keys: &str) -> String {
         match known.form {
             Form::Section | Form::Tables => format!("{}\n{keys}", known.heading()),
@@ -294,8 +297,8 @@ mod tests {
         required: one of these three
         the network's
         the number of workers
-        what `[cluster]` says
-        what `[sync]` says
+        the value in `[cluster]`
+        the value in `[sync]`
         "#);
     }
 }

@@ -1,4 +1,5 @@
-//! The cluster that a file describes, and the checks of the sections that describe it.
+//! Derives the cluster from the sections of a file, and checks the sections that describe the
+//! cluster.
 
 use unisono_config::RunConfig;
 use unisono_core::protocol::Limits;
@@ -8,7 +9,8 @@ use crate::scenario::keys::units::duration_text;
 use crate::scenario::keys::*;
 use crate::scenario::{Chaos, LinkOverride, Range, SimLimits};
 
-/// Returns the smallest cluster and the run that the file describes.
+/// Returns the smallest cluster and the run that the file describes. The other sections must fit
+/// them.
 pub(super) fn shape(run: &RunConfig, chaos: Option<&Chaos>, sim: &SimLimits) -> Shape {
     let range =
         |drawn: Option<Range<u32>>, fixed| drawn.unwrap_or(Range { min: fixed, max: fixed });
@@ -30,8 +32,8 @@ impl Check for Limits {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
         let order = |is_wrong, (less, least), (more, most)| {
             let (least, most) = (duration_text(least), duration_text(most));
-            let what = format!("{less} is {least} and {more} is {most}: raise the second");
-            // The file gives at least one of two limits whose order is wrong.
+            let what = format!("{more} ({most}) is too small for {less} ({least}): raise {more}");
+            // If two limits contradict each other, the file gives at least one of them.
             match section.get(more).or_else(|| section.get(less)) {
                 Some(value) if is_wrong => Err(Wrong { at: value.at, what }),
                 _ => Ok(()),
@@ -49,7 +51,7 @@ impl Check for LinkOverride {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
         section.check_linked(self.from, self.to)?;
         if (&self.latency, &self.jitter, self.bandwidth) == (&None, &None, None) {
-            let what = "the link is as all others: give latency, jitter or bandwidth";
+            let what = "the link equals all others: give latency, jitter or bandwidth";
             return Err(section.wrong(what));
         }
         Ok(())

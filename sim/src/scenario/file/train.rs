@@ -1,4 +1,4 @@
-//! `[train]`, which the code of production files reads. A scenario only has other defaults.
+//! `[train]`, which the code of production files reads. A scenario only has other default values.
 
 use toml::de::{DeTable, DeValue};
 use unisono_config::RunConfig;
@@ -30,12 +30,12 @@ pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
 
 pub(super) fn resolve(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
     let keys = RunKeys { train: keys, ..RunKeys::default() };
-    // The size is only checked against settings that `[train]` does not have.
+    // The size is only compared with settings outside `[train]`, so any size will do here.
     let size = ClusterSize { n_ps: 1, n_workers: 1 };
     Ok(RunConfig::resolve(keys, size)?.train)
 }
 
-/// Rewrites an error of the production code, which names flags.
+/// Rewrites an error of the production code, which names command-line flags instead of keys.
 fn foreign_parameter(table: &DeTable<'_>, at: usize, error: &ConfigError) -> Wrong {
     let ConfigError::ForeignParameter { parameter, theirs, ours } = error else {
         return Wrong { at, what: error.to_string() };

@@ -1,4 +1,5 @@
-//! A scenario as a file: the keys that differ from the defaults, in the order of the reference.
+//! Writes a scenario as a file: the keys whose values differ from the defaults, in the order of the
+//! reference documentation.
 
 use unisono_config::RunConfig;
 use unisono_config::file::KnownSection;
@@ -32,7 +33,7 @@ pub(super) fn text(scenario: &Scenario) -> String {
     section(&mut file, storage, None);
     section(&mut file, sim, None);
     scenario.faults.iter().for_each(|fault| table(&mut file, fault));
-    // A seed draws faults even if the section has no keys.
+    // The section is written even without keys, because its presence makes each seed draw faults.
     chaos.iter().for_each(|chaos| table(&mut file, chaos));
     let shape = shape(run, chaos.as_ref(), sim);
     let is_any = scenario.expect.outcome == ExpectedOutcome::Any;
@@ -66,7 +67,7 @@ fn train(file: &mut Lines, run: &RunConfig) {
     file.section("[train]", lines);
 }
 
-/// Returns the canonical text of a setting as TOML.
+/// Returns a setting as TOML, from its canonical text.
 fn setting(key: &str, value: &str) -> String {
     match key {
         "hidden" => format!("[{}]", value.replace(',', ", ")),

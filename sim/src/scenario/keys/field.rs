@@ -1,7 +1,8 @@
-//! A field of a declared table: read from its keys, written back to them, and documented.
+//! A field of a declared table. This file reads a field from its keys, writes it back, and
+//! documents it.
 //!
-//! The type of a field decides how its values look in a file. [`ValueType`] is for types with one
-//! value at one key. [`FieldType`] is also for types that several keys describe together.
+//! The type of a field determines how its values look in a file. [`ValueType`] is for types with
+//! one value at one key. [`FieldType`] is also for types that several keys describe together.
 
 use std::ops::RangeInclusive;
 
@@ -11,39 +12,39 @@ use super::key::{Key, REQUIRED};
 use super::lines::Lines;
 use super::section::{Section, Value};
 
-/// A field, as a macro declares it.
+/// A field that a macro declares.
 pub(crate) struct Field<T> {
     pub(crate) key: &'static str,
-    /// The text of the reference.
+    /// The description of the field in the reference documentation.
     pub(crate) doc: &'static str,
     pub(crate) bounds: Bounds,
     /// The value of an absent key; `None` if the key is required.
     pub(crate) default: Option<T>,
-    /// The default in words, for the reference.
+    /// The description of the default in the reference documentation, if it is not a value.
     pub(crate) words: Option<&'static str>,
 }
 
-/// What limits the values of a key.
+/// The limits for the values of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// The least number, or nanoseconds.
+    /// The least number; for a duration, in nanoseconds.
     pub(crate) min: i128,
-    /// The greatest number, or nanoseconds.
+    /// The greatest number; for a duration, in nanoseconds.
     pub(crate) max: i128,
-    /// The word that stands for `None`.
+    /// The word for `None` in a file, if `None` has a word.
     pub(crate) word: Option<&'static str>,
 }
 
 impl Bounds {
-    /// No limits but those of the type.
+    /// The bounds of a key whose type alone limits the values.
     pub(crate) const ANY: Self = Self { min: i128::MIN, max: i128::MAX, word: None };
 }
 
-/// A duration above 0.
+/// The bounds of a duration above 0.
 pub(crate) const ABOVE_ZERO: Bounds = Bounds { min: 1, ..Bounds::ANY };
-/// A rate or none, whose name is `"unlimited"`.
+/// The bounds of an optional rate. The word for `None` is `"unlimited"`.
 pub(crate) const OR_UNLIMITED: Bounds = Bounds { word: Some("unlimited"), ..Bounds::ANY };
-/// A name or none, whose name is `"none"`.
+/// The bounds of an optional name. The word for `None` is `"none"`.
 pub(crate) const OR_NONE: Bounds = Bounds { word: Some("none"), ..Bounds::ANY };
 
 impl From<RangeInclusive<i128>> for Bounds {
@@ -53,30 +54,31 @@ impl From<RangeInclusive<i128>> for Bounds {
     }
 }
 
-/// A type of fields, whose values one key or several keys describe.
+/// A type of field. One key or several keys describe a value of the type.
 pub(crate) trait FieldType: Clone {
-    /// The keys, for the reader and the reference.
+    /// Returns the keys of the field, for the reader and the reference documentation.
     fn keys(field: &Field<Self>) -> Vec<Key>;
 
     fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong>;
 
-    /// Writes the keys whose values are not the default.
+    /// Writes the keys whose values differ from the default.
     fn write(&self, field: &Field<Self>, lines: &mut Lines);
 }
 
-/// A type whose values a file gives at one key.
+/// A type whose value a file gives at a single key.
 pub(crate) trait ValueType: Clone + PartialEq {
-    /// The type and the bounds, for the reference.
+    /// Returns the type and the bounds, for the reference documentation.
     fn takes(bounds: Bounds) -> String;
 
-    /// The meaning of each value, for the reference; empty if the key says enough.
+    /// Returns the meaning of each value, for the reference documentation. The text is empty if the
+    /// description of the key is sufficient.
     fn meanings() -> String {
         String::new()
     }
 
     fn read(value: Value<'_>, bounds: Bounds) -> Result<Self, Wrong>;
 
-    /// The value as TOML.
+    /// Returns the value as TOML.
     fn text(&self, bounds: Bounds) -> String;
 }
 
@@ -105,12 +107,12 @@ impl<T: ValueType> FieldType for T {
 }
 
 impl<T> Field<T> {
-    /// The field with another default, perhaps of another type.
+    /// Returns the field with another default, which may have another type.
     pub(crate) fn with<U>(&self, default: Option<U>) -> Field<U> {
         Field { key: self.key, doc: self.doc, bounds: self.bounds, default, words: None }
     }
 
-    /// The field with another default, if there is one.
+    /// Returns the field with `default` as its default, if `default` is given.
     pub(crate) fn or(self, default: Option<&T>) -> Self
     where
         T: Clone,
@@ -118,7 +120,7 @@ impl<T> Field<T> {
         if default.is_none() { self } else { self.with(default.cloned()) }
     }
 
-    /// The key of the field. `meanings` follow the text of the field.
+    /// Returns the key of the field. `meanings` is appended to the field's description.
     pub(crate) fn known(&self, takes: String, default: &str, meanings: &str) -> Key {
         let meaning = format!("{}{meanings}", self.doc.trim());
         Key { name: self.key, takes, default: default.to_owned(), meaning }

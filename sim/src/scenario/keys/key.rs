@@ -1,4 +1,4 @@
-//! Keys and tables of a scenario file, as the reader checks them and the reference shows them.
+//! Keys and tables of a scenario file, for the reader and for the reference documentation.
 
 /// A key of a table.
 #[derive(Clone, Debug)]
@@ -6,7 +6,7 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     /// The type and the limits of the values.
     pub(crate) takes: String,
-    /// The default as TOML, or in words.
+    /// The default, as TOML or in words.
     pub(crate) default: String,
     pub(crate) meaning: String,
 }
@@ -22,7 +22,7 @@ pub(crate) enum Form {
     Inline,
 }
 
-/// A kind of fault. Its own keys follow the keys of all faults.
+/// A kind of fault. A fault has the keys of all faults, followed by the keys of its kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -37,7 +37,7 @@ pub(crate) struct Known {
     pub(crate) form: Form,
     pub(crate) meaning: &'static str,
     pub(crate) keys: Vec<Key>,
-    /// For a `[[fault]]` of a known kind.
+    /// The kind of fault, if this is the table of a kind of fault.
     pub(crate) kind: Option<Kind>,
 }
 
@@ -50,14 +50,14 @@ impl Known {
         self.names().any(|known| known == name)
     }
 
-    /// The message for a required key that a table does not have.
+    /// Returns the message for a required key that is missing in a table.
     pub(crate) fn missing(&self, name: &str) -> String {
         let key = self.keys.iter().find(|key| key.name == name).expect("the key is known");
         let takes = key.takes.replace('`', "");
         format!("{name} is missing in {}; it takes: {takes}", self.heading())
     }
 
-    /// The table's heading in a file.
+    /// Returns the heading of the table in a file.
     pub(crate) fn heading(&self) -> String {
         match self.form {
             Form::Section => format!("[{}]", self.name),
@@ -67,5 +67,5 @@ impl Known {
     }
 }
 
-/// The default of a key that has none.
+/// The text that the reference documentation shows as the default of a required key.
 pub(crate) const REQUIRED: &str = "required";

@@ -1,6 +1,6 @@
-//! A scenario file while it is written.
+//! The lines of a scenario file that is being written.
 
-/// The lines of a table, and the tables that belong after it.
+/// The keys of a table, and the tables that must follow them.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     keys: Vec<String>,
@@ -29,23 +29,23 @@ impl Lines {
         }
     }
 
-    /// The file that consists of these tables.
+    /// Returns the file that consists of these tables.
     pub(crate) fn into_file(self) -> String {
         self.tables.join("\n")
     }
 
-    /// The keys as an inline table.
+    /// Returns the keys as an inline table.
     pub(crate) fn into_inline(self) -> String {
         braced(&self.keys)
     }
 }
 
-/// An inline table with these keys.
+/// Returns an inline table with these keys.
 pub(crate) fn braced(keys: &[String]) -> String {
     if keys.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", keys.join(", ")) }
 }
 
-/// A TOML string.
+/// Returns a text as a TOML string.
 pub(crate) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }

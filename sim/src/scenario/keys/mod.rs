@@ -1,6 +1,7 @@
-//! Declarations of keys, and everything that a declaration needs.
+//! The macros that declare keys, and their helpers.
 //!
-//! Nothing here knows a table of scenario files. [`super::file`] reads, writes and documents them.
+//! This module knows no concrete table of scenario files. [`super::file`] reads, writes and
+//! documents the tables.
 
 mod field;
 mod key;

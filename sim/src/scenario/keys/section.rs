@@ -1,4 +1,4 @@
-//! A table of a scenario file, and values out of it.
+//! A table of a scenario file, and the values of its keys.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,20 +16,20 @@ use super::shape::Shape;
 use super::units::{duration_text, parse_duration, parse_rate};
 use crate::scenario::task_set::TaskSet;
 
-/// The most names that a message lists; the reference lists them all.
+/// The maximum number of names that a message lists. The reference documentation lists all names.
 const MOST_LISTED: usize = 20;
 
-/// A table of a file. All of its keys are known.
+/// A table of a scenario file. All of its keys are known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Section<'a> {
     pub(crate) known: &'static Known,
-    /// The offset of its first byte in the file.
+    /// The offset of the table's first byte in the file.
     pub(crate) at: usize,
     pub(crate) shape: &'a Shape,
     table: Option<&'a DeTable<'a>>,
 }
 
-/// The value at a key.
+/// The value of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Value<'a> {
     pub(crate) key: &'a str,
@@ -39,7 +39,7 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The section of a file, without keys if the file does not have it.
+    /// Returns a section of a file. The section has no keys if it is missing in the file.
     pub(crate) fn of(
         file: &'a DeTable<'a>,
         known: &'static Known,
@@ -51,12 +51,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A section without keys.
+    /// Returns a section without keys.
     pub(crate) fn empty(known: &'static Known) -> Self {
         Self { known, at: 0, shape: &Shape::ANY, table: None }
     }
 
-    /// A table as this section.
+    /// Returns a section with the keys of the table `value`.
     pub(crate) fn open(known: &'static Known, value: Value<'a>) -> Result<Self, Wrong> {
         let at = value.at;
         let DeValue::Table(table) = value.raw else {
@@ -82,14 +82,14 @@ impl<'a> Section<'a> {
         self.get(key).ok_or_else(|| self.wrong(self.known.missing(key)))
     }
 
-    /// The tables of an array such as `[[network.link]]`.
+    /// Returns the tables of an array of tables, such as `[[network.link]]`.
     pub(crate) fn all(&self, key: &str, known: &'static Known) -> Result<Vec<Self>, Wrong> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let items = value.items(&format!("an array of tables: write {}", known.heading()))?;
         items.into_iter().map(|item| Section::open(known, item)).collect()
     }
 
-    /// Fails if a key is given and its value is wrong.
+    /// Fails if the key is given and `is_wrong` is true.
     pub(crate) fn deny(&self, key: &str, is_wrong: bool, what: impl Display) -> Result<(), Wrong> {
         match self.get(key) {
             Some(value) if is_wrong => Err(value.wrong(what)),
@@ -97,12 +97,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Fails if a key is given, but the run is given up at that time.
+    /// Fails if the key is given, and the run is given up before `time`.
     pub(crate) fn check_time(&self, key: &str, time: Duration) -> Result<(), Wrong> {
         self.get(key).map_or(Ok(()), |value| value.check_time(time))
     }
 
-    /// Fails if a key is given, but the run does not reach this version.
+    /// Fails if the key is given, and the run does not reach version `step`.
     pub(crate) fn check_version(&self, key: &str, step: Step) -> Result<(), Wrong> {
         let last = self.shape.training_steps;
         let what =
@@ -110,7 +110,8 @@ impl<'a> Section<'a> {
         self.deny(key, step.0 > last, what)
     }
 
-    /// Fails unless there is a link between these tasks, of which `to` has the second ones.
+    /// Fails if no task in `from` has a link with a task in `to`. `to` is also the key at which the
+    /// error is reported.
     pub(crate) fn check_linked(&self, from: TaskSet, to: TaskSet) -> Result<(), Wrong> {
         let (from_text, to_text) = (from.text(), to.text());
         let what = match (from, to) {
@@ -154,7 +155,7 @@ fn unknown_key(known: &Known, given: &str, shape: &Shape) -> String {
     format!("unknown key {given} in {heading}; {hint}")
 }
 
-/// The section that has a key.
+/// Returns the section that contains a key.
 pub(crate) fn section_with<'a>(key: &str, tables: &[&'a Known]) -> Option<&'a Known> {
     tables.iter().copied().find(|known| known.form == Form::Section && known.has(key))
 }
@@ -164,17 +165,17 @@ impl<'a> Value<'a> {
         Self { key, at: value.span().start, raw: value.get_ref(), shape }
     }
 
-    /// A value within this one.
+    /// Returns a value that is part of this value.
     pub(crate) fn inner(self, key: &'a str, value: &'a Spanned<DeValue<'a>>) -> Self {
         Self::new(key, value, self.shape)
     }
 
-    /// An error at this value.
+    /// Returns an error that points to this value.
     pub(crate) fn wrong(&self, what: impl Display) -> Wrong {
         Wrong { at: self.at, what: format!("{}: {what}", self.key) }
     }
 
-    /// Fails if the run is given up at this time.
+    /// Fails if the run is given up before this time.
     pub(crate) fn check_time(&self, time: Duration) -> Result<(), Wrong> {
         if time < self.shape.max_virtual_time {
             return Ok(());
@@ -183,12 +184,12 @@ impl<'a> Value<'a> {
         Err(self.wrong(format!("the run is given up at {end}, its max_virtual_time")))
     }
 
-    /// An error at a key within this value.
+    /// Returns an error that points to a key within this value.
     pub(crate) fn wrong_key(&self, key: &Spanned<Cow<'_, str>>, what: String) -> Wrong {
         Wrong { at: key.span().start, ..self.wrong(what) }
     }
 
-    /// The error for a value of another type.
+    /// Returns the error for a value of another type.
     pub(crate) fn is_not(&self, expected: &str) -> Wrong {
         let found = match self.raw {
             DeValue::String(text) => format!("{text:?}"),
@@ -215,20 +216,21 @@ impl<'a> Value<'a> {
         self.raw.as_bool().ok_or_else(|| self.is_not("true or false, without quotes"))
     }
 
-    /// A whole number.
+    /// Returns the value if it is a whole number in `range`.
     pub(crate) fn whole(self, range: RangeInclusive<i128>, expected: &str) -> Result<i128, Wrong> {
         let number = self.integer().filter(|number| range.contains(number));
         number.ok_or_else(|| self.is_not(expected))
     }
 
-    /// An integer of the file. TOML promises 64 bits with a sign, but the parser passes on more;
-    /// `i128` also holds the numbers from 2^63 to 2^64.
+    /// Returns an integer of the file. TOML only guarantees signed integers of 64 bits, but the
+    /// parser also accepts larger ones. `i128` also holds the numbers from 2^63 to 2^64.
     fn integer(self) -> Option<i128> {
         let number = self.raw.as_integer()?;
         i128::from_str_radix(number.as_str(), number.radix()).ok()
     }
 
-    /// A number for which `holds`, with or without decimals.
+    /// Returns the value if it is a number, with or without decimals, for which `holds` returns
+    /// `true`.
     pub(crate) fn number(self, expected: &str, holds: impl Fn(f64) -> bool) -> Result<f64, Wrong> {
         let number = match self.raw {
             DeValue::Float(number) => number.as_str().parse().ok(),
@@ -261,7 +263,8 @@ impl<'a> Value<'a> {
         parse(text).map_err(|what| self.wrong(what))
     }
 
-    /// The value with the given name. Messages also list `other`, which the caller has tried.
+    /// Returns the value that has the given name. Messages also list `other`, a name that the
+    /// caller has already compared.
     pub(crate) fn choice<T: Copy>(
         self,
         what: &str,

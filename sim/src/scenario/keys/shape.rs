@@ -1,4 +1,4 @@
-//! The cluster that a scenario file must fit.
+//! The cluster and the run that a scenario file describes, to check its sections against.
 
 use std::time::Duration;
 
@@ -7,27 +7,29 @@ use unisono_core::{Job, TaskId};
 use super::key::Known;
 use crate::scenario::task_set::TaskSet;
 
-/// The cluster and the run that all sections of a file must fit.
+/// The cluster and the run to which all sections of a scenario file must fit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// Parameter servers in the smallest cluster that a seed may draw.
+    /// Number of parameter servers in the smallest cluster that a seed may draw.
     pub(crate) n_ps: u32,
-    /// Workers in the smallest cluster that a seed may draw.
+    /// Number of workers in the smallest cluster that a seed may draw.
     pub(crate) n_workers: u32,
-    /// R of the run without chaos.
+    /// The number of gradients per update (R) of the run without chaos.
     pub(crate) replicas: u32,
-    /// R may be below N. Then timing selects the gradients, and every ps has a link with ps 0.
+    /// Whether R may be below N. If so, timing selects the gradients, and every ps has a link with
+    /// ps 0.
     pub(crate) may_choose: bool,
-    /// The run's last version.
+    /// The last version of the run.
     pub(crate) training_steps: u64,
     /// The virtual time at which the run is given up.
     pub(crate) max_virtual_time: Duration,
-    /// All tables of scenario files, for the remedies of unknown keys.
+    /// Returns all tables of scenario files. Messages about unknown keys use them.
     pub(crate) tables: fn() -> Vec<&'static Known>,
 }
 
 impl Shape {
-    /// A shape that every section fits, for the sections that decide the shape.
+    /// Limits that no section violates. They are for the sections that are read before the cluster
+    /// is known.
     pub(crate) const ANY: Self = Self {
         n_ps: u32::MAX,
         n_workers: u32::MAX,
@@ -38,12 +40,12 @@ impl Shape {
         tables: Vec::new,
     };
 
-    /// Returns whether any of `a` has a link with any of `b`.
+    /// Returns whether a task in `a` has a link with a task in `b`.
     pub(crate) fn linked(&self, a: TaskSet, b: TaskSet) -> bool {
         self.any_pair(a, b, |a, b| self.calls(a, b) || self.calls(b, a))
     }
 
-    /// Returns whether any of `from` ever calls any of `to`.
+    /// Returns whether a task in `from` ever calls a task in `to`.
     pub(crate) fn one_calls(&self, from: TaskSet, to: TaskSet) -> bool {
         self.any_pair(from, to, |from, to| self.calls(from, to))
     }
@@ -64,7 +66,8 @@ impl Shape {
         self.some_of(a).any(|a| self.some_of(b).any(|b| holds(a, b)))
     }
 
-    /// The first two tasks of each job. All further tasks have the same links as the second one.
+    /// Returns the first two tasks of each job. All further tasks have the same links as the second
+    /// one.
     fn some_of(&self, set: TaskSet) -> impl Iterator<Item = TaskId> {
         let ps = (0..self.n_ps).map(TaskId::ps).filter(move |task| set.contains(*task)).take(2);
         let workers = (0..self.n_workers).map(TaskId::worker);

@@ -1,7 +1,7 @@
-//! Declarations of tables and values: one list of fields or names yields the struct or enum, the
-//! reader, the writer and the rows of the reference.
+//! Macros that declare tables and values. From one list of fields or names, a macro generates the
+//! struct or enum, the reader, the writer and the rows of the reference documentation.
 //!
-//! The macros need `use keys::*` where they are called.
+//! A file that calls the macros needs `use keys::*`.
 
 use unisono_config::file::Wrong;
 
@@ -10,16 +10,17 @@ use super::key::{Key, Known};
 use super::lines::Lines;
 use super::section::Section;
 
-/// A table whose keys are declared by `table!`.
+/// A table whose keys `table!` declares.
 pub(crate) trait Table: Clone {
-    /// The table for the reader and the reference.
+    /// Returns the description of the table, for the reader and the reference documentation.
     fn known() -> &'static Known;
 
-    /// Reads the keys and checks the values against each other. An absent key has the value of
-    /// `default`, or else the declared default.
+    /// Reads the keys and checks the values against each other. An absent key has the value in
+    /// `default`, if `default` is given, and otherwise the declared default.
     fn read(section: Section<'_>, default: Option<&Self>) -> Result<Self, Wrong>;
 
-    /// Writes the keys whose values differ from `default`, or else from the declared default.
+    /// Writes the keys whose values differ from `default`, if `default` is given, and otherwise
+    /// from the declared default.
     fn write(&self, default: Option<&Self>, lines: &mut Lines);
 }
 
@@ -28,14 +29,14 @@ pub(crate) trait Check {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong>;
 }
 
-/// The lines of a table.
+/// Returns the lines of a table.
 pub(crate) fn lines_of<T: Table>(table: &T, default: Option<&T>) -> Lines {
     let mut lines = Lines::default();
     table.write(default, &mut lines);
     lines
 }
 
-/// An array of tables.
+/// A field that is an array of tables.
 impl<T: Table> FieldType for Vec<T> {
     fn keys(field: &Field<Self>) -> Vec<Key> {
         let see = format!(" See `{}`.", T::known().heading());
@@ -52,7 +53,8 @@ impl<T: Table> FieldType for Vec<T> {
     }
 }
 
-/// The first of some expressions: an optional one, then its substitute.
+/// Returns the first of one or two expressions. In a macro, the first may be optional and the
+/// second its substitute.
 macro_rules! first {
     ($first:expr $(, $rest:expr)?) => {
         $first
@@ -60,7 +62,7 @@ macro_rules! first {
 }
 pub(crate) use first;
 
-/// The [`Field`] of a declaration.
+/// Creates the [`Field`] of a declaration.
 macro_rules! field {
     (
         $type:ty, $name:ident $($key:literal)?; $($doc:literal)+; $($bounds:expr)?;
@@ -77,12 +79,13 @@ macro_rules! field {
 }
 pub(crate) use field;
 
-/// Declares a table as a struct. The fields are `name: Type[bounds] = default; "default in words"`,
-/// where a field without a default is required; `name as "key"` is for a key with another name. The
-/// doc comments are the texts of the reference.
+/// Declares a table as a struct. A field has the form `name: Type[bounds] = default; "default in
+/// words"`. A field without a default is required. `name as "key"` declares a field whose key has
+/// another name. The doc comments are the texts of the reference documentation.
 ///
-/// With the word `Check`, the table's implementation of [`Check`] is called after all keys are read.
-/// `impl` in place of `struct` declares the keys of a struct that is defined elsewhere.
+/// With the word `Check`, the table's implementation of [`Check`] is called after all keys have
+/// been read. With `impl` instead of `struct`, the macro declares the keys of a struct that is
+/// defined elsewhere.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
@@ -122,7 +125,7 @@ macro_rules! table {
             $field ($type, $field $($key)?; $($doc)+; $($bounds)?; $($default $(; $words)?)?)
         )* }
     };
-    // Each `$spec` holds the arguments of `field!`.
+    // Each `$spec` contains the arguments of `field!`.
     (
         @impl $name:ident, $form:ident, $heading:literal, $about:expr,
         [$($check:ident)?]
@@ -168,8 +171,8 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// Declares an enum, each of whose values has a name in files. The literal after the enum's name is
-/// the noun for a value in messages; `= Variant` is the value of `Default`.
+/// Declares an enum each of whose values has a name in files. The literal after the enum's name is
+/// the noun for a value in messages. `= Variant` is the default value.
 macro_rules! choices {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
@@ -184,7 +187,7 @@ macro_rules! choices {
         }
 
         impl $name {
-            /// Every value with its name in scenario files.
+            /// All values with their names in scenario files.
             $vis const NAMED: &'static [(Self, &'static str)] = &[$( (Self::$variant, $text), )+];
         }
 
@@ -209,9 +212,9 @@ macro_rules! choices {
 }
 pub(crate) use choices;
 
-/// Declares an enum of which a table gives at most one variant, each at a key of its own. The
-/// literals are the default of the keys in the reference, and the message for two keys, before the
-/// first key.
+/// Declares an enum with one key for each variant. A table may give at most one of these keys. The
+/// first literal is the default of the keys in the reference documentation. The second literal
+/// begins the message for a table that gives two of the keys.
 macro_rules! one_of {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?

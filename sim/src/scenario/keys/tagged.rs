@@ -1,4 +1,5 @@
-//! Declarations of enums whose variant has a name at one key, and whose fields have further keys.
+//! Macros that declare enums in files. One key contains the name of the variant, and further keys
+//! contain its fields.
 
 use unisono_config::file::Wrong;
 
@@ -8,9 +9,9 @@ use super::lines::Lines;
 use super::section::Section;
 use super::values::Choice;
 
-/// An enum that is declared by `tagged!`.
+/// An enum that `tagged!` declares.
 pub(crate) trait Tagged: Clone {
-    /// The variants without their fields.
+    /// The type of the variants without their fields.
     type Tag: Choice;
 
     fn tag(&self) -> Self::Tag;
@@ -23,12 +24,12 @@ pub(crate) trait Tagged: Clone {
     fn write_fields(&self, lines: &mut Lines);
 }
 
-/// The field of the variant's name.
+/// Returns the field for the name of the variant.
 fn tag_field<T: Tagged>(field: &Field<T>) -> Field<T::Tag> {
     field.with(field.default.as_ref().map(T::tag))
 }
 
-/// The key of the variant's name, and the keys of all variants.
+/// Returns the key for the name of the variant, and the keys of all variants.
 pub(crate) fn keys<T: Tagged>(field: &Field<T>) -> Vec<Key> {
     let mut keys = FieldType::keys(&tag_field(field));
     for &(tag, name) in T::Tag::NAMED {
@@ -61,7 +62,7 @@ pub(crate) fn write<T: Tagged>(given: &T, field: &Field<T>, lines: &mut Lines) {
     given.write_fields(lines);
 }
 
-/// Implements [`FieldType`] for an enum of which a table has the keys of all variants.
+/// Implements [`FieldType`] for an enum. The table of the enum has the keys of all variants.
 macro_rules! tagged_field {
     ($type:ty) => {
         impl FieldType for $type {
@@ -81,8 +82,8 @@ macro_rules! tagged_field {
 }
 pub(crate) use tagged_field;
 
-/// Declares an enum, and another one for its variants without their fields. The fields are declared
-/// as in `table!`.
+/// Declares an enum, and a second enum for its variants without their fields. The fields are
+/// declared as in `table!`.
 macro_rules! tagged {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
@@ -113,7 +114,7 @@ macro_rules! tagged {
             )* })?;
         )+ }
     };
-    // Each `$spec` holds the arguments of `field!`.
+    // Each `$spec` contains the arguments of `field!`.
     (@impl $name:ident by $tag:ident $( $variant:ident $({ $( $field:ident $spec:tt )* })?; )+) => {
         impl Tagged for $name {
             type Tag = $tag;

@@ -1,4 +1,4 @@
-//! Tasks by name, in a cluster that has them or not.
+//! Reads the names of tasks, and checks that the cluster has these tasks.
 
 use unisono_config::file::{Wrong, nearest};
 use unisono_core::{Job, TaskId};
@@ -20,7 +20,7 @@ pub(crate) fn task_set(value: Value<'_>) -> Result<TaskSet, Wrong> {
     parse(text, value.shape).map_err(|what| value.wrong(what))
 }
 
-/// Reads the task that is named by a key.
+/// Reads the task that a key of a table names.
 pub(crate) fn task_of_key(value: Value<'_>) -> Result<TaskId, Wrong> {
     let set = parse(value.key, value.shape).map_err(|what| Wrong { at: value.at, what })?;
     let what = "one task must be named here, such as \"worker 1\"";

@@ -7,7 +7,7 @@ use unisono_config::file::nearest;
 
 use crate::scenario::distribution::nanos;
 
-/// A unit, and its size in the smallest unit.
+/// The name of a unit, and its size in the smallest unit.
 type Unit = (&'static str, u64);
 
 /// The units of durations, in nanoseconds.
@@ -43,7 +43,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             format!("{text:?} is no duration; write one like \"100us\" or \"1.5s\"")
         }
         Problem::Broken => format!("{text:?} is not a whole number of nanoseconds"),
-        Problem::TooLarge => format!("{text:?} is too long; 584 years is as long as it gets"),
+        Problem::TooLarge => format!("{text:?} is too long; the longest duration is 584 years"),
     })?;
     Ok(Duration::from_nanos(nanos))
 }
@@ -59,7 +59,7 @@ pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
         Problem::NoNumber => format!("{text:?} is no rate; write one like \"1Gbit\" or \"50MB\""),
         Problem::Broken => whole(),
         Problem::TooLarge => {
-            format!("{text:?} is too fast; 10^18 bytes a second is as fast as it gets")
+            format!("{text:?} is too fast; the highest rate is 10^18 bytes a second")
         }
     })?;
     if bits % 8 != 0 {
@@ -77,7 +77,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { shortest(nanos(duration), &DURATIONS) }
 }
 
-/// Returns the shortest text that reads back as this rate, in bytes per second.
+/// Returns the shortest text that reads back as this rate. `rate` is in bytes per second.
 pub(crate) fn rate_text(rate: NonZeroU64) -> String {
     rate.get().checked_mul(8).map_or_else(|| format!("{rate}B"), |bits| shortest(bits, &RATES))
 }
@@ -91,12 +91,12 @@ fn shortest(value: u64, units: &[Unit]) -> String {
     texts.flatten().min_by_key(String::len).expect("the smallest unit measures everything")
 }
 
-/// Returns `rest / size` as decimals, if it has finitely many.
+/// Returns the decimals of `rest / size`; `None` if there are infinitely many.
 fn fraction(rest: u64, size: u64) -> Option<String> {
     if rest == 0 {
         return Some(String::new());
     }
-    // 3.6e12 = 2^13 · 3^2 · 5^11, so a finite fraction has at most 13 decimals.
+    // 3.6e12 = 2^13 · 3^2 · 5^11, so a fraction with finitely many decimals has at most 13.
     let (scaled, size) = (u128::from(rest) * 10_u128.pow(13), u128::from(size));
     let digits = format!(".{:013}", scaled / size);
     (scaled % size == 0).then(|| digits.trim_end_matches('0').to_owned())
@@ -136,7 +136,7 @@ fn times(number: &str, unit: u64) -> Result<u64, Problem> {
         return Err(Problem::NoNumber);
     }
     let decimals = decimals.trim_end_matches('0');
-    // No duration and no rate with more decimals is a whole number of the smallest unit.
+    // A duration or a rate with more decimals is never a whole number of the smallest unit.
     if decimals.len() > 13 {
         return Err(Problem::Broken);
     }
@@ -180,7 +180,7 @@ mod tests {
         "ms" is no duration; write one like "100us" or "1.5s"
         "1.2.3s" is no duration; write one like "100us" or "1.5s"
         "1.s" is no duration; write one like "100us" or "1.5s"
-        "6000000h" is too long; 584 years is as long as it gets
+        "6000000h" is too long; the longest duration is 584 years
         "#);
     }
 
@@ -197,7 +197,7 @@ mod tests {
         "1Gbits": there is no unit Gbits; did you mean Gbit?
         "5mb": there is no unit mb; there are B, bit, kB, kbit, MB, Mbit, GB, Gbit
         "fast": there is no unit fast; there are B, bit, kB, kbit, MB, Mbit, GB, Gbit
-        "9000000000GB" is too fast; 10^18 bytes a second is as fast as it gets
+        "9000000000GB" is too fast; the highest rate is 10^18 bytes a second
         "#);
     }
 

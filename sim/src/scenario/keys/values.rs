@@ -1,5 +1,5 @@
-//! The types of values in scenario files, each with its reader, its writer and its name in the
-//! reference.
+//! The types of values in scenario files. Each type has a reader, a writer, and a name in the
+//! reference documentation.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -19,15 +19,16 @@ use super::tasks::{task, task_of_key, task_set};
 use super::units::{duration_text, rate_text};
 use crate::scenario::task_set::TaskSet;
 
-/// Types of which every value has a name.
+/// A type each of whose values has a name in scenario files.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
-    /// The noun for a value, in messages.
+    /// The noun for a value in messages.
     const WHAT: &'static str;
 
-    /// Every value with its name.
+    /// All values with their names.
     const NAMED: &'static [(Self, &'static str)];
 
-    /// The meaning of this value; empty if the key explains all values.
+    /// Returns the meaning of this value. The text is empty if the description of the key explains
+    /// all values.
     fn meaning(self) -> &'static str {
         ""
     }
@@ -37,13 +38,13 @@ pub(crate) trait Choice: Copy + PartialEq + 'static {
         named.expect("every value has a name").1
     }
 
-    /// The names, for the reference.
+    /// Returns all names, for the reference documentation.
     fn names() -> String {
         let names = Self::NAMED.iter().map(|(_, name)| format!("`\"{name}\"`"));
         names.collect::<Vec<_>>().join(", ")
     }
 
-    /// The meanings, for the reference.
+    /// Returns all meanings, for the reference documentation.
     fn meanings_of_all() -> String {
         let meaning = |(value, name): &(Self, &'static str)| (value.meaning(), *name);
         let meanings = Self::NAMED.iter().map(meaning).filter(|(text, _)| !text.is_empty());
@@ -56,7 +57,8 @@ impl Choice for EventKind {
 
     const NAMED: &'static [(Self, &'static str)] = Self::NAMED;
 
-    /// The reference has a table of all events.
+    /// The names are not listed here, because the reference documentation has a table of all
+    /// events.
     fn names() -> String {
         "event".to_owned()
     }
@@ -69,7 +71,8 @@ impl Choice for Placement {
         &[(Self::RoundRobin, "round-robin"), (Self::Even, "even")];
 }
 
-/// Implements [`ValueType`]: the name in the reference, the reader and the writer.
+/// Implements [`ValueType`] for types: the name in the reference documentation, the reader and the
+/// writer.
 macro_rules! value_types {
     ($( $type:ty: $takes:literal, $read:expr, $text:expr; )*) => {
         $( impl ValueType for $type {
@@ -135,12 +138,12 @@ impl<T: Choice> ValueType for T {
     }
 }
 
-/// A type of values that can be the ends of a range.
+/// A type whose values can be the ends of a range.
 pub(crate) trait Ends: ValueType + PartialOrd + Copy {
-    /// The name of a range in the reference.
+    /// The name of a range of this type in the reference documentation.
     const RANGE: &'static str = "range";
 
-    /// The least value and the greatest one.
+    /// Returns the least and the greatest value.
     fn ends(bounds: Bounds) -> (Self, Self);
 }
 
@@ -186,7 +189,7 @@ impl Ends for Duration {
     }
 }
 
-/// `None` is an absent key, or a word if there is one.
+/// `None` is written as a missing key, or as the word that the bounds name.
 impl<T: ValueType> ValueType for Option<T> {
     fn takes(bounds: Bounds) -> String {
         let word = bounds.word.map(|word| format!(", `\"{word}\"`"));
@@ -225,7 +228,7 @@ fn times_of_tasks(value: Value<'_>) -> Result<BTreeMap<TaskId, Duration>, Wrong>
             return Err(entry.wrong(format!("{task} is named twice")));
         }
     }
-    // Every other task starts at time zero, too, so such an entry says nothing.
+    // Every task starts at time zero by default, so an entry with zero changes nothing.
     times.retain(|_, time| !time.is_zero());
     Ok(times)
 }

@@ -1,26 +1,28 @@
 //! The content of one file: the written bytes, and the durable bytes.
 //!
-//! A content outlives its name for as long as a crash can bring the name back.
+//! A content is kept after its name has gone, as long as a crash can restore the name.
 
 use std::fmt;
 use std::sync::Arc;
 
 use unisono_core::random::Stream;
 
-/// The two layers share one buffer while they are equal, so that a sync copies nothing.
+/// The written and the durable bytes share one buffer while they are equal, so that a sync copies
+/// nothing.
 #[derive(Clone, Default)]
 pub(super) struct Content {
     pending: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
-    /// Length of the prefix that was not changed since the last sync. No crash damages it.
+    /// Length of the prefix that has not changed since the last sync. A crash does not damage this
+    /// prefix.
     n_untouched: usize,
-    /// Length of the prefix that the operating system believes to be durable. After a failed sync
-    /// this is the whole content, although a part of it is not durable.
+    /// Length of the prefix that the operating system considers durable. After a failed sync this
+    /// is the whole content, although a part of it is not durable.
     n_clean: usize,
 }
 
 impl fmt::Debug for Content {
-    /// Omits the bytes, of which there may be millions.
+    /// The output omits the bytes, because there may be millions of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
             .field("pending_len", &self.pending.len())
@@ -45,7 +47,7 @@ impl Content {
         self.n_clean = 0;
     }
 
-    /// Appends bytes. The first change after a sync copies the old bytes.
+    /// Appends bytes. The first change after a sync copies the existing bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         Arc::make_mut(&mut self.pending).extend_from_slice(bytes);
     }
@@ -56,14 +58,15 @@ impl Content {
         self.n_clean = self.n_clean.min(n_bytes);
     }
 
-    /// Writes what the operating system believes to be dirty. Bytes that a failed sync has dropped
-    /// stay lost without an error. If nothing was durable in their place, zeros are.
+    /// Makes the bytes durable that the operating system considers dirty. Bytes that a failed sync
+    /// has dropped stay lost, without an error. If no bytes were durable at their place, the
+    /// durable bytes there are zeros.
     pub(super) fn sync(&mut self) {
         if self.n_clean <= self.n_untouched {
             self.settle();
             return;
         }
-        // The operating system believes that nothing is left to write.
+        // The operating system considers everything durable, so it writes nothing.
         if self.n_clean == self.pending.len() {
             return;
         }
@@ -73,8 +76,8 @@ impl Content {
         self.n_clean = self.pending.len();
     }
 
-    /// Fails a sync. The operating system marks the bytes as clean: readers still find them, and
-    /// the next sync does not write them.
+    /// Makes a sync fail. The operating system marks the bytes as clean: readers still see them,
+    /// and the next sync does not write them.
     pub(super) fn fail_sync(&mut self) {
         self.n_clean = self.pending.len();
     }
@@ -84,14 +87,15 @@ impl Content {
         self.settle();
     }
 
-    /// Makes the present bytes durable.
+    /// Makes the written bytes durable.
     fn settle(&mut self) {
         self.durable = Arc::clone(&self.pending);
         self.n_untouched = self.pending.len();
         self.n_clean = self.pending.len();
     }
 
-    /// Keeps the unsynced bytes, loses them, or keeps the part that a writeback had reached.
+    /// Simulates a power loss. A draw decides whether the unsynced bytes are kept, lost, or kept up
+    /// to the byte that the operating system had written back.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         if self.is_synced() {
             return;
@@ -101,7 +105,8 @@ impl Content {
             1 => self.lose_unsynced(),
             2 => self.resize(self.written_back(stream)),
             _ => {
-                // The file system wrote the new length before the blocks, which then read as zeros.
+                // In this case the file system wrote the new length before the blocks. Missing
+                // blocks read as zeros.
                 let (n_bytes, n_written) = (self.pending.len(), self.written_back(stream));
                 self.resize(n_written);
                 self.resize(n_bytes);
@@ -110,7 +115,7 @@ impl Content {
         self.settle();
     }
 
-    /// Draws how many bytes were written back before the power loss.
+    /// Draws the number of bytes that were written back before the power loss.
     fn written_back(&self, stream: &mut Stream) -> usize {
         let n_touched = self.pending.len() - self.n_untouched;
         self.n_untouched + stream.below(n_touched as u64 + 1) as usize

@@ -1,6 +1,6 @@
 //! One directory: its present names, its durable names, and the changes between them.
 //!
-//! No file leaves its directory, so a power loss treats each directory by itself.
+//! No file moves to another directory, so a power loss affects each directory separately.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -11,9 +11,10 @@ use unisono_files::disk::Stamp;
 
 use super::content::Content;
 
-/// The number of unsynced changes of names that a directory keeps. Older ones become durable
-/// without a sync, as an operating system writes its journal every few seconds. The limit bounds
-/// the memory of a disk that lies about syncs to the files of about a dozen checkpoints.
+/// The maximum number of unsynced changes of names that a directory stores. Older changes become
+/// durable without a sync, just as an operating system writes its journal every few seconds. On a
+/// disk that lies about syncs, the limit bounds the memory to the files of about a dozen
+/// checkpoints.
 pub(super) const MAX_UNSYNCED: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,16 +24,16 @@ type Names = BTreeMap<OsString, FileId>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    /// The contents of all files that have a name, or may have one after a crash.
+    /// The contents of all files that have a name, or may get one back after a crash.
     pub(super) contents: BTreeMap<FileId, Content>,
     n_files: u64,
     names: Names,
     durable: Names,
-    /// The changes that lead from `durable` to `names`, in order.
+    /// The changes from the names in `durable` to the names in `names`, in order.
     unsynced: VecDeque<NameChange>,
 }
 
-/// A name that is removed, a name that is added, or both for a rename.
+/// A change of names: a name is removed, added, or renamed.
 #[derive(Clone, Debug)]
 struct NameChange {
     removed: Option<OsString>,
@@ -71,7 +72,7 @@ impl Directory {
         Ok(Stamp { file, len: self.file(name)?.bytes().len() as u64 })
     }
 
-    /// Returns the file of this name, and creates it if it is missing.
+    /// Returns the content of the file with this name. Creates the file if it is missing.
     pub(super) fn file_or_new(&mut self, name: &OsStr) -> io::Result<&mut Content> {
         if !self.has(name) {
             let id = FileId(self.n_files);
@@ -107,7 +108,8 @@ impl Directory {
         self.forget_nameless();
     }
 
-    /// Draws which changes of names are kept, and what is left of each content.
+    /// Simulates a power loss: draws which changes of names are kept, and which bytes of each
+    /// content.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         for change in self.surviving(stream) {
             change.apply(&mut self.durable);
@@ -116,10 +118,10 @@ impl Directory {
         self.contents.values_mut().for_each(|content| content.lose_power(stream));
     }
 
-    /// Draws the unsynced changes that survive. Each is drawn by itself, with one exception: a
-    /// change that survives brings along all earlier changes of its names. No file system writes a
-    /// later state of a directory entry without the earlier one, and a durable file that was
-    /// renamed is not lost because another file took its old name.
+    /// Draws the unsynced changes that survive a power loss. Each change is drawn separately, with
+    /// one exception: if a change survives, all earlier changes of its names survive, too. No file
+    /// system writes a later state of a directory entry without the earlier state. And a durable
+    /// file that was renamed is not lost if another file takes its old name.
     fn surviving(&self, stream: &mut Stream) -> Vec<NameChange> {
         let mut needed = BTreeSet::new();
         let mut surviving = Vec::new();

@@ -1,11 +1,11 @@
-//! The faults of a simulated disk, and the number of their effects.
+//! The active faults of a simulated disk, and the number of their effects.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use crate::scenario::DiskMode;
 
-/// The id of an injected fault, chosen by the caller.
+/// The id of an injected fault. The caller chooses the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FaultId(pub usize);
 
@@ -28,7 +28,7 @@ impl Faults {
         self.n_effects.get(&id).copied().unwrap_or_default()
     }
 
-    /// Counts an effect of each active fault of this kind, and returns the number of these faults.
+    /// Counts an effect of each active fault of this kind. Returns the number of these faults.
     pub(super) fn apply(&mut self, fault: DiskMode) -> usize {
         let ids = self.active.iter().filter(|(_, kind)| **kind == fault).map(|(id, _)| *id);
         let mut n_faults = 0;
@@ -39,18 +39,19 @@ impl Faults {
         n_faults
     }
 
-    /// Returns an error for every operation except a list, which then does nothing.
+    /// Returns an error if an I/O fault is active. All operations except listing a folder call this
+    /// first.
     pub(super) fn check_io(&mut self) -> io::Result<()> {
         match self.apply(DiskMode::Io) {
             0 => Ok(()),
-            // A text instead of the code of the operating system, whose text differs between
-            // systems.
+            // The error is a text instead of a code of the operating system, because the text of a
+            // code differs between systems.
             _ => Err(io::Error::other("input/output error")),
         }
     }
 
-    /// Returns an error if the disk is full. Called by operations that write bytes or make a directory;
-    /// truncating, renaming and removing succeed on a full disk.
+    /// Returns an error if the disk is full. Operations that write bytes or make a directory call
+    /// this. Truncating, renaming and removing succeed on a full disk.
     pub(super) fn check_space(&mut self) -> io::Result<()> {
         match self.apply(DiskMode::NoSpace) {
             0 => Ok(()),
@@ -58,7 +59,7 @@ impl Faults {
         }
     }
 
-    /// Returns an error if only a prefix of a write reaches the disk.
+    /// Returns an error if a fault lets only a prefix of a write reach the disk.
     pub(super) fn check_write(&mut self) -> io::Result<()> {
         self.check_space()?;
         match self.apply(DiskMode::Torn) {

@@ -1,4 +1,4 @@
-//! Counts the operations of a simulated disk, and stops them after a limit.
+//! Counts the operations of a simulated disk, and makes them fail after a limit.
 
 use std::io::{self, ErrorKind};
 
@@ -6,12 +6,12 @@ use std::io::{self, ErrorKind};
 pub(super) struct Meter {
     /// The number of operations of all kinds, including failed ones.
     pub(super) n_operations: u64,
-    /// The number of operations after which the process is dead.
+    /// The number of operations after which the process counts as dead.
     limit: Option<u64>,
 }
 
 impl Meter {
-    /// Counts an operation, or fails if the limit is reached.
+    /// Counts an operation. Returns an error if the limit is reached.
     pub(super) fn count(&mut self) -> io::Result<()> {
         if self.limit.is_some_and(|limit| self.n_operations >= limit) {
             return Err(io::Error::new(ErrorKind::Interrupted, "killed"));

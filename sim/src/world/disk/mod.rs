@@ -1,9 +1,11 @@
 //! A disk in memory that can lose its power, fail, and lie.
 //!
-//! The disk records which bytes and which names were synced. A process that dies loses nothing that
-//! it wrote, because the operating system has it, so there is no method for that. When the machine
-//! dies, a seed decides which unsynced parts are kept, lost or torn.
-//! The disk has no clock: `files.rs` adds up the durations of operations.
+//! The disk records which bytes and which names were synced. If only the process dies, nothing is
+//! lost, because the operating system has everything that the process wrote. So there is no method
+//! for the death of a process. If the machine loses power, a seed decides which unsynced parts are
+//! kept, lost or torn.
+//!
+//! The disk has no clock. `files.rs` adds up the durations of operations.
 
 mod content;
 mod directory;
@@ -27,10 +29,10 @@ use faults::Faults;
 use meter::Meter;
 use tree::Tree;
 
-/// The disk of a machine. Clones are the same disk.
+/// The disk of a machine. All clones share the same disk.
 ///
-/// Each directory is a file system of its own. A rename from one directory to another fails, as
-/// between mount points.
+/// Each directory is a separate file system. A rename from one directory to another fails, as it
+/// does between mount points.
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -39,53 +41,55 @@ struct State {
     tree: Tree,
     faults: Faults,
     meter: Meter,
-    /// Draws how much of a torn write is kept, and which bit is flipped.
+    /// The random stream for the lengths of torn writes and for flipped bits.
     stream: Stream,
 }
 
 impl SimDisk {
-    /// Creates an empty disk. Faults draw from the stream.
+    /// Creates an empty disk. Faults draw random numbers from `stream`.
     #[must_use]
     pub fn new(stream: Stream) -> Self {
         let (faults, meter) = (Faults::default(), Meter::default());
         Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
     }
 
-    /// Cuts the power of the machine. Synced data survive. For the rest:
+    /// Cuts the power of the machine. Synced data survive. Unsynced data change as follows:
     ///
     /// - Each change of names is kept or undone, with or without the content of its file. A rename
     ///   is kept or undone as a whole. If a change is kept, all earlier changes of its names are
     ///   kept.
-    /// - Each content becomes the new one, the synced one, a prefix of the new one, or the new one
-    ///   with zeros from some byte on. A synced content that was only appended to keeps its synced
-    ///   bytes.
+    /// - Each content becomes the new content, the synced content, a prefix of the new content, or
+    ///   the new content with zeros from some byte on. If bytes were only appended to a synced
+    ///   content, the synced bytes are kept.
     ///
     /// Everything that is left is durable. Faults and `kill_after` stay as they are.
     pub fn power_loss(&self, stream: &mut Stream) {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
-    /// Sets a fault, until [`Self::clear_fault`]. It replaces a fault with the same id. Several
-    /// faults can be set at once. The disk has no clock, so a slow disk is as a good one here.
+    /// Sets a fault, until [`Self::clear_fault`] is called. The fault replaces a fault with the
+    /// same id. Several faults can be active at once. The disk has no clock, so a slow disk behaves
+    /// here like a healthy one.
     pub(crate) fn set_fault(&self, id: FaultId, fault: DiskMode) {
         self.state().faults.set(id, fault);
     }
 
-    /// Clears a fault. Damage that it did to files stays.
+    /// Clears a fault. Files that the fault has damaged stay damaged.
     pub(crate) fn clear_fault(&self, id: FaultId) {
         self.state().faults.clear(id);
     }
 
-    /// Returns how many operations this fault has changed so far, whether or not it is set.
+    /// Returns the number of operations that this fault has changed so far, whether or not the
+    /// fault is still active.
     ///
-    /// A sync that lies counts only if there was something to sync, and a flipped bit only if there
-    /// was a byte to read.
+    /// A sync that lies counts only if there was something to sync. A flipped bit counts only if
+    /// there was a byte to read.
     #[must_use]
     pub fn n_effects(&self, id: FaultId) -> u64 {
         self.state().faults.n_effects(id)
     }
 
-    /// Kills the process that uses the disk, after this many further operations. All later
+    /// Kills the process that uses the disk after this many further operations. All later
     /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
     /// operations succeed again.
     pub(crate) fn kill_after(&self, n_operations: Option<u64>) {
@@ -96,7 +100,7 @@ impl SimDisk {
         self.0.lock().expect("nothing panics while it holds the disk")
     }
 
-    /// Counts an operation, or returns why it fails.
+    /// Counts an operation. Returns an error if the operation must fail.
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         state.meter.count()?;
@@ -111,7 +115,7 @@ impl State {
         directory.file(name)
     }
 
-    /// Returns an error if a sync of a file fails. The file then counts as clean, although its
+    /// Returns an error if the sync of a file fails. The file then counts as synced, although its
     /// bytes are not durable.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
@@ -149,7 +153,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        // Not `begin`: a failing disk still lists, from the cache of the operating system.
+        // Does not call `begin`, because a failing disk still lists folders from the operating
+        // system's cache.
         let mut state = self.state();
         state.meter.count()?;
         state.tree.list(dir)
@@ -203,7 +208,8 @@ impl Disk for SimDisk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        // Not `begin`: an I/O error in a sync also drops what was to be written.
+        // Does not call `begin`, because an I/O error in a sync also drops the bytes that were to
+        // be written.
         state.meter.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();

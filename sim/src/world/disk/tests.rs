@@ -1,4 +1,4 @@
-//! Tests of the simulated disk: against the real disk, and with the files of a run.
+//! Tests of the simulated disk: comparisons with the real disk, and tests with the files of a run.
 
 mod effects;
 mod like_the_real_one;
@@ -14,7 +14,7 @@ use super::*;
 const DIR: &str = "/logdir";
 
 impl SimDisk {
-    /// Cuts the power of the machine. Everything that was not synced is lost.
+    /// Cuts the power of the machine. All unsynced changes are lost.
     fn lose_unsynced(&self) {
         for directory in self.state().tree.directories_mut() {
             directory.return_to_durable();

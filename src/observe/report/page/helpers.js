@@ -1,12 +1,12 @@
-// The data of the page, and helpers for all of its parts. Times are nanoseconds since the run began;
-// an absent number is -1.
+// The data of the page, and helpers for all of its parts. Times are nanoseconds since the start of
+// the run. A missing number is -1.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const { tasks, states } = data;
 const [COMPUTE, APPLY, SEND, WAIT, SAVE, JOIN, DOWN] = states.keys();
 
-/** Makes an element with text or children. Text is never parsed as HTML. */
+/** Creates an element with text or children. Text is never parsed as HTML. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -30,7 +30,7 @@ const taskName = (task) => (task >= 0 ? tasks[task] : "");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** The index of the first of ascending numbers that is above `value`. */
+/** Returns the index of the first number above `value` in a list of ascending numbers. */
 function above(numbers, value) {
   let [low, high] = [0, numbers.length];
   while (low < high) {
@@ -40,7 +40,7 @@ function above(numbers, value) {
   return low;
 }
 
-/** The begins of spans without gaps, and the end of the last one. */
+/** Returns the begin of each span, and the end of the last span. The spans have no gaps. */
 function beginnings(first, lengths) {
   const begins = new Float64Array(lengths.length + 1);
   begins[0] = first;
@@ -48,14 +48,14 @@ function beginnings(first, lengths) {
   return begins;
 }
 
-/** A round distance between ticks, for about so many of them. */
+/** Returns a round distance between ticks, for about the given number of ticks. */
 function tickDistance(span, wanted) {
   const rough = span / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((by) => by * power).find((by) => by >= rough) || power * 10;
 }
 
-/** The multiples of a distance in a range; at most 100. */
+/** Returns the multiples of a distance in a range, at most 100. */
 function ticksIn(low, high, distance) {
   const list = [];
   for (let at = Math.ceil(low / distance); at * distance <= high && list.length < 100; at++) list.push(at * distance);

@@ -5,7 +5,7 @@ const STEPS_LEFT = 62;
 /** Room on the right of the plots by step, for the axis of the validation accuracy. */
 const STEPS_RIGHT = data.accuracies.step.length > 0 ? 58 : 12;
 const lossPlot = { x: () => 0, step: () => 0 };
-/** Maximum number of vertical lines for marks; beyond, only the diamonds are drawn. */
+/** Maximum number of vertical lines for marks. With more marks, only diamonds are drawn. */
 const MAX_MARK_LINES = 40;
 
 function stepRange() {
@@ -82,7 +82,7 @@ function drawLoss(hover = null) {
   }
 }
 
-/** Where a pixel stands for many steps: the range of their losses, pale, and their mean as a line. */
+/** Draws pixels that cover many steps: the range of their losses in a pale colour, the mean as a line. */
 function drawLossLine(context, { begin, end, x, y, width }) {
   const { step: steps, value: losses } = data.losses;
   const columns = new Map();
@@ -133,7 +133,7 @@ function drawAccuracy(context, { x, y }) {
   steps.forEach((step, at) => { context.beginPath(); context.arc(x(step), y(accuracies[at]), 2.2, 0, 7); context.fill(); });
 }
 
-/** A triangle on the step axis for each checkpoint. */
+/** Draws a triangle on the step axis for each checkpoint. */
 function drawCheckpoints(context, { x, bottom, low, high }) {
   context.fillStyle = palette.save; context.strokeStyle = palette.panel; context.lineWidth = 1;
   for (const step of data.checkpoints) {
@@ -144,7 +144,7 @@ function drawCheckpoints(context, { x, bottom, low, high }) {
   }
 }
 
-/** The newest validation accuracy of a version up to `step`, as a line of the tip. */
+/** Returns a line for the tip: the newest validation accuracy of a version up to `step`. */
 function accuracyAt(step) {
   const { step: steps, value: accuracies } = data.accuracies;
   const at = above(steps, step) - 1;
@@ -171,7 +171,7 @@ function diamond(context, x, y, size = 5) {
   context.closePath(); context.fill();
 }
 
-/** Names what the loss plot shows, each beside a sample. */
+/** Draws the legend of the loss plot: each name is beside a sample. */
 function fillLossLegend() {
   const entries = [
     ["key-loss", "loss: mean over the slots of each update"],

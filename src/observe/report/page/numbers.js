@@ -3,7 +3,7 @@
 
 const UNITS = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
 
-/** The format of a column of times in nanoseconds. Its largest time has so many significant digits. */
+/** Returns the format of a column of times in ns. `digits` is for the largest time. */
 function timeColumn(times, digits) {
   const most = times.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   const [unit, by] = UNITS.find(([, size]) => most >= size) ?? UNITS[1];

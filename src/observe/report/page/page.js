@@ -1,4 +1,4 @@
-// Filters, theme, and the start of the page. It is the last of the scripts.
+// Filters, theme, and the start of the page. This is the last script of the page.
 
 function chips(box, names, shown, swatch) {
   names.forEach((name, at) => {
@@ -31,7 +31,7 @@ function setTheme(theme) {
   redraw();
 }
 
-/** The facts of the document, and those that its curves end with. */
+/** Returns the facts of the document, followed by the last values of its curves. */
 function allFacts() {
   const facts = [];
   if (data.started_ms !== null) facts.push({ name: "started", value: `${new Date(data.started_ms).toISOString().slice(0, 19).replace("T", " ")} UTC` });

@@ -1,7 +1,7 @@
 // The time axis: a piecewise linear mapping from time to position, in which long idle stretches are
 // short breaks. Outside of breaks, a nanosecond of time is one unit of position.
 
-/** Maximum number of breaks; more of them would hide the run between them. */
+/** Maximum number of breaks. More breaks would hide the run between them. */
 const MAX_BREAKS = 12;
 /** Minimum length of a break, as a share of the time outside of breaks. */
 const MIN_BREAK = 0.15;
@@ -30,7 +30,7 @@ function makeScale(length, breaks) {
   };
 }
 
-/** The value of `to` that belongs to a value of `from`. Both ascend. Beyond the ends the slope is 1. */
+/** Maps a value from the list `from` to the list `to`. Both ascend; outside, the slope is 1. */
 function interpolate(value, from, to) {
   const last = from.length - 1;
   if (value <= from[0]) return to[0] + value - from[0];
@@ -39,7 +39,7 @@ function interpolate(value, from, to) {
   return to[at] + ((value - from[at]) / (from[at + 1] - from[at])) * (to[at + 1] - to[at]);
 }
 
-/** Stretches in which all tasks wait, join or are down, and which no mark interrupts. */
+/** Returns the stretches in which all tasks wait, join or are down, and which contain no mark. */
 function idleStretches() {
   const isActive = states.map((_, state) => ![WAIT, JOIN, DOWN].includes(state));
   const active = [];

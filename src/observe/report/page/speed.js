@@ -1,5 +1,5 @@
 // The steps per second by step, below the loss curve and on the same axis. Each level is the mean over
-// the steps since the one before.
+// the steps since the previous level.
 
 const SPEED_HEIGHT = 136;
 const speedPlot = { step: () => 0 };

@@ -93,7 +93,7 @@ function listUpdates() {
   drawRows();
 }
 
-/** Makes only the rows that are in view. Two empty rows take the place of the others. */
+/** Creates only the rows that are in view. Two empty rows replace the rows above and below. */
 function drawRows() {
   const box = $("updates-scroll");
   const first = clamp(Math.floor(box.scrollTop / ROW) - 8, 0, listed.length);

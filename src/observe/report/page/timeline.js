@@ -55,7 +55,7 @@ function drawTimeline() {
 
 const visibleBreaks = () => scale.breaks.filter(({ from, to }) => scale.position(to) > view.from && scale.position(from) < view.to);
 
-/** A hatched band over all lanes for each break, with a zigzag at either side and the length in it. */
+/** Draws each break as a hatched band over all lanes, with zigzag sides and its length inside. */
 function drawBreaks(context, height) {
   for (const { from, to } of visibleBreaks()) {
     const [left, right, top] = [plot.x(from), plot.x(to), TOP - 12];
@@ -124,7 +124,7 @@ function drawAxis(context, height) {
   }
 }
 
-/** A time on an axis, without trailing zeros. */
+/** Formats a time on an axis, without trailing zeros. */
 const tidy = (ns, digits) => ns === 0 ? "0" : time(ns, digits).replace(/\.0+ /, " ").replace(/(\.\d*[1-9])0+ /, "$1 ");
 
 /**
@@ -145,7 +145,7 @@ function drawLane(context, lane, y) {
   }
 }
 
-/** The range of spans of a lane that have a part between two times. */
+/** Returns the range of the spans of a lane that overlap the period between two times. */
 function spansIn({ begins }, from, to) {
   const n = begins.length - 1;
   return { from, to, begin: clamp(above(begins, from) - 1, 0, n), end: clamp(above(begins, to), 0, n) };
@@ -156,7 +156,7 @@ function drawSpans(context, lane, y, from, to) {
   const { begin, end } = spansIn(lane, from, to);
   for (let at = begin; at < end; at++) {
     const [left, right] = [plot.x(Math.max(from, begins[at])), plot.x(Math.min(to, begins[at + 1]))];
-    // A gap between spans, where a span ends and is wide enough for one.
+    // If the span is wide enough, a gap is left at its end.
     const gap = begins[at + 1] <= to && right - left > 3 ? 0.6 : 0;
     if (right > left) fill(context, state[at], left, Math.max(0.5, right - left - gap), y, LANE);
   }
@@ -261,7 +261,7 @@ function drawMessages(context) {
   const places = new Map(plot.lanes.map(({ lane, y }) => [lane.task, y]));
   const [begin, end] = [scale.time(view.from), scale.time(view.to)];
   const shown = [];
-  // Messages ascend by when they were sent.
+  // Messages ascend by the time of sending.
   for (let at = above(sent, begin - longestWay - 1); at < sent.length && sent[at] <= end && shown.length <= MAX_ARROWS; at++) {
     if (sent[at] + took[at] >= begin && places.has(from[at]) && places.has(to[at])) shown.push(at);
   }
@@ -277,7 +277,7 @@ function drawMessages(context) {
   context.globalAlpha = 1;
 }
 
-/** Faults that last, behind the lanes. */
+/** Draws faults that have a length, behind the lanes. */
 function drawBands(context, height) {
   context.fillStyle = palette.fault;
   context.globalAlpha = 0.14;
@@ -302,7 +302,7 @@ function drawMarks(context, height) {
   }
 }
 
-/** Says in words what the timeline shows, also for readers who do not see it. */
+/** Describes the timeline in words, also for readers who cannot see it. */
 function describe() {
   const [from, to] = [scale.time(view.from), scale.time(view.to)];
   const steps = above(updates.at, to) - 1;

@@ -47,7 +47,7 @@ function setBreaks(areShort) {
   showTimes(from, to);
 }
 
-/** Zooms the timeline around a position, which stays where it is on the screen. */
+/** Zooms the timeline around a position, which does not move on the screen. */
 function zoom(factor, around = (view.from + view.to) / 2) {
   const span = clamp((view.to - view.from) * factor, 50, Math.max(50, scale.length));
   const share = (around - view.from) / (view.to - view.from);
@@ -74,7 +74,7 @@ function showMark(at, until) {
   show(from - margin, to + margin);
 }
 
-/** The times between which an update was made, the first of which is that of the update before. */
+/** Returns the times of the previous update and of this update. */
 function timeOfStep(step) {
   const at = above(updates.step, step) - 1;
   if (at < 0 || updates.step[at] !== step) return null;

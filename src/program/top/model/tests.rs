@@ -1,4 +1,4 @@
-//! Rows of scripted metrics, and the task that holds up scripted clusters.
+//! Tests of rows that are computed from given metrics, and of the task for which a cluster waits.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn rates_are_smoothed_and_absent_rates_stay_absent() {
     assert_eq!(smooth(None), (None, bytes));
 }
 
-/// The rows of a cluster in which worker 1 has not sent its gradient.
+/// Returns a cluster in which all tasks wait for the gradient of worker 1.
 fn held_up(by: TaskRow) -> Model {
     let waits = |name: &str, seconds, what: &str, of: TaskId| TaskRow {
         name: name.to_owned(),
@@ -161,7 +161,7 @@ fn bottleneck_is_described_as_lost_or_disconnected() {
     let lost = held_up(worker_1(State::Lost("no answer".to_owned())));
     let expected = "all wait for worker 1, which does not answer";
     assert_eq!(lost.bottleneck().as_deref(), Some(expected));
-    // Its address has never answered, so only the others know its name.
+    // The address of worker 1 has never answered, so only the other tasks know its name.
     let unknown = TaskRow { name: "a:9103".to_owned(), ..worker_1(State::Lost(String::new())) };
     let mut unknown = held_up(unknown);
     unknown.tasks[0].disconnected = vec![TaskId::worker(1)];

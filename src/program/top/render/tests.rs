@@ -1,4 +1,4 @@
-//! The screen at several sizes, and the text without a terminal.
+//! Tests of the screen at several sizes, and of the text without a terminal.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -48,7 +48,7 @@ fn wait(what: &str, of: TaskId) -> Wait {
     Wait { seconds: 12.25, what: what.to_owned(), of: vec![of.to_string()] }
 }
 
-/// The model with these losses, one a step.
+/// Returns the model with these losses, one loss for each step.
 fn with_losses(model: Model, losses: impl Iterator<Item = f64> + Clone) -> Model {
     let mut axis = LossAxis::default();
     axis.fit(losses.clone());
@@ -56,7 +56,7 @@ fn with_losses(model: Model, losses: impl Iterator<Item = f64> + Clone) -> Model
     Model { losses, loss_axis: axis.ticks(), ..model }
 }
 
-/// The model of a folder whose run is finished.
+/// Returns the model of a logdir whose run has finished.
 fn finished() -> Model {
     let row = |name: &str| TaskRow {
         name: name.to_owned(),

@@ -1,7 +1,7 @@
-//! Bugs that are planted on purpose, to show that something catches them.
+//! Bugs that are planted on purpose, to show that a test or an invariant catches them.
 //!
-//! This file is no part of the production tree. `unisono-sim bugs` adds it to a copy of the tree, in
-//! which patches ask [`is_planted`] at the places where a bug changes what the code does.
+//! This file is not part of the production tree. `unisono-sim bugs` adds it to a copy of the tree.
+//! Patches in the copy call [`is_planted`] at the places where a bug changes the code's behaviour.
 
 mod catalogue;
 
@@ -17,18 +17,18 @@ thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
-/// Plants a bug in all nodes that run on this thread from now on, or with `None` takes it out.
+/// Plants a bug in all nodes that run on this thread from now on. `None` removes the planted bug.
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
 
-/// Whether the code is to have this bug.
+/// Returns whether the bug is planted on this thread.
 #[must_use]
 pub fn is_planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-/// The order in which a shard's gradients came.
+/// The order in which the gradients of a shard arrived.
 #[derive(Debug)]
 pub(crate) struct Arrivals(Vec<Slot>);
 
@@ -41,24 +41,26 @@ impl Arrivals {
         self.0.push(slot);
     }
 
-    /// How many came before a slot did.
+    /// Returns the number of gradients that arrived before the gradient of `slot`.
     pub(crate) fn rank(&self, slot: Slot) -> Option<usize> {
         self.0.iter().position(|came| *came == slot)
     }
 }
 
-/// The cut of which each worker has its tokens.
+/// For each worker, the generation and step whose tokens it was given last.
 #[derive(Debug, Default)]
 pub(crate) struct Issued(BTreeMap<TaskId, Cut>);
 
 impl Issued {
-    /// Whether the worker was given the tokens of this cut before.
+    /// Records that a worker is given the tokens of `cut`. Returns whether it was given them
+    /// before.
     pub(crate) fn note(&mut self, worker: TaskId, cut: Cut) -> bool {
         self.0.insert(worker, cut) == Some(cut)
     }
 }
 
-/// Of which cut a ps believes a gradient to be that was pushed as of `pushed`.
+/// Returns the generation and step for which a ps with a planted bug takes a gradient that was
+/// pushed for `pushed`, while the shard is at `present`.
 pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
     let same_generation = pushed.generation == present.generation;
     let is_stale = same_generation && pushed.step < present.step;
@@ -72,7 +74,7 @@ pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
     }
 }
 
-/// What a worker has computed in place of what it was to compute.
+/// Returns the job that a worker with a planted bug computes instead of `job`.
 pub(crate) fn job_given(job: Job, worker: TaskId) -> Job {
     match job {
         Job::Gradient { cut, slot, parameters } => {
@@ -93,8 +95,8 @@ fn batch_taken(worker: TaskId, cut: Cut, slot: Slot) -> (Cut, Slot) {
     }
 }
 
-/// As what a worker takes a result of `step` and `slot`: as that of the job it meant to give, if
-/// it is of the job it gave.
+/// Returns the step and slot for which a worker takes a result. With a planted bug, the worker
+/// takes the result of the job that it gave for the result of the job that it should have given.
 pub(crate) fn result_taken(
     meant: impl FnOnce() -> Option<Job>,
     worker: TaskId,
@@ -113,7 +115,7 @@ pub(crate) fn result_taken(
     }
 }
 
-/// Says of gradients that were just pushed that they are of where their ps stands.
+/// Relabels gradients that were just pushed with the generation and step of their ps.
 pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     for effect in pushed {
         if let (Effect::Send { message: Message::Push { cut, .. }, .. }, Some(at)) = (effect, stands)
@@ -123,13 +125,13 @@ pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     }
 }
 
-/// A restored state of which only the parameters are right.
+/// Returns a restored state in which only the parameters are right.
 pub(crate) fn without_auxiliary(state: ShardState) -> ShardState {
     let zeros = |buffer: &Floats| vec![0.0; buffer.len()].into();
     ShardState { auxiliary: state.auxiliary.iter().map(zeros).collect(), ..state }
 }
 
-/// Whether the last thing to be done is to write the checkpoint of this step.
+/// Returns whether the last effect writes the checkpoint of `step`.
 pub(crate) fn ends_with_persist_of(step: Step, out: &[Effect]) -> bool {
     matches!(out.last(), Some(Effect::Persist(snapshot)) if snapshot.cut.step == step)
 }
@@ -145,7 +147,7 @@ mod tests {
         let names: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         assert_eq!(names.len(), Bug::ALL.len(), "names are unique");
         for (n, &bug) in Bug::ALL.iter().enumerate() {
-            assert_eq!(bug as usize, n, "none is left out");
+            assert_eq!(bug as usize, n, "no bug is left out");
             assert_eq!(Bug::from_name(bug.name()), Some(bug));
         }
         assert_eq!(Bug::from_name("none"), None);

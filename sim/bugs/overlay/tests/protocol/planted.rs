@@ -1,4 +1,5 @@
-//! The world with one bug planted at a time: it catches each that it can see.
+//! Plays the protocol's `World` with one planted bug at a time. The test catches each bug that has
+//! an effect in the `World`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,13 +8,13 @@ use unisono_core::planted::{Bug, plant};
 use crate::safety::{CRASHES, LINKS, STOPS, STORM, FaultMix, run};
 use crate::world::{Fault, Shape};
 
-/// Most show within a hundred runs. One takes 4,405: a shard has to be lost while a capture that is
-/// whole waits for its losses, and a stop that is under way is no longer such a time.
+/// Most bugs fail within a hundred runs. One bug needs 4,405 runs: a shard must be lost while a
+/// complete capture waits for its losses, and not while a task is being stopped.
 const MAX_RUNS: u64 = 12_000;
 
 const CALM: FaultMix = FaultMix { faults: &[], one_in: 1 };
 
-/// Knuth's MMIX generator, for any run to be had again from its seed.
+/// Knuth's MMIX generator. A run is a function of its seed, so a failing run can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -27,14 +28,14 @@ impl Random {
     }
 }
 
-/// One run; panics if a rule is broken, or it does not end as it should.
+/// Plays one run. Panics if the run breaks a rule or does not end as it should.
 fn play(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     random.below(1);
     let shape = Shape {
         n_ps: random.in_range(1, 3),
         n_workers: random.in_range(1, 4),
-        // Many slots a worker fill the window of pushes.
+        // Many slots per worker fill the window of pushes without an answer.
         replicas_to_aggregate: random.in_range(1, 6) * if seed % 16 == 7 { 6 } else { 1 },
         training_steps: random.in_range(1, 8).into(),
         clocks_go_back: seed % 4 == 3,
@@ -49,13 +50,13 @@ fn play(seed: u64) {
         })
         .collect();
     let world = run(shape, &choices);
-    // No update is made twice as long as no ps has crashed.
+    // If no ps crashes, no update is made twice, and every gradient is counted.
     if !fault_mix.faults.contains(&Fault::Crash) {
         assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps), "made twice");
     }
 }
 
-/// The run that catches the bug, and what it says.
+/// Returns the seed of the first run that catches the bug, and the message of its panic.
 fn hunt(bug: Bug) -> Option<(u64, String)> {
     plant(Some(bug));
     let caught = (0..MAX_RUNS).find_map(|seed| {
@@ -73,8 +74,8 @@ fn every_run_without_a_planted_bug_passes() {
     (0..MAX_RUNS).for_each(play);
 }
 
-/// The world's disk loses nothing, and both ends of its links learn of a loss; what is wrong there
-/// shows in the crash tests of `src/checkpoint`, and in the simulator.
+/// Bugs that cannot fail here: the `World`'s disk loses nothing, and both ends of a link learn of
+/// its loss. The crash tests of `src/files` and the simulator catch these bugs.
 const OUT_OF_SIGHT: [Bug; 7] = [
     Bug::CheckpointRenamedBeforeSync,
     Bug::CheckpointNeverSynced,
@@ -97,5 +98,5 @@ fn every_planted_bug_that_this_test_can_detect_is_caught() {
             None => missed.push(bug.name()),
         }
     }
-    assert!(missed.is_empty(), "{missed:?} show in none of {MAX_RUNS} runs");
+    assert!(missed.is_empty(), "none of {MAX_RUNS} runs catches {missed:?}");
 }

@@ -1,17 +1,17 @@
-//! Every kind of mistake with its exact message: the place, the mistake and the remedy.
+//! Tests the exact message of every kind of mistake: the line, the mistake and the correction.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::scenario::{Scenario, ScenarioError};
 
-/// The messages for some files, in their order.
+/// Returns the error messages of some files, in the order of the files.
 fn errors(files: &[&str]) -> String {
     let error = |text: &&str| Scenario::parse(text, "a.toml").expect_err(text).to_string();
     files.iter().map(error).collect::<Vec<_>>().join("\n")
 }
 
-/// The messages for faults, of which each text has all keys but the id.
+/// Returns the error messages of some faults. Each text contains all keys of a fault except the id.
 fn fault_errors(faults: &[&str]) -> String {
     let files: Vec<_> =
         faults.iter().map(|fault| format!("[[fault]]\nid = \"f\"\n{fault}")).collect();
@@ -153,17 +153,17 @@ fn values_of_a_wrong_type_or_range_are_refused() {
         bandwidth = 1000
     a.toml:2: connect_timeout: it must be above 0
         connect_timeout = "0s"
-    a.toml:2: heartbeat_interval is 2s and heartbeat_timeout is 1s: raise the second
+    a.toml:2: heartbeat_timeout (1s) is too small for heartbeat_interval (2s): raise heartbeat_timeout
         heartbeat_timeout = "1s"
-    a.toml:2: reconnect_min is 2s and reconnect_max is 1s: raise the second
+    a.toml:2: reconnect_max (1s) is too small for reconnect_min (2s): raise reconnect_max
         reconnect_min = "2s"
     a.toml:2: swarm: it must be true or false, without quotes, not "yes"
         swarm = "yes"
     a.toml:2: families: there is no kind of fault "crahs"; did you mean "crash"?
         families = ["crash", "crahs"]
-    a.toml:2: families: it is empty; name kinds of faults, or leave it out
+    a.toml:2: families: the array is empty; name kinds of faults, or omit the key
         families = []
-    a.toml:2: workers: the range is upside down: min is above max
+    a.toml:2: workers: the range is empty, because min is above max
         workers = { min = 3, max = 1 }
     a.toml:2: workers: it must be a whole number from 1 to 4096, not 0
         workers = { min = 0, max = 1 }
@@ -213,7 +213,7 @@ fn wrong_distributions_are_refused() {
         gradient = { pareto = 0, min = "1ms", max = "2ms" }
     a.toml:2: max: it must not be below min
         gradient = { pareto = 1, min = "3ms", max = "2ms" }
-    a.toml:2: gradient: no distribution; there are { const = "20ms" }, { uniform = ["1ms", "3ms"] }, { exponential = "2ms", min = "1ms" }, { usual = "1ms", rare = "50ms", share = 0.01 }, { pareto = 1.5, min = "1ms", max = "50ms" }
+    a.toml:2: gradient: this is not a distribution; write one of { const = "20ms" }, { uniform = ["1ms", "3ms"] }, { exponential = "2ms", min = "1ms" }, { usual = "1ms", rare = "50ms", share = 0.01 }, { pareto = 1.5, min = "1ms", max = "50ms" }
         gradient = {}
     "#);
 }
@@ -255,7 +255,7 @@ fn faults_with_wrong_kinds_and_keys_are_refused() {
         factor = 0
     a.toml:6: rate: "0B": nothing would ever arrive; a rate is above 0, and a partition is a fault
         rate = "0B"
-    a.toml:1: the clock is right; give skew_ppm, jump or set_back
+    a.toml:1: no clock changes; give skew_ppm, jump or set_back
         [[fault]]
     a.toml:5: jump: "-1s" is negative; a duration is 0 or above
         jump = "-1s"
@@ -296,7 +296,7 @@ fn impossible_targets_are_refused() {
         to = "chief"
     a.toml:5: to: there is no link between ps 1 and ps 0: workers have links with ps, and if R is below N each ps has one with ps 0
         to = "ps 0"
-    a.toml:4: from: nobody calls a worker; workers call ps: exchange from and to
+    a.toml:4: from: no task calls a worker; workers call ps: exchange from and to
         from = "ps 1"
     a.toml:4: node: a ps computes no gradients; name workers
         node = "ps"
@@ -324,13 +324,13 @@ fn impossible_targets_are_refused() {
         start = { chief = "1h" }
     a.toml:3: key: there is no setting that tasks compare "batch"; did you mean "batch_size"?
         key = "batch"
-    a.toml:4: value: "10" is what the run has, and not wrong
+    a.toml:4: value: "10" is the run's value, and not wrong
         value = "10"
     a.toml:2: node: it must be one task, such as "worker 1", not "workers"
         node = "workers"
     a.toml:3: to: there is no link between ps and ps: workers have links with ps, and if R is below N each ps has one with ps 0
         to = "ps"
-    a.toml:1: the link is as all others: give latency, jitter or bandwidth
+    a.toml:1: the link equals all others: give latency, jitter or bandwidth
         [[network.link]]
     a.toml:3: node: it must be one task, such as "worker 1", not "ps"
         node = "ps"
@@ -366,7 +366,7 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
     .map(crash);
     let all: Vec<_> = all.iter().map(String::as_str).collect();
     insta::assert_snapshot!(fault_errors(&all), @r#"
-    a.toml:1: nothing says when the fault begins; give at, at_step or on
+    a.toml:1: the fault has no beginning; give at, at_step or on
         [[fault]]
     a.toml:6: at_step: the fault begins by at, too; give one of them
         at_step = 5
@@ -415,11 +415,11 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
         "kind = \"pause\"\nnode = \"all\"\nat = \"1ms\"\nuntil_step = 9",
     ]);
     insta::assert_snapshot!(all, @r#"
-    a.toml:7: for: a reset is over in an instant; leave for out
+    a.toml:7: for: a reset fault ends as soon as it has begun; leave for out
         for = "1s"
-    a.toml:7: until_step: a duplicate is over in an instant; leave until_step out
+    a.toml:7: until_step: a duplicate fault ends as soon as it has begun; leave until_step out
         until_step = 9
-    a.toml:6: until_step: ps 0, whose version is waited for, gets no further meanwhile; give for
+    a.toml:6: until_step: the fault also stops ps 0, so that step never comes; give for
         until_step = 9
     "#);
 }
@@ -480,9 +480,9 @@ fn contradictory_expectations_are_refused() {
         oracle = "serial"
     a.toml:2: gradients_per_update: an update is made of exactly R gradients, and R is 2
         gradients_per_update = 3
-    a.toml:2: stale: the range is upside down: min is above max
+    a.toml:2: stale: the range is empty, because min is above max
         stale = { min = 3, max = 2 }
-    a.toml:2: virtual_time: the range is upside down: min is above max
+    a.toml:2: virtual_time: the range is empty, because min is above max
         virtual_time = { min = "3s", max = "2s" }
     a.toml:2: virtual_time: the run is given up at 600s, its max_virtual_time
         virtual_time = "1h"

@@ -1,4 +1,4 @@
-//! Effects of faults, and the counts of effects and operations.
+//! Tests of the effects of faults, and of the counts of effects and operations.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The simulated disk returns what the disk of the operating system returns.
+//! The simulated disk returns the same results as the disk of the operating system.
 
 use unisono_files::disk::RealDisk;
 
@@ -45,7 +45,7 @@ fn of_mistakes(disk: &dyn Disk, dir: &Path) -> Transcript {
     said
 }
 
-/// Random operations on few names, so that they affect each other.
+/// Performs random operations on few names, so that the operations affect each other.
 fn of_anything(disk: &dyn Disk, dir: &Path, seed: u64) -> Transcript {
     let mut said = Transcript::default();
     let mut stream = stream(seed, 0);

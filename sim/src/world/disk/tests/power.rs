@@ -1,14 +1,14 @@
-//! Power losses, and what they leave.
+//! Tests of power losses and of the files that they leave.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::world::disk::directory::MAX_UNSYNCED;
 
-/// Names and contents.
+/// The names and contents of files.
 type Files = Vec<(String, Vec<u8>)>;
 
-/// Returns everything that a power loss can leave.
+/// Returns all sets of files that a power loss can leave.
 fn left(prepare: impl Fn(&SimDisk)) -> BTreeSet<Files> {
     let outcome = |seed| {
         let disk = disk();
@@ -35,7 +35,7 @@ fn sync_dir(disk: &SimDisk) {
     disk.sync_dir(Path::new(DIR)).unwrap();
 }
 
-/// Renames a new file over an old one that is durable.
+/// Renames a new file to the name of an old, durable file.
 fn publish(disk: &SimDisk, with_sync: bool) {
     write_synced(disk, "file", b"old");
     sync_dir(disk);

@@ -1,4 +1,4 @@
-//! The files of a run survive a crash at any operation, if the disk does not lie.
+//! The files of a run survive a crash at any operation, unless the disk lies.
 
 use unisono_files::losses::error::LOSSES_FILE;
 use unisono_files::run_files::{RunFiles, RunFilesConfig, RunFilesError};
@@ -8,7 +8,7 @@ use super::*;
 
 const STEPS: u64 = 6;
 const STEPS_PER_CHECKPOINT: u64 = 2;
-/// Seeds, each with a crash at every operation.
+/// Number of seeds. For each seed, a crash is simulated at every operation.
 const SEEDS: u64 = 40;
 
 fn config() -> RunFilesConfig {
@@ -19,9 +19,9 @@ fn open(disk: &SimDisk) -> Result<RunFiles, RunFilesError> {
     Ok(RunFiles::open(Arc::new(disk.clone()), config())?.0)
 }
 
-/// Plays a life of the chief, from the newest checkpoint on. `persisted` becomes the last step
-/// whose checkpoint the disk reported as durable. The next step or checkpoint retries what the disk
-/// has refused.
+/// Plays one incarnation of the chief, from the newest checkpoint on. `persisted` becomes the last
+/// step whose checkpoint the disk has reported as durable. Operations that the disk has refused are
+/// retried at the next step or checkpoint.
 fn play(
     disk: &SimDisk,
     persisted: &mut u64,
@@ -56,17 +56,19 @@ fn rows_below(step: u64) -> String {
     format!("step,slot,loss\n{}", rows.collect::<String>())
 }
 
-/// Checks the files after a crash, and that the run can continue to its end.
+/// Checks the files after a crash, and that the run can continue to its last step.
 fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     let restored = open(disk).and_then(|files| files.restore()).map_err(|err| err.to_string())?;
     let step = restored.snapshot.cut.step.0;
     if *restored.snapshot != snapshot(step) {
-        return Err(format!("a checkpoint of {step} with {:?}", restored.snapshot));
+        return Err(format!("the checkpoint of step {step} has the state {:?}", restored.snapshot));
     }
     if step < persisted {
-        return Err(format!("a checkpoint of {step}, and {persisted} was durable"));
+        return Err(format!(
+            "the newest checkpoint is of step {step}, but {persisted} was durable"
+        ));
     }
-    // The losses file is created with the first update.
+    // The losses file is created with the first update, so it may be missing at step 0.
     if step > 0 && !rows(disk).starts_with(&rows_below(step)) {
         return Err(format!("a checkpoint of {step}, and the losses {}", rows(disk)));
     }
@@ -77,17 +79,17 @@ fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the number of operations of an undisturbed run.
+/// Returns the number of disk operations of a run without a crash.
 fn n_operations() -> u64 {
     let disk = disk();
     play_undisturbed(&disk).unwrap();
     disk.n_operations()
 }
 
-/// Plays two lives that are killed at some operation, on a disk that a fault breaks for a few
-/// steps, and then calls `crash`. The first life is killed at each operation in turn, with many
-/// seeds. Returns the number of effects of the fault, or the first crash that the files did not
-/// survive.
+/// Plays two incarnations of the chief, each of which is killed at some operation, and then calls
+/// `crash`. During a few steps, the disk has the fault. The first incarnation is killed at each
+/// operation in turn, with many seeds. Returns the number of effects of the fault, or a description
+/// of the first crash that the files did not survive.
 fn crash_everywhere(
     fault: Option<DiskMode>,
     crash: impl Fn(&SimDisk, &mut Stream),
