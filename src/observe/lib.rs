@@ -3,7 +3,6 @@
 //! | module | content |
 //! |---|---|
 //! | [`ledger`] | one line for each update of a shard, with everything that the update used |
-//! | [`audit`] | checks ledgers, losses and checkpoints against the rules of the protocol |
 //! | [`trace`] | all events of all tasks, in real and in simulated runs |
 //! | [`events`] | event files for TensorBoard |
 //! | [`report`] | one HTML page that shows a run |
