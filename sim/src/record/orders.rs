@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use unisono_observe::trace::NamedEvent;
+use unisono_rules::LifeId;
 
 use crate::world::network::task_number;
-use unisono_rules::LifeId;
 
 /// Hashes that a counter keeps. Up to this number the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
+use unisono_rules::{LifeId, Violation};
 
 use crate::ComputeCaches;
 use crate::many::case::Case;
@@ -20,8 +21,6 @@ use crate::scenario::{Place, nanos};
 use crate::world::active_faults::FaultEffects;
 use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
-use unisono_rules::LifeId;
-use unisono_rules::Violation;
 
 /// Number of events of the chain that are shown, counted from its end.
 const LONGEST_CHAIN: usize = 15;
