@@ -11,9 +11,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use unisono_observe::trace::NamedEvent;
+use unisono_rules::LifeId;
 
 use crate::world::network::task_number;
-use unisono_rules::LifeId;
 
 /// Number of hashes that a counter stores. Below this number of orders, the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;

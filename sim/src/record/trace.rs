@@ -11,9 +11,9 @@ use unisono_observe::trace::line::FORMAT;
 use unisono_observe::trace::{
     Details, Entry, Event, LifeHeader, NamedEvent, Run, TracedLife, tracer,
 };
+use unisono_rules::LifeId;
 
 use crate::world::universe::Universe;
-use unisono_rules::LifeId;
 
 /// The trace of a whole run.
 #[derive(Clone, Debug, Default)]

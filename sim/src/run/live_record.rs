@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use unisono_observe::ledger::Line;
 use unisono_observe::trace::{EventKind, NamedEvent};
+use unisono_rules::{LifeId, Rules, Violation};
 
 use crate::record::orders::EventOrder;
 use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::scenario::ExpectedEvent;
-use unisono_rules::LifeId;
-use unisono_rules::{Rules, Violation};
 
 /// The record of a run in progress, shared by all watchers.
 #[derive(Debug)]

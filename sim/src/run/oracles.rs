@@ -16,11 +16,11 @@ use unisono_core::{Slot, Step};
 use unisono_files::losses::error::LOSSES_FILE;
 use unisono_learn::training::reference::Reference;
 use unisono_observe::ledger::StateHash;
+use unisono_rules::{Difference, Violation};
 
 use crate::run::compute_cache::ComputeCache;
 use crate::run::played::Played;
 use crate::scenario::{Oracle, Scenario};
-use unisono_rules::Violation;
 
 /// Audits the ledgers, the losses and the newest checkpoint, as `unisono audit` does.
 pub(super) fn audit(played: &Played) -> Audit<'_> {
@@ -179,7 +179,7 @@ fn compare_states(
 ) -> Result<(), Violation> {
     for (ps, (got, want)) in got.iter().zip(want).enumerate() {
         if got.parameters != want.parameters {
-            let first = unisono_rules::Difference::first(&want.parameters, &got.parameters);
+            let first = Difference::first(&want.parameters, &got.parameters);
             let place = first.map_or(0, |difference| difference.index);
             let subject = cache.plan().layout.variable_at(ps, place).map_or_else(
                 || format!("ps {ps}"),

@@ -16,6 +16,7 @@ use unisono_core::{Incarnation, Job, Step, TaskId};
 use unisono_files::checkpoint::{last_incarnation, record_incarnation};
 use unisono_observe::ledger::Recorder;
 use unisono_observe::trace::Entry;
+use unisono_rules::LifeId;
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
@@ -31,7 +32,6 @@ use crate::world::disk::SimDisk;
 use crate::world::files::ChiefFiles;
 use crate::world::host::{LifeHost, SimCompute};
 use crate::world::universe::Universe;
-use unisono_rules::LifeId;
 
 /// The state that the processes of all tasks of a run share.
 #[derive(Debug)]

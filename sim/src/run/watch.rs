@@ -11,6 +11,7 @@ use unisono_core::host::{Observer, Turn};
 use unisono_core::protocol::{ClusterConfig, Input, NetworkEvent};
 use unisono_observe::ledger::Recorder;
 use unisono_observe::trace::{EventKind, NamedEvent};
+use unisono_rules::{LifeId, LifeTurn};
 
 use crate::lock::lock;
 use crate::record::orders::LifeOrder;
@@ -19,7 +20,6 @@ use crate::run::verdict;
 use crate::scenario::nanos;
 use crate::world::network::task_number;
 use crate::world::universe::Universe;
-use unisono_rules::{LifeId, LifeTurn};
 
 #[derive(Debug)]
 pub(crate) struct Watcher {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use unisono_core::TaskId;
 use unisono_core::protocol::{Outcome, Status};
+use unisono_rules::{LifeId, Violation};
 
 use crate::ComputeCaches;
 use crate::many::case::Case;
@@ -19,8 +20,6 @@ use crate::scenario::{Family, Place, nanos};
 use crate::world::active_faults::FaultEffects;
 use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
-use unisono_rules::LifeId;
-use unisono_rules::Violation;
 
 /// The maximum number of events of the chain that the report shows. The newest events are shown.
 const LONGEST_CHAIN: usize = 15;

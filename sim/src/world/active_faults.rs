@@ -9,6 +9,7 @@ use std::time::Duration;
 use unisono_core::protocol::Done;
 use unisono_core::random::Stream;
 use unisono_core::{Floats, Step, TaskId};
+use unisono_rules::LifeId;
 
 use crate::scenario::{
     ConnectMode, DiskMode, End, EventPattern, Family, Fault, FaultKind, GradientMode,
@@ -17,7 +18,6 @@ use crate::scenario::{
 use crate::streams::Purpose;
 use crate::world::network::pair_number;
 use unisono_observe::trace::NamedEvent;
-use unisono_rules::LifeId;
 
 /// The factor by which a partition in `slow` mode multiplies latencies.
 const SLOW_PARTITION: u32 = 100;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use unisono_core::protocol::{Effect, Outcome};
 use unisono_core::{Step, TaskId};
+use unisono_rules::LifeId;
 
 use super::state::{ExecutorOrder, State, WorldEvent};
 use crate::scenario::{DiskMode, End, FaultKind, PartitionMode, PeersSee, TaskSet, When};
@@ -11,7 +12,6 @@ use crate::world::disk::FaultId;
 use crate::world::flight::Parcel;
 use crate::world::network::Direction;
 use unisono_observe::trace::{EventKind, NamedEvent};
-use unisono_rules::LifeId;
 
 /// The incarnation whose event triggers a fault, and the number of its effects before that event.
 #[derive(Clone, Copy, Debug)]

@@ -11,12 +11,12 @@ use unisono_files::checkpoint::{DirectoryError, StateError, Warning, decode, ste
 use unisono_files::disk::Disk as _;
 use unisono_files::losses::error::LossesError;
 use unisono_files::run_files::{RunFiles, RunFilesError};
+use unisono_rules::LifeId;
 
 use crate::scenario::{StorageModel, nanos};
 use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
 use crate::world::life::Cause;
-use unisono_rules::LifeId;
 
 /// The path of the chief's logdir on the simulated disk.
 const LOGDIR: &str = "/logdir";

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use unisono_core::protocol::Message;
 use unisono_core::{LinkId, TaskId};
+use unisono_rules::LifeId;
 
 use crate::world::life::Cause;
-use unisono_rules::LifeId;
 
 /// A unit that a link carries.
 #[derive(Clone, Debug)]

@@ -8,11 +8,11 @@ use unisono_core::protocol::{
     Done, Job, Message, NetworkEvent, Snapshot, StorageEvent, UpdateRecord,
 };
 use unisono_core::{LinkId, Moment, TaskId};
+use unisono_rules::LifeId;
 
 use crate::world::files::Request;
 use crate::world::flight::Parcel;
 use crate::world::universe::Universe;
-use unisono_rules::LifeId;
 
 /// The host of one incarnation of a task: its clock, its network, its storage and its stop
 /// requests.

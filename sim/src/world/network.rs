@@ -9,10 +9,10 @@ use std::time::Duration;
 use unisono_core::host::limits::{QueueFull, QueueLimit};
 use unisono_core::random::Stream;
 use unisono_core::{Job, LinkId, TaskId};
+use unisono_rules::LifeId;
 
 use crate::scenario::{Distribution, NetworkModel, TaskSet, nanos};
 use crate::streams::Purpose;
-use unisono_rules::LifeId;
 
 /// A link: its two ends, and the network between the ends.
 #[derive(Debug)]

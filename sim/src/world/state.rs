@@ -8,6 +8,7 @@ use std::time::Duration;
 use unisono_core::protocol::{Done, Failure, Job, NetworkEvent, Outcome, UpdateRecord};
 use unisono_core::random::Stream;
 use unisono_core::{LinkId, Moment, Step, TaskId};
+use unisono_rules::LifeId;
 
 use super::files::{ChiefFiles, Request};
 use crate::scenario::{ComputeModel, Scenario, scale};
@@ -18,7 +19,6 @@ use crate::world::clock::SkewedClock;
 use crate::world::flight::{Call, Flight};
 use crate::world::life::{Cause, Life};
 use crate::world::network::{Links, Network, task_number};
-use unisono_rules::LifeId;
 
 /// The time that all wall clocks show at the start of a run, counted from 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);

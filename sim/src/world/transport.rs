@@ -7,13 +7,13 @@ use unisono_core::protocol::{Message, NetworkEvent};
 use unisono_core::random::Stream;
 use unisono_core::wire;
 use unisono_core::{LinkId, TaskId};
+use unisono_rules::LifeId;
 
 use super::flight::{Call, Flight, Parcel};
 use super::state::{State, WorldEvent};
 use crate::scenario::{PartitionMode, Wire};
 use crate::streams::Purpose;
 use crate::world::network::{Slowness, pair_number};
-use unisono_rules::LifeId;
 
 /// An unanswered call is repeated after this time, and then each time after twice the preceding
 /// pause, as TCP repeats its SYN.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use unisono_core::LinkId;
 use unisono_core::protocol::{Done, Effect, Job, NetworkEvent};
+use unisono_rules::LifeId;
 
 use crate::lock::lock;
 use crate::scenario::{Scenario, When};
@@ -18,7 +19,6 @@ use crate::world::fault_effects::is_act;
 use crate::world::life::{Cause, Life};
 use crate::world::state::State;
 use unisono_observe::trace::NamedEvent;
-use unisono_rules::LifeId;
 
 /// The simulated world of one run: virtual time, the network, the clocks, the disk and the faults.
 /// All clones share the same world.

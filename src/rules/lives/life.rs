@@ -164,7 +164,7 @@ impl Life {
             Message::Welcome { incarnation, .. } => *incarnation,
             _ => return,
         };
-        let session = self.sessions.entry(*link).or_insert(Session::new(None, turn.now));
+        let session = self.sessions.entry(*link).or_insert_with(|| Session::new(None, turn.now));
         (session.peer, session.incarnation) = (Some(peer), Some(incarnation));
         self.let_in.insert(peer, incarnation);
         self.work.note_life(peer, incarnation);
