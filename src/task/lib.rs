@@ -3,7 +3,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`ps`], [`worker`] | the two kinds of tasks |
-//! | [`run`] | a node on the production host, until it halts |
+//! | `run` | a node on the production host, until it halts |
 //! | [`setup`], [`listen`], [`fresh`] | what a task needs before it starts |
 //! | [`incarnation`] | the number that orders the processes of one task |
 //! | [`stop`] | what ends a task: signals, and the end of its parent |

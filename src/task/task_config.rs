@@ -21,7 +21,7 @@ pub struct TaskConfig {
     pub is_placed: bool,
     /// Cluster settings that a stronger source overrode; logged as warnings.
     pub notes: Vec<String>,
-    /// Whether to exit when standard input ends; see [`super::ParentWatch`].
+    /// Whether to exit when standard input ends; see [`ParentWatch`](crate::stop::ParentWatch).
     pub exit_with_parent: bool,
     /// Which process has locked the logdir for the chief.
     pub logdir_locked_by: LockedBy,

@@ -8,7 +8,7 @@
 //! | `log` | [`Log`] appends lines to a file |
 //! | [`mod@file`] | reads ledger files |
 //!
-//! [`crate::audit`] compares the ledgers of all shards. `docs/ledger.md` explains every field.
+//! The crate `unisono-audit` compares the ledgers of all shards. `docs/ledger.md` explains every field.
 
 pub mod file;
 pub mod line;
