@@ -21,6 +21,7 @@ mod examine;
 mod files;
 pub mod found;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/fuzzing/ledger.rs"]
 pub mod fuzzing;
 mod generations;
 pub mod ledger_losses;
