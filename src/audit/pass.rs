@@ -192,7 +192,7 @@ impl<'a> Pass<'a, '_> {
                 self.audit.notes.push(note);
             }
         } else if other_history.is_none() && is_same_shard {
-            let wanted = format!("version {step} as it was made: {}", any_of(&known));
+            let wanted = format!("version {step} as it was first computed: {}", any_of(&known));
             self.violate(Rule::CheckpointsAreCuts, step, wanted, format!("{hash}, restored"));
         }
         self.shard.forget_from(step);
@@ -296,7 +296,7 @@ impl<'a> Pass<'a, '_> {
             // At the first missing update, so that this violation comes before its consequences.
             self.audit.violations.push(Violation { step: version, ..violation });
         } else if update.before != hash {
-            let wanted = format!("version {version} as it was made before, {hash}");
+            let wanted = format!("version {version} as it was first computed, {hash}");
             let found = format!("an update of {}", update.before);
             self.audit.violations.push(made.violation(Rule::ExactlyR, wanted, found));
         }

@@ -306,8 +306,8 @@ impl<'b> Run<'b> {
             shard.is_some_and(|shard| StateHash::of(shard) == made.update.after)
         };
         if !updates.iter().all(is_this) {
-            // The checkpoint is of a history that was rolled back since, or wrong, and the audit
-            // reports a wrong one.
+            // Either the checkpoint belongs to a history that has since been rolled back, or it is
+            // wrong. The audit reports a wrong checkpoint, so nothing is done here.
             return Ok(());
         }
         self.compared.n_checkpoints += 1;

@@ -226,8 +226,8 @@ fn violations_of_rule_1_exactly_r_are_found() {
     not pushed: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted a push that brought slot 1; found none
     other slots on ps 1: rule 1, exactly R, is broken at step 2, ledger-ps1.jsonl:7: wanted slots 1, 2, as on ps 0; found 0, 1
     a line is lost: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted the update of version 1; found the update of version 2: the lines between are missing
-    of another state: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted version 2 as it was made before, 00000111; found an update of 00000001
-    made another state: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted version 1 as it was made before, 00000001; found an update of 00000011
+    of another state: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted version 2 as it was first computed, 00000111; found an update of 00000001
+    made another state: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted version 1 as it was first computed, 00000001; found an update of 00000011
     ");
 }
 
@@ -326,7 +326,7 @@ fn violations_of_rule_7_checkpoints_are_cuts_are_found() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    what was never made: rule 7, checkpoints are cuts, is broken at step 2, ledger-ps0.jsonl:10: wanted version 2 as it was made: 00000111; found 00000001, restored
+    what was never made: rule 7, checkpoints are cuts, is broken at step 2, ledger-ps0.jsonl:10: wanted version 2 as it was first computed: 00000111; found 00000001, restored
     other data: rule 7, checkpoints are cuts, is broken at step 0, ledger-ps1.jsonl:3: wanted training data d0, as on ps 0; found d1
     not one version: rule 7, checkpoints are cuts, is broken at step 1, ledger-ps1.jsonl:10: wanted version 2 in generation 2 (opened by the chief's incarnation 7), as on ps 0; found version 1
     ");

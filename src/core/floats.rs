@@ -368,7 +368,8 @@ mod tests {
         assert_eq!(b.reclaim().as_deref(), Some(&[1.0, 2.0][..]));
     }
 
-    /// Remote floats with the values 0, 1, 2, …, which count the floats that were read.
+    /// Remote floats with the values 0, 1, 2, …. Each value is the number of floats that were read
+    /// before it.
     struct Counting(Arc<AtomicUsize>);
 
     impl RemoteFloats for Counting {

@@ -168,7 +168,7 @@ impl LossLog {
     /// the whole file.
     ///
     /// # Errors
-    /// If the operating system still refuses, or rows had to be dropped.
+    /// If the operating system still refuses to write the rows, or if rows had to be dropped.
     pub fn flush(&mut self) -> Result<(), LossesError> {
         let harm = self.harm()?;
         self.flush_after(harm)

@@ -24,7 +24,8 @@ pub(crate) struct CheckpointsAreCuts {
     /// The recorded losses before this cut are known to belong to its history. A long run would
     /// otherwise compare all of them at every checkpoint.
     verified: Option<Cut>,
-    /// The chief that has requested the newest checkpoint, and has not adopted a state since.
+    /// The incarnation of the chief that requested the newest checkpoint. `None` after this chief
+    /// has received another state.
     reading: Option<LifeId>,
 }
 
@@ -68,7 +69,9 @@ impl Rule for CheckpointsAreCuts {
             _ if history.files.may_be_damaged() => Ok(()),
             Some(snapshot) if Some(snapshot.cut.step) < durable => {
                 let step = snapshot.cut.step;
-                lost(format!("the newest on the disk is of step {step}; {durable:?} was durable"))
+                lost(format!(
+                    "the newest checkpoint on the disk is of step {step}; {durable:?} was durable"
+                ))
             }
             Some(snapshot) => check_saved(history, snapshot),
             None if durable.is_some() => {
@@ -164,7 +167,9 @@ fn check_shard(
     if history.made(cut, key).is_some_and(|made| made.is(&shard.into())) {
         return Ok(());
     }
-    Err(violation(format!("the optimizer's part of {key} is not as it was made at {cut}")))
+    Err(violation(format!(
+        "the optimizer's part of {key} differs from its first computation at {cut}"
+    )))
 }
 
 /// Checks that an update continues with the whole state of the optimizer. Rule 1 checks the

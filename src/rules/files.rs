@@ -19,7 +19,7 @@ pub(crate) struct Files {
     durable: BTreeSet<Step>,
     /// The state with which the run began.
     base: Option<Arc<Snapshot>>,
-    /// The state that the storage has read last, and for which life.
+    /// The state that the storage has read last, and for which process.
     given: Option<(LifeId, Arc<Snapshot>)>,
     /// The cut of that state, if it is known.
     last_read: Option<Cut>,
@@ -63,7 +63,7 @@ impl Files {
         self.base.as_ref()
     }
 
-    /// Returns the state that the storage has read last, if it was for this life.
+    /// Returns the state that the storage has read last, if it was for this process.
     pub(crate) fn given(&self, to: LifeId) -> Option<&Snapshot> {
         self.given.as_ref().filter(|(life, _)| *life == to).map(|(_, snapshot)| &**snapshot)
     }

@@ -144,7 +144,7 @@ impl History {
         if kept.is_some_and(|kept| kept.is(got)) {
             return Ok(());
         }
-        let what = format!("{key} is not as it was made at {cut}");
+        let what = format!("{key} differs from its first computation at {cut}");
         Err(violation(what).differing(kept.and_then(Kept::whole), got))
     }
 

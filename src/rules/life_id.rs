@@ -1,18 +1,18 @@
-//! The name of one life of a task.
+//! The name of one process of a task.
 
 use std::fmt;
 
 use unisono_core::{Incarnation, TaskId};
 
-/// A life of a task: one node, from its start until it halts or is killed.
+/// A process of a task: one node, from its start until it halts or is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LifeId {
     /// The task.
     pub task: TaskId,
-    /// The number of the life among the lives of the task, from 1.
+    /// The number of the process among the processes of the task, from 1.
     pub number: u64,
-    /// The incarnation of the node. It does not identify a life: after a clock was set back, it may
-    /// be smaller than the incarnation of an earlier life, or equal.
+    /// The incarnation of the node. It does not identify a process: after a clock was set back, it may
+    /// be smaller than the incarnation of an earlier process, or equal.
     pub incarnation: Incarnation,
 }
 

@@ -1,5 +1,5 @@
-//! What each life took and did: its sessions, and the state of its shard or its work. All of it
-//! follows from inputs and effects; no node is asked.
+//! The sessions of each incarnation of a task, and the state of its shard or its work. Everything
+//! follows from the inputs and effects of its node; the node itself is not asked.
 
 mod life;
 mod old;

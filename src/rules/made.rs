@@ -1,5 +1,5 @@
-//! States and gradients as they were made first, to compare later ones with: whole while there is
-//! room, then only their checksums.
+//! The first copy of each state and gradient, with which recomputed copies are compared. Copies are
+//! kept whole while there is room; later, only their checksums are kept.
 //!
 //! In a simulation, nearly all buffers are shared, so comparing two of them compares two pointers.
 

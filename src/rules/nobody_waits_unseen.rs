@@ -110,7 +110,7 @@ mod tests {
         vec![Effect::Report(Report::Waiting { what: String::new(), waited })]
     }
 
-    /// Wakes worker 0, whose peers are all heard of, at a second, and then lives on.
+    /// Wakes worker 0, whose peers are all heard of, at a second, and then processes on.
     fn wakes(
         (run, rule): (&mut Fixture, &mut NobodyWaitsUnseen),
         at_secs: u64,

@@ -12,7 +12,7 @@ use crate::lives::{Fate, Life, Old};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// A rule. It sees all turns of all lives, in the order of time.
+/// A rule. It sees all turns of all processes, in the order of time.
 pub(crate) trait Rule: fmt::Debug + Send {
     /// Checks one turn.
     ///
@@ -42,10 +42,10 @@ pub(crate) struct At<'a> {
     pub(crate) before: Before,
 }
 
-/// What followed from the history when the life took its input.
+/// What followed from the history when the process took its input.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before {
-    /// The cut of the life's shard.
+    /// The cut of the process's shard.
     pub(crate) stood: Option<Cut>,
     /// What must become of the gradient that the input brings.
     pub(crate) fate: Option<Fate>,
@@ -56,7 +56,7 @@ pub(crate) struct Before {
 }
 
 impl<'a> At<'a> {
-    /// Returns what was seen of the life.
+    /// Returns what was seen of the process.
     pub(crate) fn seen(&self) -> Option<&'a Life> {
         self.history.lives.of(self.turn.life)
     }

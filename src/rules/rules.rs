@@ -58,7 +58,7 @@ impl Rules {
         })
     }
 
-    /// Notes that a life was killed. What the life still owed is forgiven.
+    /// Notes that a process was killed. What the process still owed is forgiven.
     pub fn killed(&mut self, life: LifeId) {
         self.seen.suspicions.acquit(life);
     }

@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 use crate::life_id::LifeId;
 use crate::violation::Violation;
 
-/// Violations that count once their life takes another input, or the run ends.
+/// Violations that count once their process takes another input, or the run ends.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicions(BTreeMap<LifeId, Violation>);
 
 impl Suspicions {
-    /// Suspects a life. Its first violation is kept.
+    /// Suspects a process. Its first violation is kept.
     pub(crate) fn suspect(&mut self, life: LifeId, violation: Violation) {
         self.0.entry(life).or_insert(violation);
     }
 
-    /// Reports the violation of a life that takes another input.
+    /// Reports the violation of a process that takes another input.
     pub(crate) fn confirm(&mut self, life: LifeId) -> Result<(), Violation> {
         if self.0.is_empty() { Ok(()) } else { self.0.remove(&life).map_or(Ok(()), Err) }
     }
 
-    /// Forgets the violation of a life that was killed.
+    /// Forgets the violation of a process that was killed.
     pub(crate) fn acquit(&mut self, life: LifeId) {
         self.0.remove(&life);
     }

@@ -81,8 +81,9 @@ pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String
         let limit = limits.max_virtual_time;
         return Some(format!("the limit of {limit:?} of virtual time is reached"));
     }
-    // A run that hangs never runs out of events, because heartbeats go on for ever. The time for
-    // progress is counted from the last disturbance, and not while an active fault will still end.
+    // A run that hangs never runs out of events, because heartbeats go on for ever. The time
+    // without progress is counted from the last disturbance. It is not counted while a fault is
+    // active that will end later.
     let last_start = scenario.start.values().copied().max().unwrap_or_default();
     let healed = state.faults.last_change.max(last_start);
     if !state.faults.any_will_end() && state.now >= healed + scenario.liveness {

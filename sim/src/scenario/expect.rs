@@ -150,7 +150,8 @@ table! {
 
 tagged_field!(ExpectedOutcome);
 
-/// The lines of expectations are not keys of a scenario file.
+/// The line number of each expectation comes from the position in the file; it is no key of the
+/// file.
 impl FieldType for Places {
     fn keys(_: &Field<Self>) -> Vec<Key> {
         Vec::new()

@@ -27,7 +27,8 @@ impl Peers {
         self.0.get(&link)
     }
 
-    /// Adds the peer that an input names. Called before the turn is observed.
+    /// Adds the peer that an input names. Must be called before an observer receives the turn of
+    /// this input.
     pub fn add(&mut self, input: &Input) {
         match input {
             Input::Network(NetworkEvent::Connected { link, to }) => {

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn never_is_a_year() {
+    fn duration_that_never_ends_is_stored_as_one_year() {
         assert_eq!(Limits::NEVER, Duration::from_hours(365 * 24));
     }
 

@@ -26,7 +26,8 @@ const MAX_STRANGERS: usize = 256;
 /// An event of a peer.
 #[derive(Debug, PartialEq)]
 pub(super) enum PeerEvent {
-    /// A session started. If this task was the caller, `state` is the cut of the called ps's shard.
+    /// A session started. If this task was the caller, `state` is the generation and the step of
+    /// the called ps's shard.
     Up { peer: TaskId, incarnation: Incarnation, state: Option<Cut> },
     /// The session ended.
     Down { peer: TaskId },

@@ -244,8 +244,9 @@ pub enum Message {
     /// Any task to its peers: the run cannot continue.
     Abort(Failure),
 
-    /// Ps to worker: the ps has processed the first pushes of this link, and the worker need not
-    /// keep them. Sent only if no version is due that would acknowledge the pushes.
+    /// Ps to worker: the number of pushes on this link that the ps has processed. The worker need
+    /// not keep these pushes. A version also acknowledges pushes, so this message is sent only if
+    /// no version is due.
     Acknowledged {
         /// The number of pushes on this link that the ps has processed.
         pushes: u64,

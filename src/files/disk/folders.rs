@@ -43,8 +43,8 @@ pub struct DanglingLink {
 }
 
 impl DanglingLink {
-    /// Returns the link that prevents `dir` from being created, if any. The link is `dir` itself or
-    /// one of its parents.
+    /// Returns the symbolic link that prevents `dir` from being created, if any. The symbolic link
+    /// is `dir` itself or one of its parents.
     #[must_use]
     pub fn above(dir: &Path) -> Option<Self> {
         let link = dir.ancestors().find(|above| above.symlink_metadata().is_ok())?;

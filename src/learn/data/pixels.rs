@@ -45,8 +45,8 @@ impl PixelRows {
         let images = &file[start..start + n_rows * n_features];
         let starts = packed_starts(images, n_features);
         let n_bytes = size_of::<Packed>() * starts[starts.len() - 1];
-        // Images with few zeros would grow if they were packed, and a pair's number must fit in 16
-        // bits.
+        // Packing pays only for images with many zeros; others would grow. A packed pair stores its
+        // number in 16 bits.
         if n_bytes >= images.len() || n_features.div_ceil(2) > 1 << u16::BITS {
             return Self { n_rows, n_features, bytes: file, form: Form::Plain { start } };
         }

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn no_activation_keeps_negative_sums() {
+    fn negative_sums_are_kept_without_an_activation() {
         let mut sums = Matrix::new(2, 1);
         add_bias(&mut sums, 1, &[-2.0], Activation::None);
         assert_eq!((sums.row(0)[0], sums.row(1)[0]), (-2.0, 0.0));

@@ -44,7 +44,8 @@ pub(crate) struct Inputs {
     starts: Vec<usize>,
     /// All pairs, sorted by the pair's number and then by example.
     pairs: Vec<Pair>,
-    /// Index of the first pair with each number. The last element is the number of all pairs.
+    /// Element n is the index of the first pair with the number n. The last element is the total
+    /// number of pairs.
     pair_starts: Vec<usize>,
     /// Scratch memory for the entries of one example.
     row: Vec<Entry>,

@@ -127,8 +127,8 @@ mod tests {
 
     use super::*;
 
-    /// Computes a node by the definition. At `height`, node `index` covers the slots [index ·
-    /// 2^height, (index + 1) · 2^height).
+    /// Computes one node of the tree of sums directly from its definition: at `height`, node
+    /// `index` covers the slots [index · 2^height, (index + 1) · 2^height).
     fn naive(gradients: &[Option<f32>], height: u32, index: usize) -> Option<f32> {
         if height == 0 {
             return gradients.get(index).copied().flatten();

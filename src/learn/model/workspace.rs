@@ -53,7 +53,8 @@ pub(crate) struct Workspace {
     /// Whether the first layer's gradient may add terms of zero inputs. That depends on the first
     /// layer's deltas.
     zeros: Zeros,
-    /// The pairs of rows of the first layer's gradient whose rows do not lie in the same row block.
+    /// Pairs of rows of the first layer's gradient. The two rows of a pair lie in different row
+    /// blocks.
     split_pairs: Vec<usize>,
     /// Scratch memory for two rows of the widest layer.
     rows: Vec<f32>,

@@ -164,8 +164,9 @@ impl Recorder {
         step: Step,
         restored: Option<Arc<Snapshot>>,
     ) -> Option<Observation> {
-        // A result of an old generation may be requested again, and must not void observations. A
-        // generation that starts after the last step voids nothing, either.
+        // A result of an old generation may be requested again. It must not discard what was
+        // observed in newer generations. A generation that starts after the last step discards
+        // nothing, either.
         if self.generation >= Some(generation) || step >= self.training_steps {
             return None;
         }

@@ -207,8 +207,8 @@ impl Recorder {
             let is_it = |held: &&Held| held.gradient.same_buffer(gradient);
             let of_slot = |slot: &Slot| self.held.get(slot).into_iter().flatten().find(is_it);
             let named = of_slot(slot).map(|held| (*slot, held));
-            // The other slots are searched, too. Only a bug counts a gradient in another slot, and
-            // the ledger must show that.
+            // The other slots are searched, too: a gradient can be in a wrong slot only because of
+            // a bug, and the ledger must reveal this bug.
             let held =
                 named.or_else(|| self.held.keys().find_map(|slot| Some((*slot, of_slot(slot)?))));
             let push = held.map(|(pushed_as, held)| Push {
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn welcome_of_each_incarnation_of_the_chief_is_a_line() {
+    fn ledger_has_one_line_for_each_incarnation_of_the_chief() {
         let mut recorder = recorder();
         let let_in = |link| {
             let (incarnation, state) = (Incarnation(100), Some(cut(5)));

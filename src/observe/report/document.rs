@@ -125,8 +125,8 @@ impl Document {
         self
     }
 
-    /// Adds reasons why the run failed. A failure with a time gets a mark, unless there already is
-    /// a mark for it.
+    /// Adds reasons why the run failed. If the time of a failure is known, the failure is also
+    /// marked on the time line, unless it is marked there already.
     #[must_use]
     pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
         let mut new_marks = Vec::new();

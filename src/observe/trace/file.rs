@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trace_file_names_have_a_task() {
+    fn task_is_read_only_from_names_of_trace_files() {
         for task in [TaskId::ps(0), TaskId::worker(12)] {
             assert_eq!(task_of(&file_name(task)), Some(task));
         }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn run_without_faults_has_no_marks() {
+    fn no_event_is_marked_in_a_run_without_faults() {
         assert_eq!(marks(&Script::two_steps().history()), []);
     }
 }

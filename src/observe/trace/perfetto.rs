@@ -46,7 +46,7 @@ struct TraceEvent<'a> {
     /// Number of a flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<usize>,
-    /// The point to which the end of a flow is bound: the enclosing event.
+    /// `bp` of Chrome's trace format: a flow ends at the event that encloses its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<&'static str>,
     /// Scope of an instant: which part of the screen its line crosses.

@@ -23,7 +23,7 @@ pub(super) fn check(level: SimdLevel) -> Finding {
         Ok(()) => Finding::ok(
             "bits",
             format!(
-                "{} short runs have the bits of a second implementation ({level})",
+                "{} short runs agree bit for bit with a second implementation ({level})",
                 cases.len()
             ),
         ),
@@ -99,7 +99,8 @@ mod tests {
     fn every_level_of_this_cpu_has_the_right_bits() {
         for level in SimdLevel::available() {
             let found = check(level);
-            let what = format!("5 short runs have the bits of a second implementation ({level})");
+            let what =
+                format!("5 short runs agree bit for bit with a second implementation ({level})");
             assert_eq!(found, Finding::ok("bits", what));
         }
     }

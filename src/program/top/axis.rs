@@ -4,10 +4,11 @@
 /// at each end counts as an outlier.
 const ONE_OUTLIER_IN: usize = 50;
 
-/// The axis includes zero, unless the range of the losses is smaller than this share of their
-/// distance from zero. The share is smaller for an axis that shrinks, so that an axis near the
-/// limit does not alternate.
+/// The axis includes zero, unless the range of the losses is less than this fraction of their
+/// distance from zero.
 const NARROW_TO_GROW: f64 = 1.0 / 4.0;
+/// The same fraction for an axis that would shrink. It is smaller, so that an axis near the limit
+/// does not switch back and forth.
 const NARROW_TO_SHRINK: f64 = 1.0 / 8.0;
 
 /// The axis shrinks if the new axis would have less than this share of its span.

@@ -10,7 +10,8 @@ use unisono_core::ids::TaskId;
 pub(super) struct WaitGraph(BTreeMap<TaskId, Vec<TaskId>>);
 
 impl WaitGraph {
-    /// Adds a task. A task that waits for no other task is running, has ended, or does not answer.
+    /// Adds a task. If the task waits for no other task, it either runs, has ended, or does not
+    /// answer.
     pub(super) fn add(&mut self, task: TaskId, waits_for: impl IntoIterator<Item = TaskId>) {
         self.0.entry(task).or_default().extend(waits_for);
     }

@@ -1,4 +1,4 @@
-//! The sessions of each life, and its shard or its work.
+//! The sessions of each process, and its shard or its work.
 
 use crate::life_id::LifeId;
 use crate::life_turn::LifeTurn;
@@ -9,20 +9,20 @@ use std::collections::BTreeMap;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
 use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 
-/// The newest life of each task.
+/// The newest process of each task.
 #[derive(Debug, Default)]
 pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
-/// What was seen of one life.
+/// What was seen of one process.
 #[derive(Debug)]
 pub(crate) struct Life {
-    /// The open links of the life.
+    /// The open links of the process.
     pub(crate) sessions: BTreeMap<LinkId, Session>,
     /// The incarnation of each peer with which the last session was opened.
     pub(crate) let_in: BTreeMap<TaskId, Incarnation>,
     /// The number of jobs that are under way.
     pub(crate) n_jobs: usize,
-    /// Whether the life was asked to stop.
+    /// Whether the process was asked to stop.
     pub(crate) asked_to_stop: bool,
     /// The shard of a ps.
     pub(crate) shard: Shard,
@@ -64,7 +64,7 @@ impl Session {
 }
 
 impl Lives {
-    /// Returns a life that has begun.
+    /// Returns a process that has begun.
     pub(crate) fn of(&self, life: LifeId) -> Option<&Life> {
         self.0.get(&life)
     }

@@ -1,11 +1,11 @@
-//! Inputs that are older than what their life knows (rule 8).
+//! Inputs that are older than what their process knows (rule 8).
 
 use unisono_core::protocol::{Done, Input, Message, NetworkEvent};
 use unisono_core::{Generation, LinkId};
 
 use crate::lives::life::Life;
 
-/// Why an input is older than what its life knows.
+/// Why an input is older than what its process knows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Old {
     /// It came on a link that this end has closed, or knows to be closed.

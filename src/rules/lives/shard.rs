@@ -19,15 +19,16 @@ pub(crate) struct Shard {
     pub(crate) held: BTreeMap<Slot, Held>,
     /// R < N: the slots of the next update, once the ps knows them.
     pub(crate) chosen: Option<Vec<Slot>>,
-    /// R < N, ps 0: the last choice, and its cut.
+    /// Used only on ps 0 and if R < N: the last choice of slots, with its generation and step.
     pub(crate) choice: Option<(Cut, Vec<Slot>)>,
     /// The number of updates of this cut that were begun.
     pub(crate) n_begun: usize,
     /// A gradient of the previous cut that was held, and neither used nor dropped.
     pub(crate) lost: Option<(Cut, Slot)>,
-    /// R < N, ps 0: the shards that hold each slot, and the slots that all shards hold, in the order
-    /// in which ps 0 learns of them.
+    /// Used only on ps 0 and if R < N: the shards that hold each slot.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
+    /// Used only on ps 0 and if R < N: the slots that all shards hold, in the order in which ps 0 is
+    /// informed of them.
     whole: Vec<Slot>,
 }
 

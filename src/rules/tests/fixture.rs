@@ -59,7 +59,7 @@ impl Fixture {
         }
     }
 
-    /// A life takes an input and answers with effects, and one rule checks the turn.
+    /// A process takes an input and answers with effects, and one rule checks the turn.
     pub(crate) fn plays(
         &mut self,
         rule: &mut dyn Rule,
@@ -76,7 +76,7 @@ impl Fixture {
         self.seen.turn(turn, |at, suspicions| rule.turn(at, suspicions))
     }
 
-    /// A life has effects at a wake.
+    /// A process has effects at a wake.
     pub(crate) fn does(
         &mut self,
         rule: &mut dyn Rule,
@@ -209,7 +209,7 @@ impl Fixture {
         rule.end(&end, &self.seen.history)
     }
 
-    /// A life's sessions with all that it talks to are up.
+    /// A process's sessions with all that it talks to are up.
     pub(crate) fn connect(&mut self, life: LifeId) {
         match life.task.job {
             unisono_core::Job::Ps => {

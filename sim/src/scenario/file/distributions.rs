@@ -19,7 +19,8 @@ choices! {
         Const = "{ const = \"20ms\" }",
         /// Every duration from the first to the second, with equal probability.
         Uniform = "{ uniform = [\"1ms\", \"3ms\"] }",
-        /// Memoryless, with this mean, in addition to `min`, which is `"0s"` by default.
+        /// The mean of an exponentially distributed duration that is added to `min`. `min` is
+        /// `"0s"` by default.
         Exponential = "{ exponential = \"2ms\", min = \"1ms\" }",
         /// The duration `rare` with the probability `share`, otherwise `usual`.
         Bimodal = "{ usual = \"1ms\", rare = \"50ms\", share = 0.01 }",

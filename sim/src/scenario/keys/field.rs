@@ -44,7 +44,8 @@ impl Bounds {
 pub(crate) const ABOVE_ZERO: Bounds = Bounds { min: 1, ..Bounds::ANY };
 /// The bounds of an optional rate. The word for `None` is `"unlimited"`.
 pub(crate) const OR_UNLIMITED: Bounds = Bounds { word: Some("unlimited"), ..Bounds::ANY };
-/// The bounds of an optional name. The word for `None` is `"none"`.
+/// The permitted values of a key whose value is a name or nothing. In a file, `"none"` stands for
+/// nothing.
 pub(crate) const OR_NONE: Bounds = Bounds { word: Some("none"), ..Bounds::ANY };
 
 impl From<RangeInclusive<i128>> for Bounds {

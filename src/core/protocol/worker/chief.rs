@@ -49,8 +49,8 @@ pub(super) struct Chief {
     ending: Option<Ending>,
     /// The time limit of a requested stop. The stop usually ends earlier, with the next checkpoint.
     stop_by: Option<Moment>,
-    /// The version at which the stop was requested. Only a checkpoint of this version or a later
-    /// one ends the stop.
+    /// The version at which the stop was requested. The stop is complete when a checkpoint of this
+    /// version or of a later one is written.
     stop_at: Step,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Chief {
 enum Phase {
     /// The storage is reading the newest checkpoint.
     Reading,
-    /// The chief waits until all ps have reported their cuts.
+    /// The chief waits until every ps has reported the generation and the step of its shard.
     Gathering { restored: Restored },
     /// The ps are receiving the state of a new generation.
     Opening { generation: Generation, restored: Restored },

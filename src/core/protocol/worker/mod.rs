@@ -205,7 +205,9 @@ impl Worker {
         match (message, &mut self.chief) {
             (Message::Version { cut, tokens, received, updates, acknowledged, parameters }, _) => {
                 let n_slots = self.config.sync.slots_per_step();
-                // The host computes every slot that a token names. So wrong tokens end the session.
+                // A token permits the worker to compute one slot, and the host computes every slot
+                // that a token names. So the worker checks the tokens, and ends the session if they
+                // are wrong.
                 if !tokens.is_sorted_by(|a, b| a < b) || tokens.iter().any(|s| s.0 >= n_slots) {
                     let why = format!(
                         "it issued the tokens {tokens:?}, which are not ascending slots below {n_slots}"
