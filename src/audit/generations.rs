@@ -19,7 +19,8 @@ struct Node {
     from: Step,
     /// Generations that follow immediately in some ledger.
     after: BTreeSet<Generation>,
-    /// Number of generations that precede immediately in some ledger and are not ordered yet.
+    /// Number of generations that come immediately before this one in some ledger, and that have no
+    /// place in the order yet.
     n_before: usize,
 }
 

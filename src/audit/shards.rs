@@ -88,7 +88,8 @@ fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     members.filter_map(compare).collect()
 }
 
-/// Checks that all shards made a standing update in the same generation (rule 8).
+/// Checks that all shards made the same update in the same generation, for each update that no
+/// rollback took back (rule 8).
 fn compare_standing(audit: &Audit<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for of_step in audit.standing().values() {

@@ -21,7 +21,7 @@ use unisono_core::train_config::Optimizer;
 /// The reason for which settings do not describe a run of this version of the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The settings have a key that a run with the other settings does not have.
+    /// The settings have a key that does not apply, given the values of the remaining settings.
     #[error("the settings are not of this version: {0} is unknown")]
     Unknown(String),
     /// A setting is missing that every such run has.
@@ -116,8 +116,8 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)
 }
 
-/// One pass over all settings. It writes their texts. If there are texts to read, it first sets the
-/// values from these texts.
+/// One pass over all settings. For each setting, the pass sets the value from a text, if there is
+/// one, and writes the value as text.
 struct Pass<'a> {
     unread: Option<BTreeMap<&'a str, &'a str>>,
     written: Settings,

@@ -46,7 +46,7 @@ struct Place {
     local_idx: usize,
 }
 
-/// The error for an environment that does not describe a usable step.
+/// The error if the environment variables of Slurm do not describe a usable job step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmError {
     /// Variables are missing, malformed or contradictory, or do not place every task on a node. The

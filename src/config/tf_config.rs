@@ -64,7 +64,8 @@ impl TfConfig {
     /// Reads the value of the variable.
     ///
     /// # Errors
-    /// If the value is not JSON, or a key has a type that no engine gives it.
+    /// If the value is not JSON, or a key has a type that neither TensorFlow nor a cluster engine,
+    /// such as Kubeflow, gives to the key.
     pub fn parse(text: &str) -> Result<Self, TfConfigError> {
         let value: Value = serde_json::from_str(text).map_err(|error| {
             TfConfigError(format!(" is not JSON: {error}; its value is {}", shown(text)))

@@ -123,8 +123,8 @@ pub enum WireError {
     },
 }
 
-/// A notice about shared buffers, which the hosts of the two ends of a link exchange. Nodes never
-/// see notes.
+/// A notice about shared buffers, which the hosts of a link's two ends exchange. Nodes never see
+/// notices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
     /// The receiver may map a buffer of the sender.

@@ -110,7 +110,8 @@ mod tests {
         vec![Effect::Report(Report::Waiting { what: String::new(), waited })]
     }
 
-    /// Wakes worker 0, whose peers are all heard of, at a second, and then processes on.
+    /// Wakes worker 0 at a second of its clock. All of its peers are heard of until then. The
+    /// worker then goes on.
     fn wakes(
         (run, rule): (&mut Fixture, &mut NobodyWaitsUnseen),
         at_secs: u64,

@@ -1,5 +1,5 @@
-//! What rules 1 to 5 and 8 state of slots and cuts, as functions of plain values. The checks of
-//! turns and the audit of ledgers share them.
+//! Rules 1 to 5 and 8, as far as they concern slots, generations and steps, as functions of plain
+//! values. The checks during a run and the audit of ledgers share these functions.
 
 use std::cmp::Ordering;
 
@@ -70,8 +70,8 @@ impl Age {
         }
     }
 
-    /// Returns the only age at which a gradient may be dropped with a verdict; `None` is a gradient
-    /// beside the chosen ones.
+    /// Returns the age that a gradient must have if its ps drops it and tells the worker this
+    /// reason. Returns `None` for a gradient that is dropped because its slot was not chosen.
     #[must_use]
     pub const fn when_dropped(verdict: Option<Verdict>) -> Self {
         match verdict {

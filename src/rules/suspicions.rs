@@ -16,7 +16,8 @@ impl Suspicions {
         self.0.entry(life).or_insert(violation);
     }
 
-    /// Reports the violation of a process that takes another input.
+    /// Reports the violation that a process is suspected of, because the process takes another
+    /// input before it has mended it.
     pub(crate) fn confirm(&mut self, life: LifeId) -> Result<(), Violation> {
         if self.0.is_empty() { Ok(()) } else { self.0.remove(&life).map_or(Ok(()), Err) }
     }

@@ -1,4 +1,4 @@
-//! `merge`: combines the results of all shards of a hunt.
+//! `unisono-sim merge`: combines the results of a search over seeds that several machines shared.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     whole.conclude(context, args.out.as_deref())
 }
 
-/// Reads the results of all shards, and returns them in the order of the shards.
+/// Reads the results of all parts of the search, and returns them in the order of the parts.
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
     let mut shards: BTreeMap<u64, (PathBuf, HuntResult)> = BTreeMap::new();
     for file in files {

@@ -1,4 +1,4 @@
-//! A range of seeds, up to the last seed 2^64 − 1.
+//! A range of seeds. The range may include the largest seed, 2^64 − 1.
 
 use std::num::NonZeroU64;
 

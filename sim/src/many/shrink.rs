@@ -263,7 +263,8 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     candidates
 }
 
-/// Returns shorter durations: round durations, and the same duration in whole milliseconds.
+/// Returns simpler durations to try while a scenario is shrunk: shorter round durations, and the
+/// same duration rounded to whole milliseconds.
 fn rounder(duration: Duration) -> impl Iterator<Item = Duration> {
     let whole = Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     let round = ROUND_MILLIS.into_iter().map(Duration::from_millis);

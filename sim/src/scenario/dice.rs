@@ -28,7 +28,8 @@ pub(super) struct Dice {
     pub(super) stream: Stream,
     /// The longest duration of a fault.
     pub(super) longest: Duration,
-    /// The number of bytes that each byte of a tensor counts as.
+    /// The factor by which the size of each tensor is multiplied on simulated links, so that a
+    /// small model loads links like a large one.
     pub(super) tensor_factor: u32,
     pub(super) n_ps: u32,
     pub(super) n_workers: u32,

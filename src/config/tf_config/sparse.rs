@@ -19,7 +19,8 @@ enum Form {
     /// `NAME-ROLE-INDEX` and a suffix. The Training Operator of Kubeflow names the service of each
     /// task like this.
     RoleAndIndex,
-    /// `NAMEINDEX` and a suffix. Only tasks of this job have addresses of this form.
+    /// An address that is made of a name, the index of the task and a suffix, such as
+    /// `worker-3.example`. Only tasks of this job have addresses of this form.
     Index(Job),
 }
 

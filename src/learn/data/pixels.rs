@@ -142,8 +142,9 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
 /// is even, so that no pair is split.
 const CHUNK: usize = 8;
 
-/// Returns the number and the pixels of each pair of a row that is not (0, 0). If the row has an
-/// odd number of pixels, the second pixel of the last pair counts as 0.
+/// Returns the pairs of pixels of a row without the pairs that are (0, 0): the index of each pair,
+/// and its two pixels. If the row has an odd number of pixels, the second pixel of the last pair
+/// counts as 0.
 fn pairs(row: &[u8]) -> impl Iterator<Item = (usize, [u8; 2])> {
     let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK / 2));
     let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);

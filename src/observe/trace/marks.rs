@@ -93,7 +93,7 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
 pub struct Steps(BTreeMap<Duration, Step>);
 
 impl Steps {
-    /// Returns the steps that ps 0 had over time, or another task if ps 0 was not traced.
+    /// Returns the step of ps 0 over time, or that of another task if ps 0 was not traced.
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);

@@ -61,7 +61,7 @@ pub(crate) struct Pushed<'a> {
 /// What must become of a gradient that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// The gradient is new, and the shard must hold it.
+    /// The gradient is new, and the shard must keep it until the update.
     Accepted,
     /// The shard holds a copy with the same bits.
     Duplicate,

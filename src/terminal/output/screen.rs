@@ -31,7 +31,8 @@ struct Form {
 }
 
 impl Screen {
-    /// Returns a screen for standard output and standard error, with a hidden bar.
+    /// Returns a screen for standard output and standard error. Its progress bar is hidden at
+    /// first.
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

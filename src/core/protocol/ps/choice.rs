@@ -51,12 +51,14 @@ impl Choice {
         Some(slots)
     }
 
-    /// Returns the choice for a cut, if it was the last choice.
+    /// Returns the slots that were chosen for the update at this generation and step, if they are
+    /// the newest choice.
     pub(super) fn decided(&self, cut: Cut) -> Option<&[Slot]> {
         self.last.as_ref().filter(|(at, _)| *at == cut).map(|(_, slots)| slots.as_slice())
     }
 
-    /// Starts the choice for the next version, because ps 0's shard has reached it.
+    /// Starts to choose the slots of the next update, because ps 0's shard has reached the version
+    /// that the update starts from.
     pub(super) fn advance(&mut self, cut: Cut) {
         // `last` is kept, because another shard may still need the choice of the previous version.
         self.cut = cut;
