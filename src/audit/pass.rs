@@ -9,9 +9,9 @@ use super::{FilePlace, Rule, Violation};
 use crate::found::Audit;
 use unisono_core::ids::{Cut, Generation, Incarnation, Slot, Step};
 use unisono_core::protocol::Verdict;
+use unisono_core::slots::{Age, WrongSlots, wrong_slots};
 use unisono_observe::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
 use unisono_observe::ledger::{DropReason, Header, Line, StateHash};
-use unisono_rules::slots::{Age, WrongSlots, wrong_slots};
 
 /// Checks the ledger of a shard whose history is still empty.
 pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {

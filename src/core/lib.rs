@@ -11,6 +11,7 @@ pub mod ids;
 pub mod percent_g;
 pub mod protocol;
 pub mod random;
+pub mod slots;
 #[cfg(feature = "testing")]
 #[path = "../../tests/unit/scripted_turns.rs"]
 pub mod testing;

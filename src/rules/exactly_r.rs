@@ -6,9 +6,9 @@ use unisono_core::{Cut, Floats, Slot};
 
 use crate::made::Key;
 use crate::rule::{At, Rule};
-use crate::slots::{WrongSlots, wrong_slots};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
+use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks every update that is begun.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use unisono_core::protocol::{Effect, Job};
 
 use crate::rule::{At, Rule};
-use crate::slots::{WrongSlots, wrong_slots};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
+use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks every update that is begun.
 #[derive(Debug)]

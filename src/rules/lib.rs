@@ -17,8 +17,8 @@
 //! | 11 | `bounded` | a window of pushes on each link; no honest task is disconnected because it reads slowly |
 //!
 //! [`Rules`] watches a run turn by turn. A rule knows of a node only what follows from its inputs and
-//! effects (`lives`), and compares with what was made before (`history`). [`slots`] has the parts of
-//! the rules that hold for plain values, so that an audit of ledgers can share them.
+//! effects (`lives`), and compares with what was made before (`history`). `unisono_core::slots`
+//! has the parts of the rules that hold for plain values, so that an audit of ledgers can share them.
 
 mod files;
 mod history;
@@ -28,7 +28,6 @@ mod lives;
 mod made;
 mod rule;
 mod rules;
-pub mod slots;
 mod suspicions;
 #[cfg(test)]
 mod tests;

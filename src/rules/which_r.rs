@@ -6,9 +6,9 @@ use unisono_core::{Cut, Slot, TaskId};
 
 use crate::lives::Shard;
 use crate::rule::{At, Rule};
-use crate::slots::{WrongSlots, wrong_slots};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
+use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks the slots that a ps says it holds, the choices of ps 0, and every update.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use unisono_core::protocol::{ClusterConfig, Effect, Job, Message, Report, Verdic
 use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 
 use crate::life_turn::LifeTurn;
-use crate::slots::Age;
+use unisono_core::slots::Age;
 
 /// A shard, according to the inputs and effects of its ps.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! Rules 1 to 5 and 8, as far as they concern slots, generations and steps, as functions of plain
-//! values. The checks during a run and the audit of ledgers share these functions.
+//! values. The crate `unisono-rules` and the audit of ledgers share these functions; the protocol itself does not use them, because it is what they check.
 
 use std::cmp::Ordering;
 
-use unisono_core::protocol::Verdict;
-use unisono_core::train_config::Sync;
-use unisono_core::{Cut, Slot};
+use crate::ids::{Cut, Slot};
+use crate::protocol::Verdict;
+use crate::train_config::Sync;
 
 /// How the slots of an update break a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
