@@ -590,16 +590,21 @@ fn crash_may_leave_shards_one_update_apart_and_a_torn_line() {
     assert_eq!(audit.notes(), ["ledger-ps1.jsonl:9 is incomplete and was left out"]);
 }
 
-#[test]
-fn shard_that_missed_the_newest_generation_does_not_contradict_it() {
-    let [first, mut second] = story();
-    // Ps 1 was killed before the rollback.
+/// Ends the ledger of ps 1 before the second generation. Checks that the updates of that generation
+/// are still found, in the ledger of ps 0 alone.
+fn assert_updates_of_ps_0_alone_stand([first, mut second]: Lines) {
     second.truncate(9);
     let ledgers = ledgers([first, second]);
     let audit = Audit::of(&ledgers);
     assert_eq!(audit.first_violation(), None);
     let standing = audit.standing();
     assert_eq!(standing.values().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+}
+
+#[test]
+fn shard_that_missed_the_newest_generation_does_not_contradict_it() {
+    // Ps 1 was killed before the rollback.
+    assert_updates_of_ps_0_alone_stand(story());
 }
 
 /// Returns ledgers in which all tasks restarted before the second generation, after their clocks
@@ -638,14 +643,8 @@ fn generations_are_ordered_by_ledger_lines_even_if_a_clock_was_set_back() {
 
 #[test]
 fn newest_generation_is_found_in_the_ledger_of_another_shard() {
-    let [first, mut second] = of_two_lives_after_a_clock_was_set_back();
     // Ps 1 was killed before the restart.
-    second.truncate(9);
-    let ledgers = ledgers([first, second]);
-    let audit = Audit::of(&ledgers);
-    assert_eq!(audit.first_violation(), None);
-    let standing = audit.standing();
-    assert_eq!(standing.values().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+    assert_updates_of_ps_0_alone_stand(of_two_lives_after_a_clock_was_set_back());
 }
 
 #[test]

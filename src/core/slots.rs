@@ -1,5 +1,6 @@
 //! Rules 1 to 5 and 8, as far as they concern slots, generations and steps, as functions of plain
-//! values. The crate `unisono-rules` and the audit of ledgers share these functions; the protocol itself does not use them, because it is what they check.
+//! values. The crate `unisono-rules` and the audit of ledgers share these functions. The protocol
+//! does not use them, because it is what they check.
 
 use std::cmp::Ordering;
 
@@ -44,13 +45,14 @@ pub fn wrong_slots(sync: Sync, slots: &[Slot]) -> Option<WrongSlots> {
 /// The cut of a gradient, compared with that of the shard that receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// Of another generation, or the shard is empty: rule 8 fences the gradient.
+    /// The gradient belongs to another generation, or the shard is empty. By rule 8, the gradient
+    /// changes nothing.
     OtherGeneration,
-    /// Of an earlier step: the gradient is stale (rule 5).
+    /// The gradient belongs to an earlier step, so it is stale (rule 5).
     Older,
-    /// Of the shard's cut.
+    /// The gradient belongs to the generation and step of the shard.
     Current,
-    /// Of a later step, which no honest worker can compute.
+    /// The gradient belongs to a later step, which no honest worker can compute.
     Newer,
 }
 

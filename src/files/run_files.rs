@@ -191,7 +191,7 @@ impl RunFilesConfig {
             (complete_below < step).then_some(MissingLosses { from: complete_below, to, why })
         };
         // With --allow-missing-losses, missing losses do not influence which checkpoint is chosen.
-        // They are still reported below.
+        // The warnings below still report the missing losses.
         let allowed = |step| if self.allows_missing_losses { None } else { missing(step) };
         let newest = newest_with_losses(disk, &self.logdir, allowed)?;
         let mut warnings = newest.warnings;

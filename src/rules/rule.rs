@@ -42,7 +42,7 @@ pub(crate) struct At<'a> {
     pub(crate) before: Before,
 }
 
-/// What followed from the history when the process took its input.
+/// The state of a process before the effects of a turn, as it follows from the history.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before {
     /// The cut of the process's shard.

@@ -23,6 +23,6 @@ pub struct TaskConfig {
     pub notes: Vec<String>,
     /// Whether to exit when standard input ends; see [`ParentWatch`](crate::stop::ParentWatch).
     pub exit_with_parent: bool,
-    /// Which process has locked the logdir for the chief.
+    /// The process that holds the lock on the logdir when this task starts, if any.
     pub logdir_locked_by: LockedBy,
 }

@@ -17,7 +17,7 @@ use crate::show::report::Report;
 /// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// One report for each distinct failure in the tally.
+    /// The distinct failures of the tally, each with its report.
     pub(super) failures: Vec<FailureResult>,
     /// Wall-clock time.
     pub(super) elapsed: Duration,

@@ -168,7 +168,7 @@ pub(super) fn failed_text(failed: u64, seeds: u64) -> String {
     format!("{failed} of {} failed", counted(seeds, "seed"))
 }
 
-/// Which kinds of faults had an effect, and which kinds of events happened or did not.
+/// The kinds of faults that had an effect, and the kinds of events that happened or never happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CoverageNote {
     #[serde(flatten)]

@@ -125,7 +125,7 @@ impl Orders {
     }
 }
 
-/// Returns the stored hashes in ascending order.
+/// The JSON of [`Orders`]. The hashes are texts, because many readers of JSON round large numbers.
 #[derive(Serialize, Deserialize)]
 struct OrdersNote {
     different: u64,

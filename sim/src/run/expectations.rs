@@ -82,7 +82,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     .collect()
 }
 
-/// Returns a violation if a count is outside its range. `breaker` returns the event at which the
+/// Returns an unmet expectation if a count is outside its range. `breaker` returns the event at which the
 /// count exceeded the range.
 fn within(
     expect: &Expect,
@@ -134,12 +134,12 @@ fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Unmet> {
     Some(Unmet { rule: 1, step: Some(step), ..unmet })
 }
 
-/// Returns the violation of an expectation. Its line is that of the key `name`.
+/// Returns an unmet expectation. Its line is that of the key `name`.
 fn unmet(expect: &Expect, name: &'static str, what: String, broken_by: Option<Breaker>) -> Unmet {
     unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
 }
 
-/// Returns the violation of an expectation. Its line is that of the key `key` in the scenario file.
+/// Returns an unmet expectation. Its line is that of the key `key` in the scenario file.
 fn unmet_at(
     expect: &Expect,
     (name, key): (&'static str, &str),

@@ -19,7 +19,7 @@ pub struct Unmet {
     pub rule: u8,
     /// The step, if the expectation is about one.
     pub step: Option<Step>,
-    /// What was counted, and what was expected.
+    /// The counted number or event and the expected one, as text.
     pub what: String,
     /// The line of the scenario file; `None` for a default.
     pub place: Option<Place>,

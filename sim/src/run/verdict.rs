@@ -3,8 +3,8 @@
 //!
 //! This file is the only place that decides these three things. Checks run at three times:
 //!
-//! 1. [`check_event`] runs at every input and at its effects, during the run.
-//! 2. [`without_result`] names the failure of a run that returned nothing.
+//! 1. [`check_turn`] runs at every input with its effects, during the run.
+//! 2. `play` names the failure of a run that returned nothing. No other check can run then.
 //! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
 //!
 //! The first failure in this order is the failure of the run. The order follows two principles: the
@@ -156,7 +156,7 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why: why.to_owned() })
 }
 
-/// The reason why a run returned no result.
+/// Checks one turn of a process. The first violation stops the run.
 pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
     // After a violation, nodes that are polled in the same turn still take inputs. Their violations
     // must not replace the first one.

@@ -34,7 +34,7 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Counts, records and checks an input. Returns `false` if a fault killed the node at this
+    /// Counts and records an input. Returns `false` if a fault killed the node at this
     /// input.
     fn note_input(&mut self, turn: &Turn<'_>, what: NamedEvent) -> bool {
         let input = turn.input;

@@ -139,7 +139,7 @@ macro_rules! fault_kinds {
 fault_kinds! { |draw|
     /// Kills tasks. The end of the fault restarts them.
     Crash = "crash" (node "The tasks.") {
-        /// How the peers notice the crash.
+        /// The way in which the other tasks notice the crash.
         peers: PeersSee = PeersSee::default() => draw.choice(),
         /// The machine loses power, which loses or tears what its disk had not synced.
         power_loss: bool = false => draw.coin(),

@@ -1,6 +1,8 @@
 //! The simulated world in which nodes run: virtual time, network, clocks, the disk, the
 //! incarnations of tasks, and the effects of faults. [`crate::run`] decides what a run must
 //! achieve.
+//!
+//! `limits.md` in this folder lists the limits of the real host and their counterparts here.
 
 pub(crate) mod active_faults;
 mod agenda;

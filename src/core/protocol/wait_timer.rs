@@ -25,7 +25,7 @@ pub(super) struct WaitTimer {
     give_up_at: Duration,
 }
 
-/// What a task waits for, as text.
+/// A description of what a task waits for, in words for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Awaited {
     /// The awaited message or event and the tasks that must provide it, such as `"for version 7 of

@@ -64,7 +64,7 @@ pub struct Document {
     pub losses: Curve<Option<f32>>,
     /// The share of the validation examples that each evaluated version classifies correctly.
     pub accuracies: Curve<f32>,
-    /// The speed of the run, in steps per second.
+    /// The steps per second. The value at each step is the mean over all steps since the value before.
     pub rates: Curve<f32>,
     /// Steps of the checkpoints, ascending: those in the trace and those in the logdir.
     pub checkpoints: Vec<u64>,

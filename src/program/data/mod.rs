@@ -1,5 +1,4 @@
-//! Data sets: opens the data set of a run, and implements `unisono data`, which fetches or examines
-//! a data set.
+//! `unisono data`: fetches or examines a data set.
 
 pub mod fetch;
 pub mod info;

@@ -13,7 +13,7 @@ use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 #[derive(Debug, Default)]
 pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
-/// What was seen of one process.
+/// The state of one process of a task, as far as its inputs and effects show it.
 #[derive(Debug)]
 pub(crate) struct Life {
     /// The open links of the process.

@@ -1,5 +1,5 @@
-//! What the World checks beside the rules of `unisono-rules`: the outcome of each node, what a node
-//! reports of its wait, and the result of the run.
+//! The checks of the World that are not rules of `unisono-rules`: the outcome of each node, the wait
+//! that a node reports, and the result of the run.
 
 use unisono_core::protocol::{
     Effect, Failure, Input, Job, Message, NetworkEvent, Outcome, Standing, Verdict, WaitFor,

@@ -58,7 +58,7 @@ pub fn reference() -> String {
     parts.join("\n")
 }
 
-/// Returns a part of the reference: a heading, a text, and a table with these columns and rows.
+/// Returns a part of the reference: a heading, a text, and a list of these items.
 fn part(heading: &str, about: &str, items: impl Iterator<Item = String>) -> String {
     let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
     let items: String = items.map(|item| format!("- {item}\n")).collect();

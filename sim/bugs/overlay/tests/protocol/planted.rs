@@ -50,7 +50,7 @@ fn play(seed: u64) {
         })
         .collect();
     let world = run(shape, &choices);
-    // If no ps crashes, no update is made twice, and every gradient is counted.
+    // If no ps crashes, no update is made twice.
     if !fault_mix.faults.contains(&Fault::Crash) {
         assert_eq!(world.n_updates, shape.training_steps * u64::from(shape.n_ps), "made twice");
     }
