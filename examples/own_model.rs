@@ -8,110 +8,66 @@
 //! Both heads have a squared error, so that the arithmetic is `+ - *` only. A run has the same bits
 //! everywhere only if the model does. The result of `exp`, for example, depends on the CPU.
 //!
-//! To write another model, start from these parts:
-//!
-//! 1. [`TwoHeads`] implements [`Model`]: variables, gradient and logits. The library provides
-//!    everything else: initial values, L2 term, optimizers, layout over the ps, checkpoints and the
-//!    protocol.
-//! 2. [`Plan::of_model`] combines the model with data and settings.
-//! 3. [`Reference`] trains serially; [`cluster`] runs the same plan on nodes.
+//! The model is [`TwoHeads`]: variables, gradient and logits. The library provides everything else:
+//! initial values, L2 term, optimizers, layout over the ps, checkpoints and the protocol.
 #![expect(clippy::print_stdout, reason = "the example prints its results")]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix1, Ix2};
-use unisono_config::RunConfig;
-use unisono_core::host::{Host, NeverStops, NoStorage, drive};
-use unisono_core::protocol::{ClusterConfig, Outcome, Ps, Worker};
-use unisono_core::random::Stream;
-use unisono_core::train_config::Sync;
-use unisono_core::{Incarnation, Slot, Step, TaskId};
-use unisono_files::losses;
-use unisono_files::losses::error::LOSSES_FILE;
-use unisono_learn::data::{Dataset, Examples};
-use unisono_learn::model::{Batch, Gradient, Model, Parameters, SimdLevel, Variable, accuracy};
-use unisono_learn::training::reference::Reference;
-use unisono_learn::training::{Gradients, Plan, Shapes, Updates};
-use unisono_net::tcp::{
-    ComputeThread, FileStorage, InlineCompute, NetworkConfig, RealClock, TcpNetwork, bind,
-};
+use unisono::config::RunConfig;
+use unisono::data::{Dataset, Examples};
+use unisono::in_process::{Trained, train_cluster, train_serially};
+use unisono::model::{Batch, Gradient, Model, Parameters, Variable};
+use unisono::random::Stream;
+use unisono::{Setup, Workload};
 
 /// Rows per image, and pixels per row.
 const SIDE: usize = 8;
 const N_FEATURES: usize = SIDE * SIDE;
-const N_HIDDEN: usize = 24;
 /// Weight of the second head's error in the loss.
 const PARITY_WEIGHT: f32 = 0.5;
 
 fn main() -> anyhow::Result<()> {
     let logdir = tempfile::tempdir()?;
-    let found = run(logdir.path())?;
+    let trained = run(logdir.path())?;
+    let (_, _, last_loss) = trained.losses[trained.losses.len() - 1];
     println!(
         "All {} losses of two ps and two workers equal those of the serial run, bit for bit. The \
-         last loss is {}.",
-        found.n_losses, found.last_loss
+         last loss is {last_loss}.",
+        trained.losses.len()
     );
-    println!("The accuracy on the test images is {:.0} %.", found.accuracy * 100.0);
+    let accuracy = 100.0 * trained.accuracy(&trained.plan.data.test);
+    println!("The accuracy on the test images is {accuracy:.0} %.");
     Ok(())
 }
 
-/// The results of both runs.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Number of losses that were compared.
-    pub(crate) n_losses: usize,
-    /// The last loss.
-    pub(crate) last_loss: f32,
-    /// Fraction of test images whose bright row is predicted correctly, from 0 to 1.
-    pub(crate) accuracy: f64,
-}
-
-/// Trains on nodes and serially, and compares the losses.
+/// Trains on two ps and two workers, for 200 steps of 20 images per worker, and compares the losses
+/// with those of the serial run.
 ///
 /// # Errors
 /// If a bit differs, or if the machine has no loopback interface or no writable disk.
-pub(crate) fn run(logdir: &Path) -> anyhow::Result<Found> {
-    let plan = plan(logdir)?;
-
-    let mut reference = Reference::new(&plan, plan.initial(None)?);
-    let mut serial = Vec::new();
-    while reference.step().0 < plan.train.training_steps {
-        let update = reference.update(reference.default_slots())?;
-        serial.extend(update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, *loss)));
-    }
-
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcomes = runtime.block_on(cluster(&plan, logdir))?;
-    anyhow::ensure!(outcomes == [const { Outcome::Finished }; 4], "{outcomes:?}");
-    let parallel = losses::read(&logdir.join(LOSSES_FILE))?;
-    let bits = |rows: &[(Step, Slot, f32)]| {
-        rows.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits())).collect::<Vec<_>>()
-    };
-    anyhow::ensure!(
-        bits(&parallel) == bits(&serial),
-        "the losses of the cluster differ from those of the serial run"
-    );
-
-    let shards: Vec<_> =
-        reference.snapshot().shards.iter().map(|shard| shard.parameters.clone()).collect();
-    let mut model = plan.model();
-    let accuracy = accuracy(&mut *model, Parameters::new(&plan.layout, &shards), &plan.data.test);
-    let last_loss = serial.last().map_or(f32::NAN, |(_, _, loss)| *loss);
-    Ok(Found { n_losses: serial.len(), last_loss, accuracy })
-}
-
-/// Returns the plan of a run with two ps and two workers: 200 steps of 20 images per worker.
-fn plan(logdir: &Path) -> anyhow::Result<Plan> {
+pub(crate) fn run(logdir: &Path) -> anyhow::Result<Trained> {
     let mut run = RunConfig { logdir: logdir.to_owned(), ..RunConfig::default() };
-    run.sync = Sync { replicas_to_aggregate: 2, total_num_replicas: 2 };
     run.train.batch_size = 20;
     run.train.training_steps = 200;
     run.train.learning_rate = 0.1;
     // With another rate, the model would have to add Σ λ·w²/2 to its loss.
     run.train.regularization_rate = 0.0;
-    let data = Dataset::of_examples("bright rows", images(1, 400), images(2, 0), images(3, 200));
-    Ok(Plan::of_model(&run, data, SimdLevel::detect(), "two heads", || Box::new(TwoHeads))?)
+    let cluster = train_cluster(&bright_rows(), &run)?;
+    cluster.check_same_losses(&train_serially(&bright_rows(), &run)?)?;
+    Ok(cluster)
+}
+
+/// Returns the model, its flag, and its data.
+pub(crate) fn bright_rows() -> Workload {
+    let model = |setup: &Setup<'_>, _: &Dataset| Ok(TwoHeads { width: setup.get("width") });
+    Workload::new("two-heads", model)
+        .flag("width", &24_usize, "Units of the hidden layer")
+        .with_data(|_| {
+            let [train, validation, test] = [images(1, 400), images(2, 0), images(3, 200)];
+            Ok(Dataset::of_examples("bright rows", train, validation, test))
+        })
 }
 
 /// Generates images of noise with one bright row. The number of the bright row is the label.
@@ -133,7 +89,10 @@ fn images(seed: u64, n: u64) -> Examples {
 
 /// A network with two heads: h = relu(x·W + b), digit = h·V, parity = h·u. It has no state.
 #[derive(Clone, Copy, Debug)]
-struct TwoHeads;
+struct TwoHeads {
+    /// Units of the hidden layer.
+    width: usize,
+}
 
 // The numbers of the variables, in the order of `Model::variables`.
 const HIDDEN: usize = 0;
@@ -175,10 +134,10 @@ impl Model for TwoHeads {
             regularized,
         };
         vec![
-            variable("hidden/weights", &[N_FEATURES, N_HIDDEN], true),
-            variable("hidden/biases", &[N_HIDDEN], false),
-            variable("digit/weights", &[N_HIDDEN, SIDE], true),
-            variable("parity/weights", &[N_HIDDEN, 1], true),
+            variable("hidden/weights", &[N_FEATURES, self.width], true),
+            variable("hidden/biases", &[self.width], false),
+            variable("digit/weights", &[self.width, SIDE], true),
+            variable("parity/weights", &[self.width, 1], true),
         ]
     }
 
@@ -243,65 +202,4 @@ fn vector(parameters: Parameters<'_>, variable: usize) -> Array1<f32> {
 
 fn of_rank<D: ndarray::Dimension>(array: ArrayD<f32>) -> ndarray::Array<f32, D> {
     array.into_dimensionality().expect("the array has the rank of its variable")
-}
-
-/// Runs the nodes of `unisono ps` and `unisono worker` in one process, on one thread.
-async fn cluster(plan: &Plan, logdir: &Path) -> anyhow::Result<[Outcome; 4]> {
-    let listeners = [bind("127.0.0.1:0")?, bind("127.0.0.1:0")?];
-    let mut addresses = BTreeMap::new();
-    for (index, listener) in (0..).zip(&listeners) {
-        addresses.insert(TaskId::ps(index), listener.addresses()?[0].to_string());
-    }
-    let shapes = Shapes::of_plan(plan);
-    let network = |listener| {
-        let config = NetworkConfig::open(addresses.clone(), shapes.limits());
-        TcpNetwork::new(listener, config)
-    };
-    let config = |data| ClusterConfig {
-        n_ps: 2,
-        sync: plan.sync,
-        training_steps: Step(plan.train.training_steps),
-        settings: plan.settings.clone(),
-        data,
-        limits: RunConfig::default().limits,
-    };
-    let [first, second] = listeners;
-    let ps = async |index, listener| -> anyhow::Result<Outcome> {
-        let updates = InlineCompute::new(Box::new(Updates::new(plan.rule.clone(), 1)));
-        let host = Host {
-            clock: RealClock::start(),
-            network: network(Some(listener))?,
-            compute: updates,
-            storage: NoStorage,
-            stop: NeverStops,
-        };
-        let mut node = Ps::new(index, Incarnation(1), config(None));
-        Ok(drive(&mut node, host, &mut ()).await)
-    };
-    let digest = || Some(plan.data.digest().to_owned());
-    let gradients = || ComputeThread::start(Box::new(Gradients::new(plan)));
-    let chief = async {
-        let host = Host {
-            clock: RealClock::start(),
-            network: network(None)?,
-            compute: gradients()?,
-            storage: FileStorage::open(plan.files(logdir, None)?)?,
-            stop: NeverStops,
-        };
-        let mut node = Worker::new(0, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut ()).await)
-    };
-    let worker = async {
-        let host = Host {
-            clock: RealClock::start(),
-            network: network(None)?,
-            compute: gradients()?,
-            storage: NoStorage,
-            stop: NeverStops,
-        };
-        let mut node = Worker::new(1, Incarnation(1), config(digest()));
-        anyhow::Ok(drive(&mut node, host, &mut ()).await)
-    };
-    let all = tokio::try_join!(ps(0, first), ps(1, second), chief, worker)?;
-    Ok(all.into())
 }

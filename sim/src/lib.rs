@@ -51,6 +51,7 @@ compile_error!(
 );
 
 pub mod bugs;
+pub mod check;
 pub mod cli;
 mod durations;
 #[cfg(any(test, fuzzing))]
@@ -64,6 +65,7 @@ pub mod show;
 pub mod streams;
 pub mod world;
 
+pub use self::check::Sim;
 pub use self::run::play::play;
 pub use crate::run::failure::Failure;
 pub use crate::run::played::{Change, PlayOptions, Played};

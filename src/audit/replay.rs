@@ -19,16 +19,19 @@ use unisono_core::protocol::{Failure, ShardState, Snapshot, UpdateRecord};
 use unisono_files::checkpoint;
 use unisono_files::checkpoint::Checkpoint;
 use unisono_files::disk::{Disk as _, DiskError, RealDisk};
-use unisono_learn::data::{Dataset, DatasetError};
+use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::files::{InitError, snapshot_of};
 use unisono_learn::training::plan::Plan;
 use unisono_learn::training::reference::Reference;
+use unisono_learn::{Workload, WorkloadError};
 use unisono_observe::ledger::{Header, Loss, StateHash};
 
 /// Inputs of a replay besides the ledgers.
 #[derive(Clone, Debug)]
 pub struct Inputs {
+    /// Workload of the program that made the run.
+    pub workload: Workload,
     /// Logdir of the run. If the ledgers do not begin with version 0, a checkpoint in it is the
     /// start.
     pub logdir: PathBuf,
@@ -138,9 +141,9 @@ pub enum ReplayError {
         /// Digest of the given data.
         found: String,
     },
-    /// The data cannot be used.
+    /// The data or the model cannot be used.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    Workload(#[from] WorkloadError),
     /// The initial values cannot be used.
     #[error(transparent)]
     Init(#[from] InitError),
@@ -265,9 +268,10 @@ impl<'b> Run<'b> {
         let from = checkpoint.as_ref().map_or(first, |checkpoint| checkpoint.cut.step);
         let updates = &standing[&from];
         let config = config_of(updates[0])?;
-        let data = Arc::new(Dataset::open(inputs.data_dir.as_deref(), config.validation_size)?);
+        let on = RunConfig { data_dir: inputs.data_dir.clone(), ..config.clone() };
+        let data = Arc::new(inputs.workload.open_data(&on, inputs.level)?);
         check_data(audit, &data)?;
-        let plan = Plan::new(&config, Arc::clone(&data), inputs.level)?;
+        let plan = inputs.workload.plan_on(&config, Arc::clone(&data), inputs.level)?;
         let snapshot = match checkpoint {
             Some(checkpoint) => checkpoint,
             None => plan.initial(inputs.init_from.as_deref())?,
@@ -286,7 +290,8 @@ impl<'b> Run<'b> {
         let config = config_of(made)?;
         let wrong = |why| ReplayError::Header { place: made.place(), why };
         let snapshot = snapshot_of(&config, &self.checkpoint()).map_err(wrong)?;
-        self.plan = Plan::new(&config, Arc::clone(&self.data), self.inputs.level)?;
+        let Inputs { workload, level, .. } = self.inputs;
+        self.plan = workload.plan_on(&config, Arc::clone(&self.data), *level)?;
         self.reference = Reference::new(&self.plan, snapshot);
         self.header = made.header.clone();
         Ok(())

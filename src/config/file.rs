@@ -2,6 +2,7 @@
 //!
 //! Every error names file, line and key. [`super::run`] checks whether the values fit together.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use serde::de::IntoDeserializer;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::OwnFlag;
 use super::keys::{
     CheckpointKeys, DataKeys, HostKeys, LimitKeys, LocalKeys, OutputKeys, PlacementKeys, RunKeys,
     SecurityKeys, SizeKeys, SyncKeys, TrainKeys,
@@ -28,6 +30,8 @@ pub struct FileKeys {
     pub size: SizeKeys,
     /// `[local]`: the restarts of tasks.
     pub local: LocalKeys,
+    /// `[model]`: the flags of a workload that is not built in, each as the text of its value.
+    pub own: BTreeMap<String, String>,
 }
 
 /// The error for a configuration file that cannot be used.
@@ -54,23 +58,27 @@ pub enum FileError {
 }
 
 impl FileKeys {
-    /// Reads a file.
+    /// Reads a file. If there are flags of a workload, the file may have a section `[model]` with
+    /// their keys.
     ///
     /// # Errors
     /// If the file cannot be read, is not TOML, or has an unknown key or a value out of range.
-    pub fn read(path: &Path) -> Result<Self, FileError> {
+    pub fn read(path: &Path, flags: &[OwnFlag]) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|wrong| FileError::Wrong {
+        Self::parse(&text, flags).map_err(|wrong| FileError::Wrong {
             path: path.to_owned(),
             line: line_of(&text, wrong.at),
             what: wrong.what,
         })
     }
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str, flags: &[OwnFlag]) -> Result<Self, Wrong> {
         let file = DeTable::parse(text).map_err(|error| Wrong::from_toml(&error, 0))?;
-        let sections = sections();
+        let mut sections = Vec::from(sections());
+        if !flags.is_empty() {
+            sections.push(KnownSection::own(flags));
+        }
         let mut keys = Self::default();
         for (name, value) in file.into_inner() {
             let known = find_section(&sections, &name)?;
@@ -96,6 +104,7 @@ impl FileKeys {
                     keys.hosts = section.keys()?;
                     keys.size = section.keys()?;
                 }
+                "model" => keys.own = own_values(flags, table)?,
                 other => unreachable!("[{other}] is in the list of sections"),
             }
         }
@@ -149,6 +158,12 @@ impl KnownSection {
         train
     }
 
+    /// Returns the section `[model]` with the keys of a workload's flags.
+    fn own(flags: &[OwnFlag]) -> Self {
+        let arguments = flags.iter().map(|flag| clap::Arg::new(flag.key().to_owned()));
+        Self { name: "model", flags: Command::new("section").args(arguments) }
+    }
+
     /// Reads a TOML table as the content of this section.
     ///
     /// # Errors
@@ -193,6 +208,35 @@ impl KnownSection {
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.keys().any(|known| known == key)
+    }
+}
+
+/// Reads the section `[model]`, whose keys are those of a workload's flags.
+fn own_values(flags: &[OwnFlag], table: &DeTable<'_>) -> Result<BTreeMap<String, String>, Wrong> {
+    let value = |flag: &OwnFlag| {
+        let value = table.get(flag.key())?;
+        let wrong = |why| Wrong { at: value.span().start, what: format!("{}: {why}", flag.key()) };
+        let text =
+            own_text(flag.key(), value).and_then(|text| flag.canonical(&text).map_err(wrong));
+        Some(text.map(|text| (flag.key().to_owned(), text)))
+    };
+    flags.iter().filter_map(value).collect()
+}
+
+/// Returns the text that a flag of a workload has for a value in a file.
+///
+/// # Errors
+/// If the value is a list, a table or a date.
+pub fn own_text(key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, Wrong> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Float(number) => Ok(number.to_string()),
+        DeValue::Boolean(is) => Ok(is.to_string()),
+        _ => {
+            let what = format!("{key}: the value must be a text, a number, or true or false");
+            Err(Wrong { at: value.span().start, what })
+        }
     }
 }
 
@@ -325,7 +369,7 @@ mod tests {
     fn error(text: &str) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let error = FileKeys::read(file.path()).expect_err(text).to_string();
+        let error = FileKeys::read(file.path(), &[]).expect_err(text).to_string();
         error.replace(&file.path().display().to_string(), "run.toml")
     }
 
@@ -403,7 +447,7 @@ mod tests {
 
     #[test]
     fn missing_file_is_named() {
-        let error = anyhow::Error::new(FileKeys::read(Path::new("no/such.toml")).unwrap_err());
+        let error = anyhow::Error::new(FileKeys::read(Path::new("no/such.toml"), &[]).unwrap_err());
         assert_eq!(
             format!("{error:#}"),
             "cannot read the configuration file no/such.toml: No such file or directory (os error 2)"
@@ -413,7 +457,7 @@ mod tests {
     #[test]
     fn seed_in_a_file_may_have_all_64_bits() {
         for seed in [0, (1 << 63) - 1, 1 << 63, u64::MAX] {
-            let keys = FileKeys::parse(&format!("[train]\nseed = {seed}")).unwrap();
+            let keys = FileKeys::parse(&format!("[train]\nseed = {seed}"), &[]).unwrap();
             assert_eq!(keys.run.train.seed.map(|seed| seed.get()), Some(seed));
         }
         assert_eq!(
@@ -425,7 +469,7 @@ mod tests {
 
     #[test]
     fn whole_number_is_accepted_for_a_decimal_key() {
-        let keys = FileKeys::parse("[train]\nlearning_rate = 1").unwrap();
+        let keys = FileKeys::parse("[train]\nlearning_rate = 1", &[]).unwrap();
         assert_eq!(keys.run.train.learning_rate.map(|rate| rate.get()), Some(1.0));
     }
 }

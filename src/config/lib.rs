@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod hosts_error;
 pub mod keys;
 pub mod metrics;
+mod own;
 #[cfg(test)]
 #[path = "../../tests/unit/reference_table.rs"]
 mod reference_table;
@@ -34,6 +35,7 @@ pub use document::RunDocument;
 pub use environment::Environment;
 pub use file::{FileError, FileKeys};
 pub use metrics::MetricsAddress;
+pub use own::{OwnFlag, OwnSettings};
 pub use security::{SecurityConfig, TlsFiles};
 pub use settings::SettingsError;
 pub use unisono_core::train_config::ClusterSize;

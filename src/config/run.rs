@@ -12,7 +12,7 @@ use super::values::{
     Fraction, LogFormat, NotNegative, OptimizerName, Patience, Positive, ProgressMode, Seconds,
     name_of,
 };
-use super::{MetricsAddress, SecurityConfig, document_path as path};
+use super::{MetricsAddress, OwnSettings, SecurityConfig, document_path as path};
 use crate::config_error::{ConfigError, check_path};
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
@@ -25,6 +25,9 @@ use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainC
 pub struct RunConfig {
     /// The settings that determine the losses of the run.
     pub train: TrainConfig,
+    /// The settings of a workload that is not built in.
+    #[serde(default)]
+    pub own: OwnSettings,
     /// The number of gradients per update, and the number of workers.
     pub sync: Sync,
     /// The number of parameter servers, at least 1.
@@ -161,6 +164,7 @@ impl RunConfig {
         let path = |flag, path: Option<PathBuf>| check_path(flag, path.as_deref()).map(|()| path);
         Ok(Self {
             train: train_config(keys.train)?,
+            own: OwnSettings::default(),
             sync: Sync {
                 replicas_to_aggregate: replicas.unwrap_or(size.n_workers),
                 total_num_replicas: size.n_workers,
@@ -311,7 +315,7 @@ mod tests {
         let flags: Vec<_> = flags.split_whitespace().map(Into::into).collect();
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(path.path(), file).unwrap();
-        let file = FileKeys::read(path.path()).unwrap();
+        let file = FileKeys::read(path.path(), &[]).unwrap();
         RunConfig::resolve(keys(&flags).or(file.run), SIZE)
     }
 

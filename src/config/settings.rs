@@ -10,13 +10,16 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use super::RunConfig;
 use super::values::{
     BatchSize, ClusterTasks, DecayRate, Examples, Fraction, Hidden, Named, NotNegative,
     OpenFraction, OptimizerName, OutOfRange, Positive, Replicas, Seed, Steps, name_of,
 };
+use super::{OwnSettings, RunConfig};
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::Optimizer;
+
+/// The key of the name of a model that is not built in.
+const MODEL: &str = "model";
 
 /// The reason for which settings do not describe a run of this version of the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +116,9 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     pass.setting("ps", &mut run.n_ps, ClusterTasks::get, whole)?;
     let placement = &mut run.placement;
     pass.setting("placement", placement, |Name(Named(it))| it, |it| name_of(&Named(*it)))?;
-    pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)
+    pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)?;
+    pass.own(&mut run.own);
+    Ok(())
 }
 
 /// One pass over all settings. For each setting, the pass sets the value from a text, if there is
@@ -142,6 +147,22 @@ impl Pass<'_> {
         }
         self.written = std::mem::take(&mut self.written).with(key, text(value));
         Ok(())
+    }
+
+    /// Passes the settings of a workload that is not built in. They come last: when settings are
+    /// read, all unread ones belong to the workload, which checks them.
+    fn own(&mut self, own: &mut OwnSettings) {
+        if let Some(unread) = &mut self.unread
+            && let Some(model) = unread.remove(MODEL)
+        {
+            own.model = Some(model.to_owned());
+            let owned = |(key, text): (&str, &str)| (key.to_owned(), text.to_owned());
+            own.values = std::mem::take(unread).into_iter().map(owned).collect();
+        }
+        let texts = own.values.iter().map(|(key, text)| (key.as_str(), text));
+        for (key, text) in own.model.iter().map(|model| (MODEL, model)).chain(texts) {
+            self.written = std::mem::take(&mut self.written).with(key, text);
+        }
     }
 
     /// Returns whether an optional setting is present.

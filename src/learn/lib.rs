@@ -9,3 +9,6 @@ mod corpus;
 pub mod data;
 pub mod model;
 pub mod training;
+pub mod workload;
+
+pub use workload::{Setup, Workload, WorkloadError};

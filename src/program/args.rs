@@ -1,13 +1,14 @@
 //! Parses a command line into an action.
 
 mod grammar;
+mod own;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::grammar::{
     CertsArgs, Cli, Command, ConfigArg, ConvertArgs, DoctorArgs, DoctorCommand, EvalArgs,
@@ -29,6 +30,7 @@ use unisono_config::tf_config::Role;
 use unisono_config::{Environment, FileKeys, RunConfig, RunDocument};
 use unisono_core::ids::{Job, Step, TaskId};
 use unisono_files::disk::LockedBy;
+use unisono_learn::Workload;
 use unisono_task::task_config::TaskConfig;
 use unisono_tensors::tensor::Format;
 
@@ -51,11 +53,15 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
 }
 
 /// Parses and validates a command line, the configuration file that it names, and the environment
-/// of a cluster engine, such as Kubeflow.
+/// of a cluster engine, such as Kubeflow. The workload may add flags, and a section to the file.
 ///
 /// # Errors
 /// If one of the three is wrong, or the command line asks for help.
-pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, ParseError> {
+pub fn parse(
+    line: &CommandLine,
+    environment: &Environment,
+    workload: &Workload,
+) -> Result<Action, ParseError> {
     if let Some(arguments) = line.for_the_simulator() {
         return Ok(Action::Sim(arguments.to_vec()));
     }
@@ -63,28 +69,31 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
     // the task. A person who only types the program's name gets the help: as worker 0 of a cluster
     // that does not run, the program would wait forever.
     let is_placed = environment.value(Environment::TF_CONFIG).is_some();
-    let parsed = if line.is_bare() && is_placed {
-        Cli::try_parse_from(line.as_task())
+    let mut grammar = command(workload);
+    let matches = if line.is_bare() && is_placed {
+        grammar.try_get_matches_from_mut(line.as_task())?
     } else {
-        Cli::try_parse_from(line.arguments())
+        grammar.try_get_matches_from_mut(line.arguments())?
     };
-    match parsed?.command {
-        Command::Ps(args) => args.resolve(Some(Job::Ps), environment),
-        Command::Worker(args) => args.resolve(Some(Job::Worker), environment),
-        Command::Task(args) => args.task.resolve(args.job_name, environment),
-        Command::Local(args) => args.resolve().map(Action::Local),
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut grammar))?;
+    let sources = Sources { environment, workload };
+    match cli.command {
+        Command::Ps(args) => args.resolve(Some(Job::Ps), sources),
+        Command::Worker(args) => args.resolve(Some(Job::Worker), sources),
+        Command::Task(args) => args.task.resolve(args.job_name, sources),
+        Command::Local(args) => args.resolve(workload).map(Action::Local),
         Command::Reference(args) => {
-            let file = args.config.read()?;
-            args.resolve(file).map(Action::Reference)
+            let file = args.config.read(workload)?;
+            args.resolve(file, workload).map(Action::Reference)
         }
-        Command::Eval(args) => args.resolve().map(Action::Eval),
-        Command::Certs(args) => args.resolve().map(Action::Certs),
+        Command::Eval(args) => args.resolve(workload).map(Action::Eval),
+        Command::Certs(args) => args.resolve(workload).map(Action::Certs),
         Command::Inspect(config) => Ok(Action::Inspect(config)),
         Command::Convert(args) => Ok(Action::Convert(args.resolve()?)),
         Command::Audit { logdir } => Ok(Action::Audit(logdir)),
         Command::Top(args) => Ok(Action::Top(args.resolve()?)),
         Command::Data { command } => Ok(Action::Data(command)),
-        Command::Doctor(args) => args.resolve(environment).map(Action::Doctor),
+        Command::Doctor(args) => args.resolve(sources).map(Action::Doctor),
         Command::Completions(args) => Ok(Action::Completions(args)),
         Command::Man(args) => Ok(Action::Man(args)),
         Command::Report(config) => Ok(Action::Report(config)),
@@ -94,25 +103,32 @@ pub fn parse(line: &CommandLine, environment: &Environment) -> Result<Action, Pa
 }
 
 /// Returns the grammar of the command line, for completions and manual pages.
-pub(super) fn command() -> clap::Command {
-    Cli::command()
+pub(super) fn command(workload: &Workload) -> clap::Command {
+    own::add_to(Cli::command(), workload)
+}
+
+/// The sources of settings that are not on the command line itself.
+#[derive(Clone, Copy)]
+struct Sources<'a> {
+    environment: &'a Environment,
+    workload: &'a Workload,
 }
 
 impl ConfigArg {
-    fn read(&self) -> anyhow::Result<FileKeys> {
-        let file = self.config.as_deref().map(FileKeys::read);
-        Ok(file.transpose()?.unwrap_or_default())
+    fn read(&self, workload: &Workload) -> anyhow::Result<FileKeys> {
+        let read = |path| FileKeys::read(path, workload.flags());
+        Ok(self.config.as_deref().map(read).transpose()?.unwrap_or_default())
     }
 }
 
 impl TaskArgs {
-    fn resolve(self, job: Option<Job>, environment: &Environment) -> Result<Action, ParseError> {
+    fn resolve(self, job: Option<Job>, sources: Sources<'_>) -> Result<Action, ParseError> {
         let (bind, exit_with_parent) = (self.bind.clone(), self.exit_with_parent);
         let logdir_locked_by =
             if self.logdir_locked_by_parent { LockedBy::Parent } else { LockedBy::Nobody };
         let (found, run) = match &self.run_config {
             Some(document) => self.read_document(document, job)?,
-            None => self.find(job, environment)?,
+            None => self.find(job, sources)?,
         };
         let Found { role, cluster, is_placed, notes } = found;
         Ok(match role {
@@ -147,9 +163,9 @@ impl TaskArgs {
     fn find(
         self,
         job: Option<Job>,
-        environment: &Environment,
+        Sources { environment, workload }: Sources<'_>,
     ) -> anyhow::Result<(Found, RunConfig)> {
-        let file = self.config.read()?;
+        let file = self.config.read(workload)?;
         let asked = Asked {
             job,
             task_id: self.task_id,
@@ -160,6 +176,7 @@ impl TaskArgs {
         let found = asked.find(environment)?;
         let mut run = RunConfig::resolve(self.run.or(file.run), found.cluster.size())?;
         run.fresh = self.fresh.fresh;
+        run.own = self.own.settings(file.own, workload)?;
         ensure!(
             !(run.fresh && found.is_placed),
             "--fresh is for a task that a person starts: an engine restarts a task with the same \
@@ -170,18 +187,18 @@ impl TaskArgs {
 }
 
 impl LocalArgs {
-    fn resolve(self) -> Result<LocalConfig, ParseError> {
-        let file = self.whole.config.read()?;
+    fn resolve(self, workload: &Workload) -> Result<LocalConfig, ParseError> {
+        let file = self.whole.config.read(workload)?;
         let max_restarts = self.local.or(file.local.clone()).max_restarts()?;
-        let run = self.whole.resolve(file)?;
+        let run = self.whole.resolve(file, workload)?;
         run.metrics_of(TaskId::worker(run.sync.total_num_replicas - 1))?;
         Ok(LocalConfig { run, max_restarts })
     }
 }
 
 impl DoctorArgs {
-    fn resolve(self, environment: &Environment) -> Result<DoctorConfig, ParseError> {
-        let task = |args: TaskArgs, job| match args.resolve(Some(job), environment)? {
+    fn resolve(self, sources: Sources<'_>) -> Result<DoctorConfig, ParseError> {
+        let task = |args: TaskArgs, job| match args.resolve(Some(job), sources)? {
             Action::Task(config) => Ok(Patient::Task(Box::new(config))),
             _ => Err(ParseError::Config(anyhow::anyhow!(
                 "this task is the evaluator of its cluster, which needs only the logdir and the data; \
@@ -191,7 +208,9 @@ impl DoctorArgs {
         let patient = match self.command {
             Some(DoctorCommand::Ps(args)) => task(*args, Job::Ps)?,
             Some(DoctorCommand::Worker(args)) => task(*args, Job::Worker)?,
-            Some(DoctorCommand::Local(args)) => Patient::Local(Box::new(args.resolve()?)),
+            Some(DoctorCommand::Local(args)) => {
+                Patient::Local(Box::new(args.resolve(sources.workload)?))
+            }
             None => {
                 let run = RunConfig::default();
                 Patient::Local(Box::new(LocalConfig { run, max_restarts: None }))
@@ -202,10 +221,11 @@ impl DoctorArgs {
 }
 
 impl WholeRunArgs {
-    fn resolve(self, file: FileKeys) -> Result<RunConfig, ParseError> {
+    fn resolve(self, file: FileKeys, workload: &Workload) -> Result<RunConfig, ParseError> {
         let size = self.size.or(file.size).resolve(&file.hosts);
         let run = RunConfig::resolve(self.run.or(file.run), size)?;
-        Ok(RunConfig { fresh: self.fresh.fresh, ..run })
+        let own = self.own.settings(file.own, workload)?;
+        Ok(RunConfig { fresh: self.fresh.fresh, own, ..run })
     }
 }
 
@@ -217,8 +237,8 @@ impl TopArgs {
 }
 
 impl CertsArgs {
-    fn resolve(self) -> Result<CertsConfig, ParseError> {
-        let file = self.config.read()?;
+    fn resolve(self, workload: &Workload) -> Result<CertsConfig, ParseError> {
+        let file = self.config.read(workload)?;
         let size = self.size.or(file.size).resolve(&self.hosts.or(file.hosts));
         Ok(CertsConfig { folder: self.folder, size, days: self.days })
     }
@@ -238,8 +258,8 @@ impl ConvertArgs {
 }
 
 impl EvalArgs {
-    fn resolve(self) -> Result<EvalConfig, ParseError> {
-        let file = self.config.read()?;
+    fn resolve(self, workload: &Workload) -> Result<EvalConfig, ParseError> {
+        let file = self.config.read(workload)?;
         // The file configures a run, so the keys that `eval` uses are checked as for a run.
         let EvalDataArgs { data_dir, validation_size } = self.data;
         let data = DataKeys { data_dir, validation_size };

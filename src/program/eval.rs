@@ -11,10 +11,11 @@ use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
 use unisono_core::ids::Step;
 use unisono_files::checkpoint::Checkpoint;
+use unisono_learn::Workload;
 use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_net::tcp::RealClock;
-use unisono_task::evaluation::{self, Evaluation};
+use unisono_task::evaluation::{self, Evaluation, run_of};
 use unisono_task::process::Process;
 use unisono_task::stop::StopRequests;
 use unisono_terminal::output::PercentG;
@@ -60,9 +61,14 @@ impl EvalConfig {
 ///
 /// # Errors
 /// If no checkpoint is usable, or the data cannot be read.
-pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode> {
+pub fn run_eval(
+    config: EvalConfig,
+    workload: &Workload,
+    process: Process,
+) -> anyhow::Result<ExitCode> {
     let interval = config.watch;
-    let mut evaluator = Evaluator { config, level: setup::simd_level()?, data: None, seen: None };
+    let level = setup::simd_level()?;
+    let mut evaluator = Evaluator { config, workload, level, data: None, seen: None };
     match interval {
         None => {
             let found = evaluator.print_latest(&process)?;
@@ -73,8 +79,9 @@ pub fn run_eval(config: EvalConfig, process: Process) -> anyhow::Result<ExitCode
 }
 
 /// Evaluates the checkpoints of a folder one after another.
-struct Evaluator {
+struct Evaluator<'a> {
     config: EvalConfig,
+    workload: &'a Workload,
     level: SimdLevel,
     /// The data for the previous checkpoint, and the digest of the data on which that checkpoint
     /// was trained. The data are kept, because reading them takes longer than an evaluation.
@@ -83,7 +90,7 @@ struct Evaluator {
     seen: Option<Step>,
 }
 
-impl Evaluator {
+impl Evaluator<'_> {
     /// Prints the accuracy of the latest checkpoint, unless that is already printed. Returns the
     /// step of the checkpoint.
     fn print_latest(&mut self, process: &Process) -> anyhow::Result<Option<Step>> {
@@ -97,11 +104,12 @@ impl Evaluator {
             return Ok(Some(step));
         }
         if self.data.as_ref().is_none_or(|(of, _)| *of != checkpoint.data) {
-            let data = open_data(&self.config, &path, &checkpoint)?;
+            let data = self.open_data(&path, &checkpoint)?;
             self.data = Some((checkpoint.data.clone(), data));
         }
         let (_, data) = self.data.as_ref().expect("it was put there just now");
-        let evaluation = Evaluation::of_checkpoint((path, checkpoint), data, self.level)?;
+        let found = (path, checkpoint);
+        let evaluation = Evaluation::of_checkpoint(self.workload, found, data, self.level)?;
         self.print(&evaluation, process);
         self.seen = Some(step);
         Ok(Some(step))
@@ -141,51 +149,59 @@ impl Evaluator {
             }
         })
     }
-}
 
-/// Returns the data that the user named, or otherwise the data on which the checkpoint was trained.
-fn open_data(config: &EvalConfig, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
-    // In checkpoints of version 0.1.0, the setting may be the word `default`, which is not a
-    // number.
-    let trained = checkpoint.settings.value("validation_size");
-    let trained = trained.and_then(|size| size.parse().ok());
-    let size = config.validation_size.or(trained);
-    if let Some(folder) = &config.data_dir {
-        return Ok(Dataset::open(Some(folder), size)?);
-    }
-    let folder = folder_of(config, path, checkpoint, trained)?;
-    Ok(Dataset::open(folder.as_deref(), size)?)
-}
-
-/// Returns the folder of the data on which a checkpoint was trained; `None` for the built-in data.
-fn folder_of(
-    config: &EvalConfig,
-    path: &Path,
-    checkpoint: &Checkpoint,
-    trained: Option<usize>,
-) -> anyhow::Result<Option<PathBuf>> {
-    let is_trained_on = |data: &Dataset| {
-        // Some programs do not write the digest. Their checkpoints match any data.
-        checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
-    };
-    let noted = data_note::read(&config.logdir)?;
-    let mut why = String::new();
-    if let Some(folder) = &noted {
-        match Dataset::open(Some(folder), trained) {
-            Ok(data) if is_trained_on(&data) => return Ok(noted),
-            Ok(data) => {
-                why = format!("; {} has the digest {} now", folder.display(), data.digest());
-            }
-            Err(error) => why = format!("; {error}"),
+    /// Opens the data that the user named, or otherwise the data on which the checkpoint was trained.
+    fn open_data(&self, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
+        // In checkpoints of version 0.1.0, the setting may be the word `default`, which is not a
+        // number.
+        let trained = checkpoint.settings.value("validation_size");
+        let trained = trained.and_then(|size| size.parse().ok());
+        let run = RunConfig {
+            data_dir: self.config.data_dir.clone(),
+            validation_size: self.config.validation_size.or(trained),
+            own: run_of(checkpoint)?.own,
+            ..RunConfig::default()
+        };
+        if run.data_dir.is_some() {
+            return Ok(self.workload.open_data(&run, self.level)?);
         }
+        let of_training = RunConfig { validation_size: trained, ..run.clone() };
+        let data_dir = self.folder_of(path, checkpoint, &of_training)?;
+        Ok(self.workload.open_data(&RunConfig { data_dir, ..run }, self.level)?)
     }
-    if Dataset::open(None, trained).is_ok_and(|data| is_trained_on(&data)) {
-        return Ok(None);
+
+    /// Returns the folder of the data on which a checkpoint was trained; `None` for the data that
+    /// the program has without a folder. `run` has the configuration of these data, but no folder.
+    fn folder_of(
+        &self,
+        path: &Path,
+        checkpoint: &Checkpoint,
+        run: &RunConfig,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let is_trained_on = |data: &Dataset| {
+            // Some programs do not write the digest. Their checkpoints match any data.
+            checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
+        };
+        let noted = data_note::read(&self.config.logdir)?;
+        let mut why = String::new();
+        if let Some(folder) = &noted {
+            let run = RunConfig { data_dir: noted.clone(), ..run.clone() };
+            match self.workload.open_data(&run, self.level) {
+                Ok(data) if is_trained_on(&data) => return Ok(noted),
+                Ok(data) => {
+                    why = format!("; {} has the digest {} now", folder.display(), data.digest());
+                }
+                Err(error) => why = format!("; {error}"),
+            }
+        }
+        if self.workload.open_data(run, self.level).is_ok_and(|data| is_trained_on(&data)) {
+            return Ok(None);
+        }
+        bail!(
+            "checkpoint {} was trained on data with the digest {}, which are not the built-in \
+             data: give --data-dir with the folder of those data{why}",
+            path.display(),
+            checkpoint.data.as_deref().unwrap_or("(unknown)")
+        )
     }
-    bail!(
-        "checkpoint {} was trained on data with the digest {}, which are not the built-in \
-             digits: give --data-dir with the folder of those data{why}",
-        path.display(),
-        checkpoint.data.as_deref().unwrap_or("(unknown)")
-    )
 }

@@ -29,7 +29,7 @@ use unisono_config::{
 use unisono_core::ids::{Job, TaskId};
 use unisono_files::disk::{LockedBy, LogdirLock, RealDisk};
 use unisono_files::run_files::{self, RunFiles};
-use unisono_learn::training::Plan;
+use unisono_learn::Workload;
 use unisono_net::tcp::Security;
 use unisono_task::fresh::Scope;
 use unisono_task::process::Process;
@@ -58,8 +58,12 @@ pub struct LocalConfig {
 /// # Errors
 /// If the data, the initial values, the checkpoint or the logdir cannot be used, or a task cannot be
 /// started.
-pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<ExitCode> {
-    let lock = preflight(config, process)?;
+pub fn run_local(
+    config: &LocalConfig,
+    workload: &Workload,
+    process: &Process,
+) -> anyhow::Result<ExitCode> {
+    let lock = preflight(config, workload, process)?;
     let LocalConfig { run, max_restarts } = config;
     let limits = Limits { restarts: max_restarts.map(RestartLimits::new), ..Limits::default() };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -88,9 +92,13 @@ pub fn run_local(config: &LocalConfig, process: &Process) -> anyhow::Result<Exit
 /// would report before its first step. Returns the lock on the logdir. This process holds the lock
 /// during the whole run, even while the chief restarts. So another run in the same logdir is
 /// refused before its tasks touch a file.
-fn preflight(config: &LocalConfig, process: &Process) -> anyhow::Result<Option<LogdirLock>> {
+fn preflight(
+    config: &LocalConfig,
+    workload: &Workload,
+    process: &Process,
+) -> anyhow::Result<Option<LogdirLock>> {
     let LocalConfig { run, max_restarts } = config;
-    let plan = Plan::new(run, setup::open_data(run)?, setup::simd_level()?)?;
+    let plan = workload.plan(run, setup::simd_level()?)?;
     let files = setup::files(&plan, run)?;
     let ps = (0..run.n_ps).map(TaskId::ps);
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {

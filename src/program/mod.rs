@@ -31,6 +31,7 @@ use self::argv::CommandLine;
 use self::exit_codes::exit_code;
 use unisono_config::Environment;
 use unisono_core::ids::{Incarnation, Job};
+use unisono_learn::Workload;
 use unisono_terminal::output::{Screen, logging};
 use unisono_terminal::{UsageError, in_one_line, manual, signals};
 
@@ -41,9 +42,15 @@ pub use unisono_task::stop::{ParentWatch, StopReason, StopRequests};
 pub use unisono_task::task_config::TaskConfig;
 use unisono_task::{incarnation, ps, worker};
 
-/// The program `unisono`.
+/// Runs the program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&Workload::built_in())
+}
+
+/// Runs a program with all commands of `unisono`, which trains the given workload.
+#[must_use]
+pub fn main_with(workload: &Workload) -> ExitCode {
     let clock = incarnation::clock();
     // This comes first, while there is only one thread, because it removes environment variables.
     let mut inherited = ListenFd::from_env();
@@ -61,7 +68,7 @@ pub fn main() -> ExitCode {
         Err(error) => return report(&screen, &UsageError(error).into()),
     };
     let environment = Environment::of_process();
-    let action = match args::parse(&line, &environment) {
+    let action = match args::parse(&line, &environment, workload) {
         Ok(action) => action,
         Err(ParseError::Clap(error)) => return screen.usage(&error),
         Err(ParseError::Config(error)) => {
@@ -72,13 +79,17 @@ pub fn main() -> ExitCode {
     screen.set_form(log_format, task);
     logging::init(&screen);
     action.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    match run(action, Process { incarnation, listener, screen: screen.clone(), parent: None }) {
+    match run(
+        action,
+        workload,
+        Process { incarnation, listener, screen: screen.clone(), parent: None },
+    ) {
         Ok(code) => screen.conclude(code),
         Err(error) => report(&screen, &error),
     }
 }
 
-fn run(action: Action, mut process: Process) -> anyhow::Result<ExitCode> {
+fn run(action: Action, workload: &Workload, mut process: Process) -> anyhow::Result<ExitCode> {
     match action {
         Action::Task(config) => {
             if config.exit_with_parent {
@@ -86,19 +97,22 @@ fn run(action: Action, mut process: Process) -> anyhow::Result<ExitCode> {
             }
             match config.task.job {
                 Job::Ps => ps::run_ps(config, process),
-                Job::Worker => worker::run_worker(config, process),
+                Job::Worker => worker::run_worker(config, workload, process),
             }
         }
-        Action::Local(config) => local::run_local(&config, &process),
-        Action::Reference(config) => reference::run_reference(config, process),
-        Action::Eval(config) => eval::run_eval(config, process),
+        Action::Local(config) => local::run_local(&config, workload, &process),
+        Action::Reference(config) => reference::run_reference(config, workload, process),
+        Action::Eval(config) => eval::run_eval(config, workload, process),
         Action::Audit(logdir) => audit::run_audit(&logdir, &process),
         Action::Data(command) => data::run_data(command, &process),
-        Action::Doctor(config) => Ok(doctor::run_doctor(&config, &process)),
-        Action::Completions(shell) => {
-            Ok(manual::run_completions(shell, "unisono", &args::command(), &process.screen))
-        }
-        Action::Man(args) => manual::run_man(&args, args::command(), &process.screen),
+        Action::Doctor(config) => Ok(doctor::run_doctor(&config, workload, &process)),
+        Action::Completions(shell) => Ok(manual::run_completions(
+            shell,
+            workload.name().unwrap_or("unisono"),
+            &args::command(workload),
+            &process.screen,
+        )),
+        Action::Man(args) => manual::run_man(&args, args::command(workload), &process.screen),
         Action::Report(config) => report::run_report(&config, &process),
         Action::Trace(config) => trace::run_trace(&config, &process),
         Action::Certs(config) => certs::run_certs(&config, &process),

@@ -15,6 +15,7 @@ use unisono_core::time::Moment;
 use unisono_core::train_config::Sync;
 use unisono_files::disk::LockedBy;
 use unisono_files::run_files::{Restored, RunFiles};
+use unisono_learn::Workload;
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
 use unisono_net::tcp::RealClock;
@@ -29,8 +30,12 @@ use unisono_terminal::output::{ProgressView, TrainingLine};
 ///
 /// # Errors
 /// If the data or the files cannot be used.
-pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<ExitCode> {
-    let plan = Plan::new(&config, setup::open_data(&config)?, setup::simd_level()?)?;
+pub fn run_reference(
+    config: RunConfig,
+    workload: &Workload,
+    process: Process,
+) -> anyhow::Result<ExitCode> {
+    let plan = workload.plan(&config, setup::simd_level()?)?;
     let files = setup::files(&plan, &config)?;
     setup::make_room(&config, Scope::WholeRun, &process)?;
     let (mut files, warnings) = RunFiles::open_alone(files, LockedBy::Nobody)?;
@@ -84,7 +89,7 @@ pub fn run_reference(config: RunConfig, process: Process) -> anyhow::Result<Exit
         let saved = files.persist(reference.snapshot())?;
         saved.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
-    let evaluation = Evaluation::of_latest(&plan, &config.logdir)?;
+    let evaluation = Evaluation::of_latest(workload, &plan, &config.logdir)?;
     evaluation::print_closing_lines(&process.screen, &evaluation);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use unisono_config::{RunConfig, SettingsError};
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::train_config::Placement;
 use unisono_files::checkpoint::{Checkpoint, newest_valid};
 use unisono_files::disk::RealDisk;
+use unisono_learn::Workload;
 use unisono_learn::data::{Dataset, Examples};
-use unisono_learn::model::mlp::layer_sizes;
 use unisono_learn::model::update::MOVING_AVERAGE;
-use unisono_learn::model::{Layout, Mlp, Model as _, Parameters, SimdLevel, accuracy};
+use unisono_learn::model::{Layout, Model, Parameters, SimdLevel, accuracy};
 use unisono_learn::training::Plan;
 use unisono_terminal::output::{PercentG, Screen};
 
@@ -39,11 +40,11 @@ impl Evaluation {
     ///
     /// # Errors
     /// If there is no checkpoint, or its model does not fit the data.
-    pub fn of_latest(plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
+    pub fn of_latest(workload: &Workload, plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
         let found = latest_checkpoint(logdir)?;
         let found =
             found.with_context(|| format!("there is no checkpoint in {}", logdir.display()))?;
-        Self::of_checkpoint(found, &plan.data, plan.level())
+        Self::of_checkpoint(workload, found, &plan.data, plan.level())
     }
 
     /// Evaluates a checkpoint. If the checkpoint contains moving averages, the evaluation uses
@@ -52,11 +53,12 @@ impl Evaluation {
     /// # Errors
     /// If the model of the checkpoint does not fit the data.
     pub fn of_checkpoint(
+        workload: &Workload,
         (path, checkpoint): (PathBuf, Checkpoint),
         data: &Dataset,
         level: SimdLevel,
     ) -> anyhow::Result<Self> {
-        let mut network = Network::new(&checkpoint, data, level)
+        let mut network = Network::new(workload, &checkpoint, data, level)
             .with_context(|| format!("checkpoint {}", path.display()))?;
         Ok(Self {
             step: checkpoint.step,
@@ -80,6 +82,15 @@ pub fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Check
     Ok(newest.found)
 }
 
+/// Returns the configuration of the run that wrote a checkpoint, as far as it affects tensors. The
+/// rest has its defaults, because a checkpoint does not record the number of ps, for example.
+///
+/// # Errors
+/// If the settings are not of this version of the program.
+pub fn run_of(checkpoint: &Checkpoint) -> Result<RunConfig, SettingsError> {
+    RunConfig::from_settings(&checkpoint.settings.or(&RunConfig::default().settings()))
+}
+
 /// Prints the last lines of a run.
 pub fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     let Evaluation { step, path, averaged, validation, test, .. } = evaluation;
@@ -92,27 +103,22 @@ pub fn print_closing_lines(screen: &Screen, evaluation: &Evaluation) {
     screen.out(&format!("The checkpoint is {}.", path.display()));
 }
 
-/// The network of a checkpoint, built from the shapes of its tensors.
+/// The model of a checkpoint, with the values of the checkpoint.
 struct Network {
-    model: Mlp,
+    model: Box<dyn Model>,
     layout: Layout,
     shards: Vec<Floats>,
     averaged: bool,
 }
 
 impl Network {
-    fn new(checkpoint: &Checkpoint, data: &Dataset, level: SimdLevel) -> anyhow::Result<Self> {
-        let sizes = layer_sizes(&checkpoint.shapes()).map_err(anyhow::Error::msg)?;
-        let examples = &data.train;
-        ensure!(
-            sizes.first() == Some(&examples.n_features())
-                && sizes.last() == Some(&examples.n_classes()),
-            "its model has layers of {sizes:?}, but the data have {} features and {} classes: give \
-             the --data-dir of its training",
-            examples.n_features(),
-            examples.n_classes()
-        );
-        let model = Mlp::new(&sizes, 0.0, level);
+    fn new(
+        workload: &Workload,
+        checkpoint: &Checkpoint,
+        data: &Dataset,
+        level: SimdLevel,
+    ) -> anyhow::Result<Self> {
+        let model = workload.model(&run_of(checkpoint)?, data, level)?;
         let average = |name: &str| format!("{name}/{MOVING_AVERAGE}");
         let averaged =
             model.variables().iter().all(|v| checkpoint.tensors.contains_key(&average(&v.name)));
@@ -121,7 +127,15 @@ impl Network {
             let name = if averaged { average(&variable.name) } else { variable.name.clone() };
             let tensor = checkpoint.tensors.get(&name);
             let tensor = tensor.with_context(|| format!("it has no tensor {name}"))?;
-            ensure!(tensor.shape() == variable.shape, "{name} has another shape");
+            ensure!(
+                tensor.shape() == variable.shape,
+                "its tensor {name} has shape {:?}, but the model has {:?} on data with {} features \
+                 and {} classes: give the --data-dir of its training",
+                tensor.shape(),
+                variable.shape,
+                data.train.n_features(),
+                data.train.n_classes()
+            );
             values.push(variable.array(tensor.values().to_vec()));
         }
         let layout = Layout::new(model.variables(), 1, Placement::Even);
@@ -130,6 +144,6 @@ impl Network {
     }
 
     fn accuracy(&mut self, examples: &Examples) -> f64 {
-        accuracy(&mut self.model, Parameters::new(&self.layout, &self.shards), examples)
+        accuracy(&mut *self.model, Parameters::new(&self.layout, &self.shards), examples)
     }
 }

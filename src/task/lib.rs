@@ -8,6 +8,7 @@
 //! | [`incarnation`] | the number that orders the processes of one task |
 //! | [`stop`] | what ends a task: signals, and the end of its parent |
 //! | [`events`], `ledger`, `trace`, `metrics`, `console` | what a task records and shows |
+//! | [`in_process`] | a whole run within the calling process, for programs that embed Unisono |
 //! | [`evaluation`], [`data_note`] | accuracy of a checkpoint, and the data it belongs to |
 
 mod console;
@@ -15,6 +16,7 @@ pub mod data_note;
 pub mod evaluation;
 pub mod events;
 pub mod fresh;
+pub mod in_process;
 pub mod incarnation;
 mod ledger;
 pub mod listen;

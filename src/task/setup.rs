@@ -10,7 +10,6 @@ use unisono_core::ids::{Step, TaskId};
 use unisono_core::protocol::ClusterConfig;
 use unisono_core::train_config::Sync;
 use unisono_files::run_files::{self, RunFilesConfig};
-use unisono_learn::data::{Dataset, DatasetError};
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::files::InitError;
@@ -45,14 +44,6 @@ pub fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Opens the data of a run: those in its folder, else the built-in examples.
-///
-/// # Errors
-/// If a file is missing or malformed.
-pub fn open_data(run: &RunConfig) -> Result<Dataset, DatasetError> {
-    Dataset::open(run.data_dir.as_deref(), run.validation_size)
 }
 
 /// Returns the configuration of a node.

@@ -16,14 +16,19 @@ use unisono_core::ids::TaskId;
 use unisono_core::protocol::{Outcome, Worker};
 use unisono_files::checkpoint::record_incarnation;
 use unisono_files::disk::RealDisk;
-use unisono_learn::training::{Gradients, Plan, Shapes};
+use unisono_learn::Workload;
+use unisono_learn::training::{Gradients, Shapes};
 use unisono_net::tcp::{self, ComputeThread, FileStorage, Security};
 
 /// Runs the task until the training has ended.
 ///
 /// # Errors
 /// If the task cannot start or cannot continue.
-pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
+pub fn run_worker(
+    config: TaskConfig,
+    workload: &Workload,
+    mut process: Process,
+) -> anyhow::Result<ExitCode> {
     if !config.is_placed {
         setup::check_ps_hosts(&config.cluster)?;
     }
@@ -32,7 +37,7 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     // once.
     Security::load(&run.security, config.task)?;
     let level = setup::simd_level()?;
-    let plan = Plan::new(run, setup::open_data(run)?, level)?;
+    let plan = workload.plan(run, level)?;
     let digest = Some(plan.data.digest().to_owned());
     let cluster = setup::cluster_config(run, digest);
     let life = |incarnation| {
@@ -77,7 +82,7 @@ pub fn run_worker(config: TaskConfig, mut process: Process) -> anyhow::Result<Ex
     })?;
     match &outcome {
         Outcome::Finished => {
-            let evaluation = Evaluation::of_latest(&plan, &run.logdir)?;
+            let evaluation = Evaluation::of_latest(workload, &plan, &run.logdir)?;
             evaluation::print_closing_lines(&process.screen, &evaluation);
         }
         Outcome::Stopped { saved: Some(step) } => {

@@ -175,10 +175,10 @@ mod tests {
         let all = [of_300, torn, short, no_zip, flipped.damage.unwrap()].join("\n");
         insta::assert_snapshot!(all, @"
         its metadata has step 200, but its name has step 300
-        it has 409 bytes where its header announces 412: it is torn
+        it has 521 bytes where its header announces 524: it is torn
         it is truncated or not a safetensors file: 100 bytes do not contain its header
         it is not a whole npz file: invalid Zip archive: Could not find EOCD
-        its content has digest da90bbfd, but 28fb38fe was recorded: it is corrupt
+        its content has digest 33761aa8, but c11d99ab was recorded: it is corrupt
         ");
     }
 }

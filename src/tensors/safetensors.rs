@@ -72,8 +72,8 @@ fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
     if !has_step {
         return Err(FileError::Metadata(format!("there is no tensor {GLOBAL_STEP}")));
     }
-    let (settings, data) = (description.settings, description.data);
-    Ok(Some(Checkpoint { step, settings, data, tensors }))
+    let file::Description { settings, data, variables, .. } = description;
+    Ok(Some(Checkpoint { step, settings, data, variables, tensors }))
 }
 
 /// Checks that the tensor `global_step` equals the step in the metadata.

@@ -47,7 +47,7 @@ pub struct Page {
 /// Prints the shell script that completes the program's commands and flags.
 pub fn run_completions(
     args: CompletionsArgs,
-    name: &'static str,
+    name: &str,
     command: &Command,
     screen: &Screen,
 ) -> ExitCode {
@@ -73,7 +73,7 @@ pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Res
 
 /// Returns the completion script of a shell, for the program with this name.
 #[must_use]
-pub fn completions(name: &'static str, command: &Command, shell: Shell) -> String {
+pub fn completions(name: &str, command: &Command, shell: Shell) -> String {
     let mut shown = without_hidden(name, command);
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut shown, name, &mut script);
@@ -81,10 +81,10 @@ pub fn completions(name: &'static str, command: &Command, shell: Shell) -> Strin
 }
 
 /// Returns a copy of the command without its hidden subcommands.
-fn without_hidden(name: &'static str, command: &Command) -> Command {
+fn without_hidden(name: &str, command: &Command) -> Command {
     // The generators would also complete hidden commands. clap cannot remove a subcommand, so a new
     // command is built from all commands that are not hidden.
-    Command::new(name)
+    Command::new(name.to_owned())
         .version(env!("CARGO_PKG_VERSION"))
         .disable_help_flag(true)
         .disable_help_subcommand(true)

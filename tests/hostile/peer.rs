@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
+use unisono::Workload;
 use unisono::program::Action;
 use unisono::program::args::parse;
 use unisono::program::argv::CommandLine;
@@ -97,9 +98,11 @@ impl Peer {
 /// Returns the hello of a task in a cluster of 1 ps and 2 workers with these flags.
 pub(crate) fn hello(from: TaskId, to: TaskId, flags: &str) -> Hello {
     let words = format!("unisono local --ps 1 {flags}");
-    let Ok(Action::Local(local)) =
-        parse(&CommandLine::read(words.split_whitespace()), &Environment::default())
-    else {
+    let Ok(Action::Local(local)) = parse(
+        &CommandLine::read(words.split_whitespace()),
+        &Environment::default(),
+        &Workload::built_in(),
+    ) else {
         panic!("{words}")
     };
     Hello {

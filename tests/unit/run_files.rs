@@ -7,7 +7,7 @@ use std::sync::Arc;
 use unisono_core::ids::{Cut, Generation, Slot, Step};
 use unisono_core::protocol::{Settings, ShardState, Snapshot, UpdateRecord};
 
-use crate::checkpoint::{Checkpoint, Saver, Tensor};
+use crate::checkpoint::{Checkpoint, SavedVariable, Saver, Tensor};
 pub use crate::disk::test_disk::{Bug, Fault, TestDisk};
 use crate::run_files::{RunFilesConfig, Taken};
 
@@ -33,6 +33,7 @@ pub fn config(logdir: PathBuf) -> RunFilesConfig {
             step: snapshot.cut.step,
             settings: Settings::default(),
             data: None,
+            variables: Vec::new(),
             tensors: snapshot
                 .shards
                 .iter()
@@ -65,10 +66,12 @@ pub fn checkpoint_of(step: Step, life: u64) -> Checkpoint {
         let value = |i| (step.0 as f32 + 0.1) * (life as f32 + 0.7) + i as f32;
         Tensor::new(shape.to_vec(), (0..n_values).map(value).collect::<Vec<f32>>().into())
     };
+    let saved = |name: &str, regularized| SavedVariable { name: name.to_owned(), regularized };
     Checkpoint {
         step,
         settings: Settings::default().with("batch_size", 100).with("order", "shuffled"),
         data: Some("d1".to_owned()),
+        variables: vec![saved("layer1/weights", true), saved("layer1/biases", false)],
         tensors: [("layer1/weights", &[2, 3][..]), ("layer1/biases", &[1])]
             .map(|(name, shape)| (name.to_owned(), tensor(shape)))
             .into(),

@@ -89,7 +89,7 @@ mod planted {
 
     /// Plants one bug after another, and reports which runs catch each bug.
     pub(in super::super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
-        let plan = BugHuntPlan::new(sources::load_all(&args.paths)?);
+        let plan = BugHuntPlan::new(sources::load_all(&args.paths, context.caches.workload())?);
         let named: Vec<_> =
             args.bug.iter().map(|name| named_bug(name)).collect::<anyhow::Result<_>>()?;
         let bugs = if named.is_empty() { Bug::ALL } else { &named };

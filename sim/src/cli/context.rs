@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use unisono_learn::Workload;
 use unisono_terminal::output::Screen;
 
 use crate::ComputeCaches;
@@ -37,10 +38,14 @@ pub(super) struct CommandContext {
 }
 
 impl CommandContext {
-    pub(super) fn new(args: &CommonArgs, screen: &Screen) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        args: &CommonArgs,
+        screen: &Screen,
+        workload: &Workload,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             screen: screen.clone(),
-            caches: ComputeCaches::default(),
+            caches: ComputeCaches::new(workload.clone()),
             options: with_bug(PlayOptions::default(), "--plant", args.plant.as_deref())?,
             jobs: args.jobs.unwrap_or_else(default_jobs),
             json: args.json,

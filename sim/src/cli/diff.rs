@@ -65,7 +65,7 @@ pub(super) struct Traced {
 /// Plays a failure capsule, or a scenario with a seed, and records a trace.
 pub(super) fn played(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<Traced> {
     let (case, options) = if is_scenario(path) {
-        (sources::load(path)?.case(seed), context.options)
+        (sources::load(path, context.caches.workload())?.case(seed), context.options)
     } else {
         let capsule = Capsule::load(path)?;
         let options = context.options_for(&capsule)?;

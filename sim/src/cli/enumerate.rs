@@ -44,7 +44,7 @@ pub(super) struct EnumerateArgs {
 
 /// Plays each crash of each scenario, and reports the crashes after which the run fails.
 pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
-    let sources = sources::load_all(&args.paths)?;
+    let sources = sources::load_all(&args.paths, context.caches.workload())?;
     let mut results = Vec::new();
     for source in &sources {
         results.push(enumerate_one(args, source, context)?);

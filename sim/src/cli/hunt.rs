@@ -78,7 +78,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 /// Plays the seeds, and reports the failures and the coverage.
 pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<u8> {
-    let source = sources::load(&args.path)?;
+    let source = sources::load(&args.path, context.caches.workload())?;
     let (shard, seeds) = (args.shard()?, args.all_seeds()?);
     let n_runs = shard.n_seeds(seeds.count());
     if n_runs == 0 {

@@ -24,10 +24,12 @@ mod sources;
 mod trace;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
+use unisono_learn::Workload;
 use unisono_terminal::output::Screen;
 use unisono_terminal::{UsageError, manual, signals};
 
@@ -41,14 +43,24 @@ use crate::show::capsule::CapsuleError;
 /// Runs `unisono-sim` with the arguments of the process, and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&Workload::built_in(), std::env::args_os())
+}
+
+/// Runs a program with all commands of `unisono-sim`, which trains the given workload. The first
+/// argument is the name of the program.
+#[must_use]
+pub fn main_with(
+    workload: &Workload,
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> ExitCode {
     panics::keep_quiet();
     let screen = Screen::new();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return screen.usage(&error),
     };
     let taken = signals::take_file_size_errors().context("cannot take signals");
-    match taken.and_then(|()| run(cli.command, &screen)) {
+    match taken.and_then(|()| run(cli.command, &screen, workload)) {
         Ok(code) => screen.conclude(ExitCode::from(code)),
         Err(error) => {
             screen.bar().finish_and_clear();
@@ -58,8 +70,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, screen: &Screen) -> anyhow::Result<u8> {
-    let context = |common: &CommonArgs| CommandContext::new(common, screen);
+fn run(command: Command, screen: &Screen, workload: &Workload) -> anyhow::Result<u8> {
+    let context = |common: &CommonArgs| CommandContext::new(common, screen, workload);
     match command {
         Command::Run(args) => run::run(&args, &context(&args.common)?),
         Command::Hunt(args) => hunt::hunt(&args, &context(&args.common)?),

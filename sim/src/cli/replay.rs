@@ -41,7 +41,7 @@ pub(super) fn replay(args: &ReplayArgs, context: &CommandContext) -> anyhow::Res
 }
 
 fn replay_seed(path: &Path, seed: u64, context: &CommandContext) -> anyhow::Result<u8> {
-    let source = sources::load(path)?;
+    let source = sources::load(path, context.caches.workload())?;
     let case = source.case(seed);
     let (run, report) = play_again(&source.name(), &case, context, context.options);
     let report = report.map(|report| report.played_from(&path.display().to_string()));

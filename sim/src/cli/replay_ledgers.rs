@@ -66,6 +66,7 @@ pub(super) fn replay_ledgers(args: &LedgerArgs, context: &CommandContext) -> any
     let audit = Audit::of(&ledgers);
     let level = std::env::var("UNISONO_SIMD").ok();
     let inputs = Inputs {
+        workload: context.caches.workload().clone(),
         logdir,
         data_dir: args.data_dir.clone(),
         init_from: args.init_from.clone(),

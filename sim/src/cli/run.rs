@@ -60,7 +60,7 @@ impl RunArgs {
 
 /// Plays the scenarios, and prints a line for each.
 pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8> {
-    let sources = sources::load_all(&args.paths)?;
+    let sources = sources::load_all(&args.paths, context.caches.workload())?;
     let plan = RunList::new(sources.iter().map(|source| args.seeds_of(source)).collect());
     let widest = sources.iter().map(|source| source.name().chars().count()).max().unwrap_or(0);
     let progress = Progress::new(&context.screen, Some(plan.n_runs()));

@@ -5,17 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use unisono_learn::Workload;
 use unisono_terminal::UsageError;
 
 use crate::cli::common::CAPSULES;
 use crate::many::case::Source;
+use crate::run::play::configured;
 
 /// The maximum nesting of folders. It ends the search if a symbolic link leads to a parent folder.
 const DEEPEST: usize = 16;
 
 /// Loads the given scenario files, and all scenario files in the given folders. Reports the
 /// mistakes of all files together, before any run is played.
-pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+pub(super) fn load_all(paths: &[PathBuf], workload: &Workload) -> anyhow::Result<Vec<Source>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -31,7 +33,7 @@ pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     }
     let (mut sources, mut wrong) = (Vec::new(), Vec::new());
     for file in &files {
-        match load(file) {
+        match load(file, workload) {
             Ok(source) => sources.push(source),
             Err(error) => wrong.push(format!("{error:#}")),
         }
@@ -39,9 +41,12 @@ pub(super) fn load_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     if wrong.is_empty() { Ok(sources) } else { Err(usage(wrong.join("\nerror: "))) }
 }
 
-/// Loads one scenario file.
-pub(super) fn load(path: &Path) -> anyhow::Result<Source> {
-    Source::load(path).map_err(|error| UsageError(error.into()).into())
+/// Loads one scenario file, and adds the settings of the workload.
+pub(super) fn load(path: &Path, workload: &Workload) -> anyhow::Result<Source> {
+    let source = Source::load(path).map_err(|error| UsageError(error.into()))?;
+    let scenario = configured(&source.scenario, workload);
+    let scenario = scenario.map_err(|why| usage(format!("{}: {why}", path.display())))?;
+    Ok(Source { scenario, ..source })
 }
 
 /// Returns an error with which the program ends with the exit code for wrong usage.

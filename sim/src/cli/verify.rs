@@ -46,7 +46,7 @@ struct Fingerprint {
 /// Plays each scenario once, and prints one fingerprint per line. `verify` starts two processes
 /// with this command.
 pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
-    let sources = sources::load_all(&args.paths)?;
+    let sources = sources::load_all(&args.paths, context.caches.workload())?;
     let play = |number: u64| {
         let source = &sources[number as usize];
         let played = source.case(args.seed).play(&context.caches, context.options);
@@ -84,7 +84,7 @@ pub(super) fn fingerprint(args: &VerifyArgs, context: &CommandContext) -> anyhow
 pub(super) fn verify(args: &VerifyArgs, context: &CommandContext) -> anyhow::Result<u8> {
     // This process loads the files, too, so that mistakes in the files are reported once and not
     // twice.
-    let n_sources = sources::load_all(&args.paths)?.len();
+    let n_sources = sources::load_all(&args.paths, context.caches.workload())?.len();
     // The two processes use different numbers of threads, so that a result that depends on the
     // number of threads is found.
     let n_jobs = [NonZeroUsize::MIN, context.jobs.saturating_add(1)];
@@ -154,6 +154,8 @@ impl Pair {
 fn start(args: &VerifyArgs, n_jobs: NonZeroUsize) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
+    // A program with a workload of its own may have these commands below another one.
+    command.args(std::env::args_os().skip(1).take_while(|argument| argument != "verify"));
     command.arg("fingerprint").arg("--seed").arg(args.seed.to_string());
     command.arg("--jobs").arg(n_jobs.to_string());
     command.args(args.common.plant.iter().flat_map(|bug| ["--plant", bug]));

@@ -19,6 +19,7 @@ use unisono_learn::data::Dataset;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::reference::Reference;
 use unisono_learn::training::{Gradients, Plan, Updates};
+use unisono_learn::{Workload, WorkloadError};
 use unisono_observe::ledger::StateHash;
 
 use crate::lock::lock;
@@ -36,10 +37,12 @@ const MAX_BYTES: usize = 1 << 30;
 const RECHECK: u64 = 256;
 
 /// The compute cache of each training configuration, shared by all runs of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ComputeCaches {
+    workload: Workload,
     caches: Mutex<BTreeMap<String, Arc<ComputeCache>>>,
-    data: OnceLock<Arc<Dataset>>,
+    /// The data of each set of own settings, because opening data takes longer than a run.
+    data: Mutex<BTreeMap<BTreeMap<String, String>, Arc<Dataset>>>,
     /// Bytes of results in all caches.
     n_bytes: Arc<AtomicUsize>,
 }
@@ -68,7 +71,26 @@ pub struct Serial {
     pub failure: Option<Failure>,
 }
 
+impl Default for ComputeCaches {
+    fn default() -> Self {
+        Self::new(Workload::built_in())
+    }
+}
+
 impl ComputeCaches {
+    /// Creates caches for runs of a workload.
+    #[must_use]
+    pub fn new(workload: Workload) -> Self {
+        let (caches, data) = (Mutex::default(), Mutex::default());
+        Self { workload, caches, data, n_bytes: Arc::default() }
+    }
+
+    /// Returns the workload of all runs.
+    #[must_use]
+    pub const fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
     /// Returns the compute cache of a configuration.
     ///
     /// # Errors
@@ -85,15 +107,30 @@ impl ComputeCaches {
         if let Some(cache) = caches.get(&key) {
             return Ok(Arc::clone(cache));
         }
-        let data = self.data.get_or_init(|| Arc::new(Dataset::embedded()));
-        let plan = Plan::new(run, Arc::clone(data), SimdLevel::detect())
-            .map_err(|error| error.to_string())?;
+        let plan = self.plan(run).map_err(|error| error.to_string())?;
         let cache = Arc::new(ComputeCache::new(plan, Arc::clone(&self.n_bytes))?);
         if caches.len() >= MAX_CACHES {
             caches.clear();
         }
         caches.insert(key, Arc::clone(&cache));
         Ok(cache)
+    }
+}
+
+impl ComputeCaches {
+    fn plan(&self, run: &RunConfig) -> Result<Plan, WorkloadError> {
+        let level = SimdLevel::detect();
+        let run = self.workload.configure(run)?;
+        let mut all_data = lock(&self.data);
+        let data = match all_data.get(&run.own.values) {
+            Some(data) => Arc::clone(data),
+            None => {
+                let data = Arc::new(self.workload.open_data(&run, level)?);
+                all_data.insert(run.own.values.clone(), Arc::clone(&data));
+                data
+            }
+        };
+        self.workload.plan_on(&run, data, level)
     }
 }
 

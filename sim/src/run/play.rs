@@ -21,6 +21,7 @@ use unisono_core::protocol::Snapshot;
 use unisono_core::random::Stream;
 use unisono_core::{Slot, Step, TaskId};
 use unisono_files::losses;
+use unisono_learn::Workload;
 use unisono_observe::ledger::Ledger;
 
 use crate::lock::lock;
@@ -36,6 +37,21 @@ use crate::streams::Purpose;
 use crate::world::disk::SimDisk;
 use crate::world::files::{ChiefFiles, restore};
 use crate::world::state::ExecutorOrder;
+
+/// Returns the scenario with all settings of its workload.
+///
+/// # Errors
+/// A text for the user, if the scenario has settings of another workload.
+pub(crate) fn configured(
+    scenario: &Arc<Scenario>,
+    workload: &Workload,
+) -> Result<Arc<Scenario>, String> {
+    let run = workload.configure(&scenario.run).map_err(|error| error.to_string())?;
+    if run == scenario.run {
+        return Ok(Arc::clone(scenario));
+    }
+    Ok(Arc::new(Scenario { run, ..(**scenario).clone() }))
+}
 
 /// Plays a scenario with a seed and returns the result. If the scenario has a section `[chaos]`,
 /// the caller must have replaced it by draws of the seed, as
@@ -54,13 +70,15 @@ pub fn play(
     options: PlayOptions,
 ) -> Played {
     let failed = |failure| Played { seed, failure: Some(failure), ..Played::default() };
-    let cache = match caches.for_run(&scenario.run) {
-        Ok(cache) => cache,
+    let cached = configured(scenario, caches.workload())
+        .and_then(|scenario| Ok((caches.for_run(&scenario.run)?, scenario)));
+    let (cache, scenario) = match cached {
+        Ok(cached) => cached,
         Err(why) => return failed(Failure::Panic(why)),
     };
     let (sender, receiver) = mpsc::sync_channel(1);
     let is_abandoned = Arc::new(AtomicBool::new(false));
-    let (scenario, flag) = (Arc::clone(scenario), Arc::clone(&is_abandoned));
+    let flag = Arc::clone(&is_abandoned);
     let run = move || {
         let played =
             catch_unwind(AssertUnwindSafe(|| play_here(&scenario, seed, &cache, options, &flag)));

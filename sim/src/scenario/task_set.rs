@@ -13,6 +13,18 @@ pub enum TaskSet {
     Task(TaskId),
 }
 
+impl From<TaskId> for TaskSet {
+    fn from(task: TaskId) -> Self {
+        Self::Task(task)
+    }
+}
+
+impl From<Job> for TaskSet {
+    fn from(job: Job) -> Self {
+        Self::Job(job)
+    }
+}
+
 impl TaskSet {
     /// Returns whether a task is in the set.
     #[must_use]

@@ -136,7 +136,13 @@ fn made(cut: Cut, update: &UpdateRecord, before: StateHash, after: StateHash) ->
 
 fn inputs(logdir: &Path) -> Inputs {
     let level = SimdLevel::detect();
-    Inputs { logdir: logdir.to_owned(), data_dir: None, init_from: None, level }
+    Inputs {
+        workload: Workload::built_in(),
+        logdir: logdir.to_owned(),
+        data_dir: None,
+        init_from: None,
+        level,
+    }
 }
 
 /// Returns the counts of a replay of these versions. With R = 2 there are as many losses as hashes.

@@ -6,8 +6,8 @@
 //! ```text
 //! length of the header, u64 little-endian
 //! {"__metadata__":{"unisono":"{\"crc32c\":\"0a1b2c3d\",\"data\":\"5f2e…\",\"format\":1,
-//! \"settings\":[[key,value],…],\"step\":200}"},"global_step":{…},"layer1/biases":{…},…} the
-//! tensors' values, little-endian
+//! \"settings\":[[key,value],…],\"step\":200,\"variables\":[{\"name\":…,\"regularized\":…},…]}"},
+//! "global_step":{…},"layer1/biases":{…},…} the tensors' values, little-endian
 //! ```
 //!
 //! The digest is the CRC32C of the whole file, computed with its own eight digits as zeros.
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, GLOBAL_STEP, Tensor};
+use super::{Checkpoint, GLOBAL_STEP, SavedVariable, Tensor};
 use crate::disk::RealDisk;
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
@@ -193,6 +193,9 @@ pub struct Description {
     pub settings: Settings,
     /// Version of the checkpoint.
     pub step: Step,
+    /// Variables of the model, in creation order; empty if they were not recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<SavedVariable>,
 }
 
 impl Description {
@@ -231,6 +234,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         format: FORMAT,
         settings: checkpoint.settings.clone(),
         step: checkpoint.step,
+        variables: checkpoint.variables.clone(),
     };
     let description = serde_json::to_string(&description).expect("strings and numbers are JSON");
     // TensorFlow's global_step is an i64.
@@ -276,8 +280,8 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
         Some(step) => return Err(by("global_step", step.into())),
         None => return Err(FileError::Metadata("there is no scalar global_step".to_owned())),
     }
-    let Description { settings, data, .. } = description;
-    Ok(Checkpoint { step: name, settings, data, tensors: parsed.tensors()? })
+    let Description { settings, data, variables, .. } = description;
+    Ok(Checkpoint { step: name, settings, data, variables, tensors: parsed.tensors()? })
 }
 
 /// Returns the CRC32C of a whole checkpoint file in hexadecimal. The digits of the file's own

@@ -29,6 +29,7 @@ pub use incarnation::{INCARNATION_FILE, last_incarnation, record_incarnation};
 pub use saver::{Saved, Saver};
 pub use state::StateError;
 
+use serde::{Deserialize, Serialize};
 use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::protocol::Settings;
@@ -55,9 +56,20 @@ pub struct Checkpoint {
     pub settings: Settings,
     /// Digest of the data that the state was trained on; `None` if the file does not record it.
     pub data: Option<String>,
+    /// The variables of the model, in creation order; empty if the file does not record them.
+    pub variables: Vec<SavedVariable>,
     /// Variables, buffers of the optimizer and moving averages, under TensorFlow's names.
     /// [`GLOBAL_STEP`] is not among them, because it is derived from `step`.
     pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// A variable of a model, as a checkpoint describes it. Its shape is that of its tensor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedVariable {
+    /// Name of the variable and of its tensor.
+    pub name: String,
+    /// Whether the L2 term covers the variable.
+    pub regularized: bool,
 }
 
 impl Checkpoint {

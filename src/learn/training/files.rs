@@ -9,11 +9,13 @@ use unisono_core::ids::{Cut, Generation, Step};
 use ndarray::ArrayD;
 
 use super::plan::Plan;
-use crate::model::{Layout, SimdLevel, UpdateRule, mlp};
+use crate::model::{Layout, SimdLevel, UpdateRule, Variable, mlp};
 use unisono_config::RunConfig;
 use unisono_core::floats::Floats;
 use unisono_core::protocol::{Settings, ShardState, Snapshot};
-use unisono_files::checkpoint::{Checkpoint, ReadError, Saver, Shapes, Tensor, read_tensors};
+use unisono_files::checkpoint::{
+    Checkpoint, ReadError, SavedVariable, Saver, Shapes, Tensor, read_tensors,
+};
 use unisono_files::run_files::{RunFilesConfig, Taken};
 
 /// The reason why a file of initial values cannot be used.
@@ -95,7 +97,7 @@ impl Plan {
 /// If the tensors of the checkpoint are not those of the run's model. The text is for the user.
 pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
     let shapes = checkpoint.shapes();
-    let variables = mlp::variables(&mlp::layer_sizes(&shapes)?);
+    let variables = variables_of(checkpoint, &shapes)?;
     let layout = Arc::new(Layout::new(variables, run.n_ps as usize, run.placement));
     let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, SimdLevel::detect());
     let names = Names::new(&layout, &rule);
@@ -105,10 +107,23 @@ pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot,
     Ok(names.snapshot(checkpoint))
 }
 
+/// Returns the variables of the model in a checkpoint. Checkpoints of version 0.1.0 do not describe
+/// their variables, but are all of a multilayer perceptron.
+fn variables_of(checkpoint: &Checkpoint, shapes: &Shapes) -> Result<Vec<Variable>, String> {
+    if checkpoint.variables.is_empty() {
+        return Ok(mlp::variables(&mlp::layer_sizes(shapes)?));
+    }
+    let variable = |SavedVariable { name, regularized }: &SavedVariable| {
+        let shape = shapes.get(name).ok_or_else(|| format!("it has no tensor {name}"))?;
+        Ok(Variable { name: name.clone(), shape: shape.clone(), regularized: *regularized })
+    };
+    checkpoint.variables.iter().map(variable).collect()
+}
+
 fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, InitError> {
     let tensors = read_tensors(path)?;
     let path = path.display();
-    let variable = |variable: &crate::model::Variable| {
+    let variable = |variable: &Variable| {
         let (name, expected) = (&variable.name, &variable.shape);
         let tensor = tensors.get(name).ok_or_else(|| {
             InitError::Variable(format!(
@@ -119,7 +134,7 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, Init
         if found != expected {
             return Err(InitError::Variable(format!(
                 "{path} has {name} of shape {found:?}, but the model needs {expected:?}: compare \
-                 --hidden and the data"
+                 the flags of the model and the data"
             )));
         }
         Ok(variable.array(tensor.values().to_vec()))
@@ -162,7 +177,12 @@ impl Names {
             self.add(&mut tensors, &format!("/{suffix}"), &buffers);
         }
         let (settings, data) = (settings.clone(), Some(data.to_owned()));
-        Checkpoint { step: snapshot.cut.step, settings, data, tensors }
+        let saved = |Variable { name, regularized, .. }: &Variable| SavedVariable {
+            name: name.clone(),
+            regularized: *regularized,
+        };
+        let variables = self.layout.variables().iter().map(saved).collect();
+        Checkpoint { step: snapshot.cut.step, settings, data, variables, tensors }
     }
 
     fn add(&self, tensors: &mut BTreeMap<String, Tensor>, suffix: &str, shards: &[Floats]) {
@@ -179,7 +199,7 @@ impl Names {
     /// If the checkpoint lacks a tensor of [`Self::shapes`].
     fn snapshot(&self, checkpoint: &Checkpoint) -> Snapshot {
         let split = |suffix: &str| {
-            let values = |variable: &crate::model::Variable| {
+            let values = |variable: &Variable| {
                 let tensor = &checkpoint.tensors[&format!("{}{suffix}", variable.name)];
                 variable.array(tensor.values().to_vec())
             };

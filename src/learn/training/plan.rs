@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::data::{BatchOrder, Dataset, DatasetError};
-use crate::model::{Layout, Mlp, Model, SimdLevel, UpdateRule};
+use crate::data::{BatchOrder, Dataset};
+use crate::model::{Layout, Model, SimdLevel, UpdateRule, Variable};
 use unisono_config::RunConfig;
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::{Sync, TrainConfig};
@@ -41,60 +41,25 @@ impl fmt::Debug for MakeModel {
 }
 
 impl Plan {
-    /// Creates the plan of a run of the multilayer perceptron on `data`. The SIMD level affects
-    /// only the speed.
-    ///
-    /// # Errors
-    /// If the batch size is 0 or larger than the number of training examples.
-    pub fn new(
-        run: &RunConfig,
-        data: impl Into<Arc<Dataset>>,
-        level: SimdLevel,
-    ) -> Result<Self, DatasetError> {
-        let data = data.into();
-        let sizes = layer_sizes(&run.train, &data);
-        let rate = run.train.regularization_rate;
-        let mlp = move || -> Box<dyn Model> { Box::new(Mlp::new(&sizes, rate, level)) };
-        Self::with_maker(run, data, level, MakeModel(Arc::new(mlp)))
-    }
-
-    /// Creates the plan of a run of a model that the caller provides.
-    ///
-    /// `make` must return an equal model on every call. `name` becomes the setting `model`, so that
-    /// tasks with different names refuse to train together.
-    ///
-    /// # Errors
-    /// The same as of [`Self::new`].
-    pub fn of_model(
-        run: &RunConfig,
-        data: impl Into<Arc<Dataset>>,
-        level: SimdLevel,
-        name: &str,
-        make: impl Fn() -> Box<dyn Model> + Send + std::marker::Sync + 'static,
-    ) -> Result<Self, DatasetError> {
-        let plan = Self::with_maker(run, data.into(), level, MakeModel(Arc::new(make)))?;
-        Ok(Self { settings: plan.settings.clone().with("model", name), ..plan })
-    }
-
-    fn with_maker(
+    /// Creates the plan of a run whose model has these variables. Every call of `make` must return
+    /// an equal model.
+    pub(crate) fn new_for(
         run: &RunConfig,
         data: Arc<Dataset>,
         level: SimdLevel,
-        make_model: MakeModel,
-    ) -> Result<Self, DatasetError> {
-        data.check_batch_size(run.train.batch_size)?;
-        let variables = (make_model.0)().variables();
-        let layout = Layout::new(variables, run.n_ps as usize, run.placement);
-        Ok(Self {
+        variables: Vec<Variable>,
+        make: impl Fn() -> Box<dyn Model> + Send + std::marker::Sync + 'static,
+    ) -> Self {
+        Self {
             rule: UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, level),
             train: run.train.clone(),
             sync: run.sync,
             data,
-            layout: Arc::new(layout),
+            layout: Arc::new(Layout::new(variables, run.n_ps as usize, run.placement)),
             settings: run.settings(),
             level,
-            make_model,
-        })
+            make_model: MakeModel(Arc::new(make)),
+        }
     }
 
     /// Returns the SIMD level of the run.
@@ -114,10 +79,4 @@ impl Plan {
     pub fn batch_order(&self) -> BatchOrder {
         BatchOrder::new(&self.train, self.sync, self.data.train.len())
     }
-}
-
-/// Returns the sizes of the perceptron's layers: features, hidden layers, classes.
-fn layer_sizes(train: &TrainConfig, data: &Dataset) -> Vec<usize> {
-    let (features, classes) = (data.train.n_features(), data.train.n_classes());
-    std::iter::once(features).chain(train.hidden.iter().copied()).chain([classes]).collect()
 }

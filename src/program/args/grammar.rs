@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::own::OwnArgs;
 use crate::program::cluster::ClusterArgs;
 use crate::program::data::DataCommand;
 use crate::program::inspect::InspectConfig;
@@ -283,6 +284,8 @@ pub(super) struct TaskArgs {
     #[command(flatten)]
     pub(super) run: RunKeys,
     #[command(flatten)]
+    pub(super) own: OwnArgs,
+    #[command(flatten)]
     pub(super) fresh: FreshArg,
     #[command(flatten)]
     pub(super) config: ConfigArg,
@@ -334,6 +337,8 @@ pub(super) struct WholeRunArgs {
     pub(super) size: SizeKeys,
     #[command(flatten)]
     pub(super) run: RunKeys,
+    #[command(flatten)]
+    pub(super) own: OwnArgs,
     #[command(flatten)]
     pub(super) fresh: FreshArg,
     #[command(flatten)]

@@ -4,7 +4,11 @@ use std::time::Duration;
 use super::*;
 
 fn parse_words(line: &str) -> Result<Action, ParseError> {
-    parse(&CommandLine::read(line.split_whitespace()), &Environment::default())
+    parse(
+        &CommandLine::read(line.split_whitespace()),
+        &Environment::default(),
+        &Workload::built_in(),
+    )
 }
 
 fn task(line: &str) -> TaskConfig {
@@ -70,18 +74,21 @@ fn command_lines_of_the_original_script_are_read() {
 #[test]
 fn bare_program_prints_help_and_is_a_usage_error_unless_an_engine_names_the_task() {
     let bare = CommandLine::read(["unisono"]);
-    let Err(ParseError::Clap(help)) = parse(&bare, &Environment::default()) else {
+    let Err(ParseError::Clap(help)) = parse(&bare, &Environment::default(), &Workload::built_in())
+    else {
         panic!("a bare command line starts nothing")
     };
     assert_eq!((help.exit_code(), help.use_stderr()), (2, true));
     assert!(help.to_string().contains("unisono local"), "{help}");
     let blank = Environment::from_iter([("TF_CONFIG", " ")]);
-    assert!(matches!(parse(&bare, &blank), Err(ParseError::Clap(_))));
+    assert!(matches!(parse(&bare, &blank, &Workload::built_in()), Err(ParseError::Clap(_))));
 
     let cluster = r#"{"ps": ["a:1"], "worker": ["b:1"]}"#;
     let text = format!(r#"{{"cluster": {cluster}, "task": {{"type": "ps", "index": 0}}}}"#);
     let engine = Environment::from_iter([("TF_CONFIG", text)]);
-    let Ok(Action::Task(config)) = parse(&bare, &engine) else { panic!("the engine's task") };
+    let Ok(Action::Task(config)) = parse(&bare, &engine, &Workload::built_in()) else {
+        panic!("the engine's task")
+    };
     assert_eq!(config.task, TaskId::ps(0));
 }
 
@@ -96,7 +103,7 @@ fn fresh_is_refused_if_an_engine_starts_the_task() {
     let text = format!(r#"{{"cluster": {cluster}, "task": {{"type": "worker", "index": 0}}}}"#);
     let engine = Environment::from_iter([("TF_CONFIG", text)]);
     let line = CommandLine::read(["unisono", "task", "--fresh"]);
-    let Err(ParseError::Config(error)) = parse(&line, &engine) else {
+    let Err(ParseError::Config(error)) = parse(&line, &engine, &Workload::built_in()) else {
         panic!("--fresh must be refused")
     };
     assert!(error.to_string().contains("an engine restarts a task"), "{error}");
@@ -118,7 +125,8 @@ fn empty_list_of_layers_is_softmax_regression() {
         let line = CommandLine::read(
             ["unisono", "local", hidden].into_iter().chain((hidden == "--hidden").then_some("")),
         );
-        let Ok(Action::Local(local)) = parse(&line, &Environment::default()) else {
+        let Ok(Action::Local(local)) = parse(&line, &Environment::default(), &Workload::built_in())
+        else {
             panic!("{line:?}")
         };
         assert!(local.run.train.hidden.is_empty());

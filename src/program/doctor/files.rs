@@ -13,6 +13,7 @@ use unisono_core::host::Clock as _;
 use unisono_files::checkpoint::{Saver, Warning};
 use unisono_files::disk::{DanglingLink, Disk as _, RealDisk, unsupported_sync};
 use unisono_files::run_files::Restored;
+use unisono_learn::Workload;
 use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
@@ -27,9 +28,12 @@ const BYTES_A_LOSS: u64 = 24;
 const BYTES_OF_A_RUN: u64 = 64 << 20;
 
 /// Checks the training data of a run, and returns the plan of the run.
-pub(super) fn data(run: &RunConfig, level: SimdLevel) -> (Option<Plan>, Finding) {
-    let plan = setup::open_data(run).and_then(|data| Plan::new(run, data, level));
-    match plan {
+pub(super) fn data(
+    run: &RunConfig,
+    workload: &Workload,
+    level: SimdLevel,
+) -> (Option<Plan>, Finding) {
+    match workload.plan(run, level) {
         Ok(plan) => {
             let data = &plan.data;
             let what = format!(
@@ -257,7 +261,9 @@ mod tests {
         );
         assert!(line(judge_space(10_000_000, 10_000_000)).starts_with("ok"));
         let run = RunConfig::default();
-        let plan = data(&run, SimdLevel::detect()).0.expect("the built-in digits are good");
+        let plan = data(&run, &Workload::built_in(), SimdLevel::detect())
+            .0
+            .expect("the built-in digits are good");
         // The model has 397,510 parameters. A run needs space for six copies, and for two losses at
         // each of 10,000 steps.
         assert_eq!(needed(&run, Some(&plan)), 4 * 397_510 * 6 + 24 * 20_000);

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use self::finding::{Finding, Report};
 use unisono_core::ids::{Job, TaskId};
+use unisono_learn::Workload;
 use unisono_learn::model::SimdLevel;
 use unisono_task::process::Process;
 
@@ -29,8 +30,8 @@ pub struct DoctorConfig {
 
 /// Makes all checks, even after a failed check. Exits with a failure if a run would fail.
 #[must_use]
-pub fn run_doctor(config: &DoctorConfig, process: &Process) -> ExitCode {
-    let report = Report::new(findings(&config.patient));
+pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process) -> ExitCode {
+    let report = Report::new(findings(&config.patient, workload));
     process.screen.out(&if config.json {
         report.to_json()
     } else {
@@ -39,7 +40,7 @@ pub fn run_doctor(config: &DoctorConfig, process: &Process) -> ExitCode {
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn findings(patient: &Patient) -> Vec<Finding> {
+fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
     let run = patient.run();
     let (level, simd) = machine::simd();
     let mut findings = vec![simd, bits::check(level.unwrap_or(SimdLevel::Portable))];
@@ -57,7 +58,8 @@ fn findings(patient: &Patient) -> Vec<Finding> {
     findings.extend(cluster::metrics(patient));
     let mut plan = None;
     if patient.has(|task| task.job == Job::Worker) {
-        let (found, finding) = files::data(run, level.unwrap_or(SimdLevel::Portable));
+        let level = level.unwrap_or(SimdLevel::Portable);
+        let (found, finding) = files::data(run, workload, level);
         plan = found;
         findings.push(finding);
     }

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
+use unisono_learn::Workload;
 
 use tokio::sync::mpsc;
 
@@ -394,7 +395,7 @@ fn configuration_of(printed: &str, folder: &Path) -> TaskConfig {
     let line = CommandLine::read(["unisono"].into_iter().chain(arguments.lines()));
     // The environment describes the launcher, and must not affect the role of its children.
     let environment = Environment::from_iter([("TF_CONFIG", "{}")]);
-    match args::parse(&line, &environment) {
+    match args::parse(&line, &environment, &Workload::built_in()) {
         Ok(Action::Task(config)) => config,
         other => panic!("{printed}: {other:?}"),
     }

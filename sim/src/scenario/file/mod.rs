@@ -12,6 +12,7 @@ mod faults;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../../tests/fuzzing/scenario.rs"]
 pub(crate) mod fuzzing;
+mod model;
 mod ranges;
 mod reference;
 mod sections;
@@ -78,7 +79,8 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let Cluster { ps, workers, placement, .. } = section(file, any)?;
     let SyncKeys { replicas_to_aggregate } = section(file, any)?;
     let chaos = file.get(Chaos::known().name).map(|_| section(file, any)).transpose()?;
-    let mut run = RunConfig { train: train::read(file)?, ..RunConfig::default() };
+    let (train, own) = (train::read(file)?, model::read(file)?);
+    let mut run = RunConfig { train, own, ..RunConfig::default() };
     (run.n_ps, run.placement) = (ps, placement);
     run.sync = Sync {
         replicas_to_aggregate: replicas_to_aggregate.unwrap_or(workers),
@@ -128,7 +130,7 @@ fn check_sections(file: &DeTable<'_>) -> Result<(), Wrong> {
     let names = || {
         let others = reference::tables().into_iter();
         let others = others.filter(|known| known.form != Form::Inline && !known.name.contains('.'));
-        std::iter::once(train::NAME).chain(others.map(|known| known.name))
+        [train::NAME, model::NAME].into_iter().chain(others.map(|known| known.name))
     };
     let mut keys = file.iter();
     let Some((name, value)) = keys.find(|(name, _)| !names().any(|known| known == *name.get_ref()))

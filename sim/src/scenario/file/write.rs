@@ -7,7 +7,7 @@ use unisono_config::keys::TrainKeys;
 use unisono_config::values::OptimizerName;
 
 use super::sections::shape;
-use super::{expect, train};
+use super::{expect, model, train};
 use crate::scenario::keys::lines::quoted;
 use crate::scenario::keys::{Lines, Table, lines_of};
 use crate::scenario::{Cluster, ExpectedOutcome, Liveness, Scenario, SyncKeys};
@@ -16,6 +16,7 @@ pub(super) fn text(scenario: &Scenario) -> String {
     let Scenario { run, limits, compute, network, storage, sim, chaos, .. } = scenario;
     let mut file = Lines::default();
     train(&mut file, run);
+    model::write(&mut file, &run.own);
     let workers = run.sync.total_num_replicas;
     let cluster = Cluster {
         ps: run.n_ps,
