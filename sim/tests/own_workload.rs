@@ -73,7 +73,8 @@ fn flag_that_the_model_lacks_is_refused() {
     assert!(message.ends_with("height is unknown; the model has width"), "{message}");
 }
 
-/// Runs the example `own_program`, which cargo builds beside the tests.
+/// Runs the example `own_program`. `cargo test` builds it, unless a single test program is selected:
+/// then `cargo build -p unisono-sim --example own_program` does.
 fn program(folder: &Path, arguments: &str) -> Output {
     let test = std::env::current_exe().expect("this program has a file");
     let path: PathBuf = test.parent().and_then(Path::parent).expect("target/…/deps").to_owned();
