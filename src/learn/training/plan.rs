@@ -1,5 +1,5 @@
-//! The objects with which a run computes. They are derived once from the run's configuration and
-//! data.
+//! The data, the model, the layout and the update rule of a run. They are created once, from the
+//! run's configuration and data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Plan {
     make_model: MakeModel,
 }
 
-/// A constructor of the run's model. Each model has its own workspace.
+/// A function that creates the run's model. Each created model has its own workspace.
 #[derive(Clone)]
 struct MakeModel(Arc<dyn Fn() -> Box<dyn Model> + Send + std::marker::Sync>);
 
@@ -41,8 +41,8 @@ impl fmt::Debug for MakeModel {
 }
 
 impl Plan {
-    /// Creates the plan of a run of the multilayer perceptron on `data`. The SIMD level affects
-    /// only the speed.
+    /// Creates the plan of a run that trains the multilayer perceptron on `data`. The SIMD level
+    /// affects only the speed.
     ///
     /// # Errors
     /// If the batch size is 0 or larger than the number of training examples.
@@ -58,9 +58,9 @@ impl Plan {
         Self::with_maker(run, data, level, MakeModel(Arc::new(mlp)))
     }
 
-    /// Creates the plan of a run of a model that the caller provides.
+    /// Creates the plan of a run that trains the caller's own model.
     ///
-    /// `make` must return an equal model on every call. `name` becomes the setting `model`, so that
+    /// `make` must create an equal model on every call. `name` becomes the setting `model`, so that
     /// tasks with different names refuse to train together.
     ///
     /// # Errors
@@ -116,7 +116,8 @@ impl Plan {
     }
 }
 
-/// Returns the sizes of the perceptron's layers: features, hidden layers, classes.
+/// Returns the layer sizes of the perceptron: the number of features, the sizes of the hidden
+/// layers, and the number of classes.
 fn layer_sizes(train: &TrainConfig, data: &Dataset) -> Vec<usize> {
     let (features, classes) = (data.train.n_features(), data.train.n_classes());
     std::iter::once(features).chain(train.hidden.iter().copied()).chain([classes]).collect()
