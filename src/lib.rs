@@ -1,10 +1,13 @@
-//! Synchronous parameter-server training whose loss trajectory is a pure function of its
-//! training configuration: not of timing, faults, threads, placement, transport or CPU.
+//! Synchronous parameter-server training with reproducible results. Without backup workers, the
+//! loss trajectory is a pure function of the training configuration and the data. Timing, faults,
+//! threads, placement, transport and the CPU do not affect it.
 //!
-//! `docs/ARCHITECTURE.md` has the map. In short: [`protocol`] decides, [`model`] computes,
-//! [`wire`] encodes, [`host`] runs one loop over traits, and [`tcp`] is those traits in production.
+//! `docs/ARCHITECTURE.md` describes the architecture. In short, [`protocol`] makes all decisions,
+//! [`model`] computes, [`wire`] encodes messages, [`host`] runs one loop that is generic over
+//! traits, and [`tcp`] implements these traits for production.
 //!
-//! The serial reference, which every cluster has to match to the bit, is a few lines:
+//! Every cluster must compute the same bits as the serial reference. A run of the serial reference
+//! needs only a few lines:
 //!
 //! ```
 //! use unisono::config::RunConfig;
@@ -23,7 +26,7 @@
 //! assert_eq!(update.losses.len(), 2); // one for each slot of the step
 //! assert_eq!(reference.step(), unisono::Step(1));
 //!
-//! // Another number of ps, another SIMD level, another machine: the same bits.
+//! // A different number of ps and a different SIMD level yield the same bits.
 //! run.n_ps = 5;
 //! let plan = Plan::new(&run, Dataset::embedded(), SimdLevel::Portable)?;
 //! let mut elsewhere = Reference::new(&plan, plan.initial(None)?);
@@ -31,8 +34,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/own_model.rs` trains a [`Model`](model::Model) of one's own, on nodes over TCP;
-//! [`host::Observer`] is where a dashboard, metrics or a ledger hang.
+//! `examples/own_model.rs` shows how to train your own [`Model`](model::Model) on nodes that
+//! communicate over TCP. To attach a dashboard, metrics or a ledger, implement [`host::Observer`].
 
 pub mod fetch;
 #[cfg(fuzzing)]

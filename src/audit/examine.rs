@@ -36,10 +36,11 @@ impl<'a> Audit<'a> {
         Generations::of(&self.shards)
     }
 
-    /// Drops updates that a rollback undid without the shard's knowledge.
+    /// Drops updates that were rolled back, although the ledger of their shard does not record the
+    /// rollback.
     ///
-    /// A ps that was killed before the newest generation, and never came back, does not know that
-    /// its last updates are void.
+    /// If a ps was killed before the newest generation was opened, and was not restarted, its
+    /// ledger does not record that its last updates were rolled back.
     fn forget_what_was_rolled_back_elsewhere(&mut self) {
         let Some((newest, from)) = self.generations().last() else { return };
         for shard in &mut self.shards {

@@ -40,10 +40,11 @@ pub enum FilesError {
 }
 
 impl<'a> Audit<'a> {
-    /// Compares the losses and the checkpoints of a logdir with the ledgers, as far as they exist.
+    /// Compares the losses file and the checkpoints in a logdir, if these files exist, with the
+    /// ledgers.
     ///
     /// # Errors
-    /// If an existing file cannot be read.
+    /// Returns an error if an existing file cannot be read.
     pub fn check_files(&mut self, logdir: &Path) -> Result<(), FilesError> {
         let newest = self.check_checkpoints(logdir)?;
         let path = logdir.join(LOSSES_FILE);
@@ -57,8 +58,9 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
-    /// Compares losses with the ledgers (rule 7). Every row must match, and no row before the
-    /// newest checkpoint may be missing.
+    /// Compares the rows of a losses file with the ledgers (rule 7). Every row must match the
+    /// ledgers, and no row of a step before `newest` may be missing. `newest` is the step of the
+    /// newest checkpoint.
     pub fn check_losses(&mut self, path: &Path, rows: &[LossRow], newest: Option<Step>) {
         self.seen.n_losses += rows.len() as u64;
         let standing = self.standing();
@@ -104,7 +106,8 @@ impl<'a> Audit<'a> {
         self.violations.extend(found);
     }
 
-    /// Compares every checkpoint with the ledgers. Returns the step of the newest one.
+    /// Compares every checkpoint with the ledgers. Returns the step of the newest checkpoint that
+    /// is not damaged.
     fn check_checkpoints(&mut self, logdir: &Path) -> Result<Option<Step>, FilesError> {
         let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
         let mut newest = None;
@@ -125,11 +128,12 @@ impl<'a> Audit<'a> {
         Ok(newest)
     }
 
-    /// Compares a checkpoint with the ledgers: it must be a version that every shard made (rule 7).
+    /// Compares a checkpoint with the ledgers: the checkpoint must contain a version that every
+    /// shard made (rule 7).
     ///
-    /// The ledgers say how tensors were laid out over the ps, a checkpoint does not. If the number
-    /// of ps changed during the run, there are several layouts, and the checkpoint must match one
-    /// of them.
+    /// The ledgers record how the tensors were distributed over the ps. A checkpoint does not
+    /// record this layout. If the number of ps changed during the run, there are several layouts,
+    /// and the checkpoint must match one of them.
     pub fn check_checkpoint(&mut self, path: &Path, checkpoint: &Checkpoint) {
         let mut found = None;
         for layout in self.layouts() {
@@ -153,7 +157,8 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Returns one header for each layout in the ledgers, in the order of the files.
+    /// Returns one ledger header for each different layout of the tensors on the ps, in the order
+    /// of the ledgers.
     fn layouts(&self) -> Vec<&'a Header> {
         let mut layouts: Vec<&Header> = Vec::new();
         for shard in &self.shards {
@@ -178,8 +183,8 @@ impl<'a> Audit<'a> {
         self.notes.extend(note);
     }
 
-    /// Compares a captured state with the ledgers, as [`Self::check_checkpoint`] does. The state
-    /// already has the layout of the run.
+    /// Compares a captured state with the ledgers, as [`Self::check_checkpoint`] does. The state is
+    /// already divided into the shards of the run.
     pub fn check_snapshot(&mut self, path: &Path, snapshot: &Snapshot) {
         let hashes: Vec<_> = snapshot.shards.iter().map(StateHash::of).collect();
         let compared = self.compare_checkpoint(path, snapshot.cut.step, &hashes);
@@ -217,7 +222,8 @@ impl<'a> Audit<'a> {
     }
 }
 
-/// Returns the hash of each shard of a checkpoint, with the layout of a ledger's header.
+/// Divides a checkpoint into shards by the layout in a ledger's header, and returns the hash of
+/// each shard.
 fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>, String> {
     // Checkpoints of earlier program versions name their layout in the settings; that one counts.
     let of_layout = ["ps", "placement", "workers"];
@@ -232,8 +238,8 @@ fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>,
     Ok(snapshot.shards.iter().map(StateHash::of).collect())
 }
 
-/// Describes a state by its hash, and by its version if the shard made such a state at another
-/// version.
+/// Describes a state by its hash. If the shard made the same state at another version, the
+/// description also has that version.
 fn what_is(shard: &ShardHistory<'_>, hash: StateHash) -> String {
     match shard.made.iter().find(|made| made.update.after == hash) {
         Some(made) => format!("the hash of its version {}, {hash}", made.version()),

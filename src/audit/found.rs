@@ -11,29 +11,32 @@ use unisono_observe::ledger::Header;
 pub struct Audit<'a> {
     /// History of each ledger's shard, ascending by ps.
     pub shards: Vec<ShardHistory<'a>>,
-    /// Violations, ordered from a single line to the comparison of all files.
+    /// Violations in the order of the checks: from checks of single lines to comparisons of all
+    /// files.
     pub(super) violations: Vec<Violation>,
     /// Notes about missing or unusual content, in order.
     pub(super) notes: Vec<String>,
     pub(super) seen: AuditCounts,
-    /// One header and data digest for each different arithmetic, that is, for settings and data
-    /// that determine the trajectory. Updates refer to it by index.
+    /// The different combinations of settings and training data in the ledgers, each as a header
+    /// and a data digest. A combination determines the results of all computations. Updates refer
+    /// to a combination by its index.
     pub(super) arithmetics: Vec<(&'a Header, Option<&'a str>)>,
 }
 
 /// The overall result of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No violation, and every standing update was found on every shard.
+    /// No violation was found, and the ledger of every shard has every update that was not rolled
+    /// back.
     Clean,
-    /// No violation, but some updates were not found on every shard.
+    /// No violation was found, but the ledgers lack some updates.
     Incomplete,
     /// At least one violation.
     Broken,
 }
 
-/// Maximum number of updates by which shards may differ while a run goes on, or after it was
-/// killed.
+/// Maximum number of updates by which one shard may be ahead of another shard while a run goes on,
+/// or after the run was killed.
 pub(super) const MAX_APART: usize = 1;
 
 /// Numbers of checked items.
@@ -45,11 +48,12 @@ pub struct AuditCounts {
     pub n_slots: u64,
     /// Gradients that arrived and were not used.
     pub n_dropped: u64,
-    /// Updates that were compared with another shard's.
+    /// Updates that were compared with the same update of another shard.
     pub n_compared: u64,
-    /// Updates that were recomputed from the same version and gradients.
+    /// Recomputed updates that were compared with an earlier update from the same version and the
+    /// same gradients.
     pub n_repeated: u64,
-    /// Gradients that were recomputed from the same version.
+    /// Recomputed gradients that were compared with an earlier gradient from the same version.
     pub n_gradients_repeated: u64,
     /// Rows of the losses file.
     pub n_losses: u64,
@@ -70,7 +74,8 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Returns whether every standing update was found on every shard, without a gap.
+    /// Returns whether the updates that were not rolled back have no gap, and every shard has each
+    /// of these updates. Some shards may lack the last [`MAX_APART`] updates.
     fn is_whole(&self) -> bool {
         let standing = self.standing();
         let mut next = standing.keys().next().copied();
@@ -84,8 +89,8 @@ impl<'a> Audit<'a> {
             && all_before.all(|made| is_on_all_shards(made))
     }
 
-    /// Returns the violation of the earliest step. Of several, returns the one that explains the
-    /// others.
+    /// Returns the violation of the earliest step. If this step has several violations, returns the
+    /// most specific violation, which explains the others.
     #[must_use]
     pub fn first_violation(&self) -> Option<&Violation> {
         // Violations are ordered from a single line to the comparison of all files, and the first
@@ -111,8 +116,8 @@ impl<'a> Audit<'a> {
         self.seen
     }
 
-    /// Returns the standing updates, which no rollback undid, ascending by step. Each step has the
-    /// updates of all shards whose ledgers contain it.
+    /// Returns the standing updates, which are the updates that no rollback undid, ascending by
+    /// step. Each step has one update of each shard whose ledger contains the step.
     #[must_use]
     pub fn standing(&self) -> BTreeMap<Step, Vec<&Made<'a>>> {
         let mut standing: BTreeMap<Step, Vec<&Made<'a>>> = BTreeMap::new();
@@ -122,7 +127,8 @@ impl<'a> Audit<'a> {
         standing
     }
 
-    /// Returns the index of the arithmetic for these settings and this data digest.
+    /// Returns the index in `arithmetics` of these settings and this data digest. Adds a new
+    /// combination to `arithmetics`.
     pub(super) fn number_of(&mut self, header: &'a Header, data: Option<&'a str>) -> usize {
         let is_it = |(known, of): &(&Header, Option<&str>)| {
             *of == data && known.difference(header).is_none()

@@ -1,8 +1,8 @@
 //! The order in which the generations of a run were opened, according to the lines of its ledgers.
 //!
-//! The numbers of generations do not give this order across restarts of the whole cluster. If a
-//! clock was set back, and no task and no file remembers the previous chief, a later chief gets a
-//! smaller incarnation and opens generations with smaller numbers.
+//! The numbers of generations do not determine the order of the generations if the whole cluster
+//! was restarted. If a clock was set back, and no task and no file remembers the previous chief, a
+//! later chief gets a smaller incarnation and opens generations with smaller numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,10 @@ pub(super) struct Generations(Vec<(Generation, Step)>);
 #[derive(Debug, Default)]
 struct Node {
     from: Step,
-    /// Generations that follow immediately in some ledger.
+    /// Generations that come immediately after this generation in some ledger.
     after: BTreeSet<Generation>,
-    /// Number of generations that come immediately before this one in some ledger, and that have no
-    /// place in the order yet.
+    /// Number of generations that come immediately before this generation in some ledger, and that
+    /// have no position in the order yet.
     n_before: usize,
 }
 
@@ -45,9 +45,10 @@ impl Generations {
 
     /// Orders the generations topologically.
     ///
-    /// If the ledgers do not order two generations, their numbers do. The numbers also decide if
-    /// ledgers contradict each other. That is possible: a chief that was already replaced may
-    /// restore a ps that has forgotten the newer chief.
+    /// If the ledgers do not determine the order of two generations, the numbers of the generations
+    /// determine the order. The numbers also decide if ledgers contradict each other. Ledgers can
+    /// contradict each other, because a chief that was already replaced may restore a ps that has
+    /// forgotten the newer chief.
     fn merge(mut nodes: BTreeMap<Generation, Node>) -> Self {
         let mut order = Vec::new();
         let mut ready: BTreeSet<Generation> =

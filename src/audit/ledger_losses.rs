@@ -26,7 +26,8 @@ pub fn find_losses(logdir: PathBuf) -> Box<FindLosses> {
     })
 }
 
-/// Returns the losses of an update; `None` if the push message of a slot is unknown.
+/// Returns the losses of an update; `None` if the ledger does not record the push message of a
+/// slot.
 fn losses_of(made: &Made<'_>) -> Option<UpdateRecord> {
     let update = made.update;
     let loss = |used: &ledger::UsedSlot| Some((used.slot, used.push.as_ref()?.loss.0));

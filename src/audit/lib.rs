@@ -1,8 +1,8 @@
 //! Audits a run: checks its ledgers, losses and checkpoints against the rules of
 //! `docs/protocol.md`.
 //!
-//! [`Audit::of`] checks the ledgers. Losses and checkpoints can then be compared with them. An
-//! audit recomputes nothing; [`replay`] does.
+//! [`Audit::of`] checks the ledgers. [`Audit::check_files`] then compares losses and checkpoints
+//! with the ledgers. An audit recomputes no values. The module [`replay`] recomputes a run.
 //!
 //! | module | content |
 //! |---|---|

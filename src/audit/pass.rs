@@ -13,7 +13,8 @@ use unisono_core::slots::{Age, WrongSlots, wrong_slots};
 use unisono_observe::ledger::line::{ChiefCame, GradientDropped, StateRestored, UpdateMade};
 use unisono_observe::ledger::{DropReason, Header, Line, StateHash};
 
-/// Checks the ledger of a shard whose history is still empty.
+/// Checks the ledger of a shard, and adds the lines of the ledger to the shard's history, which
+/// must be empty.
 pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {
     let ledger = shard.ledger;
     let mut pass = Pass { shard, life: None, line: 0, audit };
@@ -28,11 +29,11 @@ pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHis
     pass.shard
 }
 
-/// State of the ps's current incarnation, at the current line.
+/// State of the ps's incarnation that wrote the current line of the ledger.
 #[derive(Debug)]
 struct IncarnationState<'a> {
     header: &'a Header,
-    /// Index of the arithmetic in the audit.
+    /// Index in `Audit::arithmetics` of the settings and the training data.
     arithmetic: usize,
     generation: Option<Generation>,
     /// Version of the shard and its hash.
@@ -40,8 +41,8 @@ struct IncarnationState<'a> {
     chief: Option<Incarnation>,
     /// Newest incarnation of each worker whose gradients were used.
     workers: BTreeMap<u32, Incarnation>,
-    /// Surplus gradients, which the next update may not use: slot and worker, and the line that
-    /// reports them.
+    /// Surplus gradients, which the next update must not use. Maps the slot and the worker of a
+    /// gradient to the number of the line that reports the gradient.
     surplus: BTreeMap<(Slot, u32), usize>,
 }
 
@@ -148,8 +149,8 @@ impl<'a> Pass<'a, '_> {
         self.shard.restored.push(Restored { line: restored, header, number: self.line });
     }
 
-    /// Notes the digest of the training data. All states of one incarnation of a ps have the same
-    /// digest.
+    /// Records the digest of the training data, once for each incarnation of a ps. All states that
+    /// the incarnation receives have the same digest.
     fn on_data(&mut self, life: &mut IncarnationState<'a>, data: Option<&'a str>) {
         life.arithmetic = self.audit.number_of(life.header, data);
         let before = self.shard.restored.last().and_then(|last| last.line.data.as_deref());
@@ -165,7 +166,8 @@ impl<'a> Pass<'a, '_> {
         self.audit.notes.push(format!("{place}: from here on {what} is {is}; it was {was}"));
     }
 
-    /// Restores a version of the history, which the shard must have made before (rule 7).
+    /// Sets the history back to a restored version. The shard must have made this version before
+    /// (rule 7).
     fn go_back(&mut self, header: &Header, step: Step, hash: StateHash) {
         if self.shard.hash_of(step) == Some(hash) {
             return self.shard.forget_from(step);
@@ -223,7 +225,8 @@ impl<'a> Pass<'a, '_> {
         self.shard.made.push(made);
     }
 
-    /// Checks an unused gradient against rule 5, and against rules 2, 4 and 8 for its reason.
+    /// Checks that an unused gradient was counted and answered (rule 5), and that the recorded
+    /// reason is right (rules 2, 4 and 8).
     fn on_dropped(&mut self, life: &mut IncarnationState<'a>, dropped: &GradientDropped) {
         let GradientDropped { generation, step, slot, worker, why, told, .. } = *dropped;
         self.audit.seen.n_dropped += 1;
@@ -318,7 +321,7 @@ impl<'a> Pass<'a, '_> {
     }
 }
 
-/// Returns whether a ps holds the same elements of the variables under both headers.
+/// Returns whether two ledger headers assign the same elements of the variables to a ps.
 pub(super) fn has_layout_of(one: &Header, other: &Header) -> bool {
     let layout = |header: &Header| {
         let keys = header.settings.iter().filter(|(key, _)| ["ps", "placement"].contains(key));
@@ -350,8 +353,8 @@ fn check_slots(made: &Made<'_>, violations: &mut Vec<Violation>) {
     violations.push(made.violation(rule, wanted, found));
 }
 
-/// Checks that each gradient was computed from the updated version (rule 1), and that no older
-/// incarnation of its worker was already fenced (rule 8).
+/// Checks that each gradient was computed from the version that the update changes (rule 1), and
+/// that no worker has an older incarnation than in an earlier update (rule 8).
 fn check_pushes(life: &mut IncarnationState<'_>, made: &Made<'_>, violations: &mut Vec<Violation>) {
     let update = made.update;
     for used in &update.slots {

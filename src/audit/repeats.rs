@@ -1,7 +1,7 @@
 //! Checks that recomputed values have the same bits.
 //!
 //! After a rollback, steps are recomputed. The same version and the same slots must give the same
-//! result, no matter which worker computes it.
+//! result, no matter which workers compute the gradients.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +13,11 @@ use crate::shard::Made;
 use unisono_core::ids::{Slot, Step};
 use unisono_observe::ledger::{Checksum, Loss, StateHash, UsedSlot};
 
-/// Everything that determines a gradient: arithmetic, step, slot, and the version of every shard.
+/// Everything that determines a gradient: the settings and data (as an index), the step, the slot,
+/// and the version of every shard (as hashes).
 type GradientKey = (usize, Step, Slot, Vec<StateHash>);
-/// Everything that determines an update of a shard: arithmetic, ps, step, version and gradients.
+/// Everything that determines an update of a shard: the settings and data (as an index), the ps,
+/// the step, the version (as a hash) and the gradients.
 type UpdateKey = (usize, u32, Step, StateHash, Vec<(Slot, Checksum)>);
 
 pub(super) fn compare(audit: &mut Audit<'_>) {
@@ -32,7 +34,7 @@ pub(super) fn compare(audit: &mut Audit<'_>) {
     audit.violations.extend(violations);
 }
 
-/// Returns the steps that any shard made more than once.
+/// Returns the steps whose update was made more than once by any shard.
 fn made_again(audit: &Audit<'_>) -> BTreeSet<Step> {
     let mut again = BTreeSet::new();
     for shard in &audit.shards {
@@ -68,8 +70,8 @@ fn updates(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
     (n_repeated, violations)
 }
 
-/// Compares recomputed gradients. This needs the version of every shard, so only complete updates
-/// count.
+/// Compares recomputed gradients. The comparison needs the version of every shard, so it skips an
+/// update that is missing in some ledgers.
 fn gradients(audit: &Audit<'_>, again: &BTreeSet<Step>) -> (u64, Vec<Violation>) {
     let mut known: BTreeMap<(u32, GradientKey), (&Made<'_>, &UsedSlot)> = BTreeMap::new();
     let (mut n_repeated, mut violations) = (0, Vec::new());

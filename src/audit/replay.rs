@@ -1,8 +1,8 @@
-//! Recomputes a cluster's run in one loop, from its ledgers.
+//! Recomputes the run of a cluster in one process, from the run's ledgers.
 //!
-//! The ledgers record which slots each update used, and that determines everything else. At every
-//! step, the result is compared with the hashes that the ps recorded and with the losses of the
-//! workers.
+//! The ledgers record the slots that each update used. These slots determine all other values. At
+//! every step, the replay compares its result with the hashes that the ps recorded and with the
+//! losses of the workers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,23 +32,23 @@ use unisono_observe::ledger::{Header, Loss, StateHash};
 pub struct Inputs {
     /// Workload of the program that made the run.
     pub workload: Workload,
-    /// Logdir of the run. If the ledgers do not begin with version 0, a checkpoint in it is the
-    /// start.
+    /// Logdir of the run. If the ledgers do not begin with version 0, the replay starts from a
+    /// checkpoint in the logdir.
     pub logdir: PathBuf,
     /// Directory of the run's training data; `None` for the embedded subset of MNIST.
     pub data_dir: Option<PathBuf>,
-    /// File of initial values, if the run was started with one.
+    /// File of initial values, if the run was started with such a file.
     pub init_from: Option<PathBuf>,
-    /// SIMD level for the computation; it has no effect on the bits.
+    /// SIMD level for the computation. The level has no effect on the bits of the result.
     pub level: SimdLevel,
 }
 
 /// Numbers of values that a replay compared and found equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// First version.
+    /// First version of the replay.
     pub from: Step,
-    /// Last version.
+    /// Last version of the replay.
     pub to: Step,
     /// Hashes of shards.
     pub n_hashes: u64,
@@ -155,12 +155,12 @@ pub enum ReplayError {
     Failed(#[from] Failure),
 }
 
-/// Recomputes the standing updates and compares them with the run. Calls `progress` after each
-/// update.
+/// Recomputes the updates that no rollback undid, and compares the results with the run. Calls
+/// `progress` after each update.
 ///
 /// # Errors
-/// If a value differs, if the ledgers violate a rule, or if something needed for the replay is
-/// missing.
+/// Returns an error if a value differs, if the ledgers violate a rule, or if data that the replay
+/// needs are missing.
 pub fn replay(
     audit: &Audit<'_>,
     inputs: &Inputs,
@@ -183,10 +183,12 @@ pub fn replay(
     Ok(run.compared)
 }
 
-/// Recomputes one update and compares it with the lines of all shards.
+/// Recomputes one update, and compares the result with the ledger lines of all shards.
 ///
 /// # Errors
-/// [`ReplayError::Diverges`] with the first difference. [`ReplayError::Failed`] if a loss is not finite.
+/// Returns [`ReplayError::Diverges`] at the first difference, [`ReplayError::Failed`] if a loss is
+/// not finite, and [`ReplayError::Header`] if an update comes from a ps that the cluster does not
+/// have.
 pub fn recompute<W: Work>(
     reference: &mut Reference<W>,
     updates: &[&Made<'_>],
@@ -282,7 +284,8 @@ impl<'b> Run<'b> {
         Ok(Self { inputs, data, header, plan, reference, compared })
     }
 
-    /// Switches to the settings of an update if they differ: the run was restarted with them.
+    /// Switches to the settings of an update, if the run was restarted with changed settings before
+    /// the update.
     fn follow(&mut self, made: &Made<'_>) -> Result<(), ReplayError> {
         if self.header.difference(made.header).is_none() {
             return Ok(());
@@ -297,8 +300,8 @@ impl<'b> Run<'b> {
         Ok(())
     }
 
-    /// Compares the new version with the run's own checkpoint of it, if there is one. Unlike a
-    /// hash, this comparison cannot miss a difference.
+    /// Compares the recomputed version with the run's checkpoint of this version, if the checkpoint
+    /// exists. Unlike a comparison of hashes, this comparison cannot miss a difference.
     fn compare_checkpoint(&mut self, updates: &[&Made<'_>]) -> Result<(), ReplayError> {
         let version = updates[0].version();
         let path = self.inputs.logdir.join(checkpoint::file::file_name(version));
@@ -330,7 +333,8 @@ impl<'b> Run<'b> {
     }
 }
 
-/// Describes the first element in which two checkpoints differ: the run's, then the recomputed one.
+/// Describes the first element in which two checkpoints differ. Returns the element of the run's
+/// checkpoint, then the element of the recomputed checkpoint.
 fn first_difference(theirs: &Checkpoint, ours: &Checkpoint) -> Option<(String, String)> {
     let names = theirs.tensors.keys().chain(ours.tensors.keys());
     names.into_iter().find_map(|name| {
@@ -353,7 +357,7 @@ fn divergence(made: &Made<'_>, of: Compared, wanted: String, found: String) -> R
     ReplayError::Diverges(Divergence { step, of, place, wanted, found })
 }
 
-/// Returns the configuration of the run in the header of an update.
+/// Returns the configuration of the run from the ledger header above an update.
 fn config_of(made: &Made<'_>) -> Result<RunConfig, ReplayError> {
     let wrong = |why| ReplayError::Header { place: made.place(), why };
     let header = made.header;
@@ -380,7 +384,7 @@ fn check_data(audit: &Audit<'_>, data: &Dataset) -> Result<(), ReplayError> {
     }
 }
 
-/// Loads the earliest checkpoint of a version in the ledgers.
+/// Loads the earliest undamaged checkpoint whose version has an update in the ledgers.
 fn from_checkpoint(standing: &Standing<'_, '_>, logdir: &Path) -> Result<Snapshot, ReplayError> {
     let names = RealDisk.list(logdir).map_err(DiskError::at("list the logdir", logdir))?;
     for step in checkpoint::steps_among(&names) {

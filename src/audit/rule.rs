@@ -45,7 +45,8 @@ impl Rule {
         Self::SameBits,
     ];
 
-    /// Returns the number of the rule in `docs/protocol.md`; `None` for the promise.
+    /// Returns the number of the rule in `docs/protocol.md`; `None` for [`Self::SameBits`], which
+    /// is not a rule of that document.
     #[must_use]
     pub fn number(self) -> Option<u8> {
         let place = Self::ALL.iter().position(|rule| *rule == self)?;

@@ -1,4 +1,4 @@
-//! The history of a shard: all updates of its ledger, and which of them stand.
+//! The history of a shard: all updates of its ledger, and the updates that no rollback undid.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ pub struct ShardHistory<'a> {
     pub rollbacks: Vec<Rollback>,
     /// Number of incarnations of the ps.
     pub n_lives: usize,
-    /// Standing updates, which no rollback undid: step to index in `made`.
+    /// Standing updates, which no rollback undid. Maps the step of an update to its index in
+    /// `made`.
     pub(super) stands: BTreeMap<Step, usize>,
     pub(super) header: Option<(&'a Header, usize)>,
 }
@@ -31,11 +32,12 @@ pub struct Made<'a> {
     pub update: &'a UpdateMade,
     /// Header of the incarnation that made the update.
     pub header: &'a Header,
-    /// Index of the arithmetic in the audit; equal indices mean equal settings and data.
+    /// Index in `Audit::arithmetics`. Equal indices mean equal settings and equal training data.
     pub(super) arithmetic: usize,
     /// Line number, from 1.
     pub line: usize,
-    /// Index of the update that made the version before; `None` if it is not in the ledger.
+    /// Index of the update that made the version before this update; `None` if the ledger does not
+    /// contain that update.
     pub(super) before: Option<usize>,
     pub(super) ledger: &'a Ledger,
 }
@@ -86,19 +88,19 @@ impl<'a> ShardHistory<'a> {
         self.header.map(|(_, line)| FilePlace::line(&self.ledger.path, line))
     }
 
-    /// Returns the standing updates, ascending by step.
+    /// Returns the standing updates, which no rollback undid, ascending by step.
     pub fn standing(&self) -> impl Iterator<Item = &Made<'a>> {
         self.stands.values().map(|index| &self.made[*index])
     }
 
-    /// Returns the standing update of a step.
+    /// Returns the update of a step, unless a rollback undid the update.
     #[must_use]
     pub fn standing_at(&self, step: Step) -> Option<&Made<'a>> {
         self.stands.get(&step).map(|index| &self.made[*index])
     }
 
-    /// Returns the hash of a version of the standing history, if an update or a restored state has
-    /// it.
+    /// Returns the hash of a version that no rollback undid; `None` if no line of the ledger has
+    /// the hash.
     #[must_use]
     pub fn hash_of(&self, version: Step) -> Option<StateHash> {
         // Three lines may have the hash: the previous update, the next update, a restored state. A
@@ -113,8 +115,8 @@ impl<'a> ShardHistory<'a> {
             })
     }
 
-    /// Returns every hash that a version had in any history, and the index of the update that made
-    /// it.
+    /// Returns every hash that a version has had, including rolled-back versions. With each hash,
+    /// returns the index of the update that made the version, or `None` for a restored state.
     pub(super) fn hashes_of(&self, version: Step) -> Vec<(StateHash, Option<usize>)> {
         let made = self.made.iter().enumerate().filter(|(_, made)| made.version() == version);
         let made = made.map(|(index, made)| (made.update.after, Some(index)));
@@ -122,19 +124,19 @@ impl<'a> ShardHistory<'a> {
         made.chain(restored.map(|restored| (restored.line.after, None))).collect()
     }
 
-    /// Returns the last version of the standing history.
+    /// Returns the last version that no rollback undid.
     #[must_use]
     pub fn end(&self) -> Option<Step> {
         let made = self.stands.last_key_value().map(|(step, _)| step.next());
         made.or_else(|| self.restored.last().map(|restored| restored.line.step))
     }
 
-    /// Removes the updates of `step` or later from the standing history.
+    /// Removes the updates of `step` and of later steps from the standing updates.
     pub(super) fn forget_from(&mut self, step: Step) {
         self.stands.split_off(&step);
     }
 
-    /// Makes the history that leads to this update the standing one.
+    /// Replaces the standing updates by this update and all updates that led to it.
     pub(super) fn go_back_to(&mut self, index: usize) {
         self.stands.clear();
         let mut next = Some(index);

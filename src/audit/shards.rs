@@ -9,7 +9,8 @@ use crate::found::{Audit, MAX_APART};
 use crate::shard::{Made, ShardHistory};
 use unisono_core::ids::{Cut, Generation, Slot, Step};
 
-/// Groups updates by generation and step. Of several attempts of a shard, the last one counts.
+/// Groups updates by generation and step. If a shard made an update several times in a generation,
+/// the group has only the last of these updates.
 pub(super) fn by_cut<'b, 'a>(shards: &'b [ShardHistory<'a>]) -> BTreeMap<Cut, Vec<&'b Made<'a>>> {
     let mut updates: BTreeMap<Cut, Vec<&Made<'a>>> = BTreeMap::new();
     for made in shards.iter().flat_map(|shard| &shard.made) {
@@ -88,8 +89,8 @@ fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     members.filter_map(compare).collect()
 }
 
-/// Checks that all shards made the same update in the same generation, for each update that no
-/// rollback took back (rule 8).
+/// Checks that all shards made an update in the same generation, for each update that no rollback
+/// undid (rule 8).
 fn compare_standing(audit: &Audit<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for of_step in audit.standing().values() {
@@ -104,7 +105,8 @@ fn compare_standing(audit: &Audit<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Checks that all shards of a generation got the same version and the same training data (rule 7).
+/// Checks that all shards of a generation received the same version and the same training data
+/// (rule 7).
 fn compare_restored(shards: &[ShardHistory<'_>]) -> Vec<Violation> {
     let mut first: BTreeMap<Generation, (&ShardHistory<'_>, &Restored<'_>)> = BTreeMap::new();
     let mut violations = Vec::new();

@@ -56,13 +56,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Describes a generation completely. Numbers of generations are only unique together with the
-/// opener.
+/// Describes a generation by its number, and by the incarnation of the chief that opened it. The
+/// number alone is not unique.
 pub(super) fn full(generation: Generation) -> String {
     format!("{} (opened by the chief's incarnation {})", generation.number, generation.opener)
 }
 
-/// Lists the distinct hashes that a version had in any history.
+/// Lists the distinct hashes that a version has had, separated by `or`.
 pub(super) fn any_of(known: &[(StateHash, Option<usize>)]) -> String {
     let hashes: BTreeSet<_> = known.iter().map(|(hash, _)| *hash).collect();
     hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")

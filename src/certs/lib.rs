@@ -41,16 +41,16 @@ impl std::fmt::Debug for Pair {
     }
 }
 
-/// The reason for which a certificate cannot be made.
+/// The reason why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
     /// The library cannot make the certificate.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// The files of an existing CA do not contain a CA.
+    /// The certificate or the private key of an existing CA is not valid.
     #[error("the files are not a CA and its private key: {0}")]
     NoAuthority(rcgen::Error),
-    /// The private key does not belong to the CA's certificate.
+    /// The private key of an existing CA does not belong to the CA's certificate.
     #[error("the private key is not that of the CA's certificate")]
     OtherKey,
 }
@@ -71,7 +71,7 @@ impl Authority {
     /// Makes a new CA.
     ///
     /// # Errors
-    /// If the system provides no random numbers.
+    /// Returns an error if the system provides no random numbers.
     pub fn new(validity: Validity) -> Result<Self, CertsError> {
         let key = KeyPair::generate()?;
         let mut params = params(Vec::new(), validity)?;
@@ -91,7 +91,8 @@ impl Authority {
     /// Reads an existing CA.
     ///
     /// # Errors
-    /// If the texts are not a CA's certificate and its private key.
+    /// Returns an error if the texts are not the certificate of a CA and the private key of this
+    /// certificate.
     pub fn from_pair(pair: Pair) -> Result<Self, CertsError> {
         let key = KeyPair::from_pem(&pair.key).map_err(CertsError::NoAuthority)?;
         let public = key.public_key_raw().to_vec();
@@ -115,7 +116,7 @@ impl Authority {
     /// Makes a certificate that names these tasks.
     ///
     /// # Errors
-    /// If the system provides no random numbers.
+    /// Returns an error if the system provides no random numbers.
     pub fn issue(&self, tasks: &[TaskId], validity: Validity) -> Result<Pair, CertsError> {
         let key = KeyPair::generate()?;
         let names: Vec<_> = tasks.iter().copied().map(name_of_task).collect();

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::hosts_error::HostsError;
 
-/// Settings contradict each other, although each of them is valid by itself.
+/// The error for settings that contradict each other, although each setting is valid by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The hosts do not make a cluster.
     #[error(transparent)]
     Hosts(#[from] HostsError),
-    /// A parameter was given that belongs to another optimizer than the chosen one.
+    /// A given parameter does not belong to the chosen optimizer.
     #[error(
         "{parameter} is a parameter of the {theirs} optimizer, but the optimizer is {ours}: give \
          --optimizer {theirs}, or leave {parameter} out"
@@ -23,12 +23,13 @@ pub enum ConfigError {
         /// The name of the chosen optimizer.
         ours: String,
     },
-    /// Settings exclude each other, or one of them is empty. The text has the reason and a remedy.
+    /// Settings exclude each other, or a given path is empty. The text contains the reason and a
+    /// remedy.
     #[error("{0}")]
     Contradiction(String),
 }
 
-/// Checks that a flag's path, if it is given, is not empty.
+/// Returns an error if the path of a flag is given, but empty.
 pub(crate) fn check_path(flag: &str, path: Option<&Path>) -> Result<(), ConfigError> {
     match path {
         Some(path) if path.as_os_str().is_empty() => Err(ConfigError::Contradiction(format!(

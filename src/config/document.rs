@@ -1,8 +1,8 @@
-//! The configuration of one task as a TOML document. `unisono local` passes it to its child
-//! processes.
+//! The configuration of one task as a TOML document. `unisono local` passes this document to its
+//! child processes.
 //!
-//! The document has every value of a [`RunConfig`], so a child process depends on no default. It is
-//! not the file that users write; [`mod@crate::file`] reads that file.
+//! The document has every value of a [`RunConfig`], so a child process depends on no default. The
+//! document differs from the configuration file that users write, which [`mod@crate::file`] reads.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{ClusterSpec, RunConfig};
 pub struct RunDocument {
     /// The addresses of all tasks.
     pub cluster: ClusterSpec,
-    /// The configuration of the run. Its numbers of tasks must be those of the cluster.
+    /// The configuration of the run. The numbers of ps and workers must equal those of `cluster`.
     pub run: RunConfig,
 }
 
@@ -22,7 +22,7 @@ impl RunDocument {
     /// Returns the document as TOML.
     ///
     /// # Panics
-    /// If TOML cannot represent a value, which only a bug causes.
+    /// Panics if TOML cannot represent a value, which only a bug can cause.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every value has a form in TOML")
@@ -31,8 +31,8 @@ impl RunDocument {
     /// Reads a document that [`Self::to_toml`] has written.
     ///
     /// # Errors
-    /// If a key is missing or unknown, or a value has the wrong type. A document of another version
-    /// of the program may have such errors.
+    /// Returns an error if a key is missing or unknown, or a value has the wrong type. A document
+    /// of another version of the program may have such errors.
     pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
@@ -62,7 +62,7 @@ mod tests {
         ]
     }
 
-    /// Returns paths: some are text, and some consist of arbitrary bytes.
+    /// Generates paths of two kinds: text, and arbitrary bytes.
     fn paths() -> impl Strategy<Value = PathBuf> {
         let bytes = proptest::collection::vec(1..=u8::MAX, 1..9);
         prop_oneof![

@@ -1,5 +1,5 @@
-//! The form of a path in a document. Use it with `#[serde(with)]` on a `PathBuf`, and additionally
-//! with `default` on an `Option<PathBuf>`.
+//! Writes and reads paths in a `RunDocument`. A field of type `PathBuf` names this module in
+//! `#[serde(with)]`. A field of type `Option<PathBuf>` also needs `#[serde(default)]`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A path in a document, as text or as bytes. A TOML string must be UTF-8, but a path need not be.
+/// A path in a `RunDocument`: text if the path is UTF-8, otherwise bytes. A TOML string must be
+/// UTF-8.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum PathText {

@@ -1,5 +1,5 @@
-//! The environment variables with which a cluster engine, such as Kubeflow or Slurm, tells a
-//! process which task it is. No other environment variable is a setting.
+//! The environment variables in which a cluster manager, such as Kubeflow or Slurm, gives a process
+//! the job and the number of its task. No other environment variable is a setting.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variable that Kubeflow, Vertex AI and other engines set when they start TensorFlow
-    /// clusters.
+    /// The variable that Kubeflow, Vertex AI and other cluster managers set when they start
+    /// TensorFlow clusters.
     pub const TF_CONFIG: &str = "TF_CONFIG";
-    /// The prefixes of Slurm's variables. Slurm's daemon on the node sets the variables with the
-    /// second prefix.
+    /// The prefixes of Slurm's variables. The daemon `slurmd` on each node sets the variables with
+    /// the prefix `SLURMD_`.
     const SLURM: [&str; 2] = ["SLURM_", "SLURMD_"];
 
     /// Reads the environment of this process. Bytes that are not UTF-8 are replaced.
@@ -24,7 +24,7 @@ impl Environment {
         }))
     }
 
-    /// Returns the value of a variable; `None` if it is absent, empty or blank.
+    /// Returns the value of a variable; `None` if the variable is absent, empty or blank.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())

@@ -1,6 +1,8 @@
-//! The configuration file. It is TOML, and its keys are the names of the flags with underscores.
+//! The configuration file, in TOML. The keys of the file are the names of the flags, with
+//! underscores instead of dashes.
 //!
-//! Every error names file, line and key. [`super::run`] checks whether the values fit together.
+//! Every error in the content of the file names the file, the line and the key. [`super::run`]
+//! checks whether the values contradict each other.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -62,7 +64,8 @@ impl FileKeys {
     /// their keys.
     ///
     /// # Errors
-    /// If the file cannot be read, is not TOML, or has an unknown key or a value out of range.
+    /// Returns an error if the file cannot be read, is not TOML, or has an unknown key or a value
+    /// out of range.
     pub fn read(path: &Path, flags: &[OwnFlag]) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
@@ -112,7 +115,7 @@ impl FileKeys {
     }
 }
 
-/// A section of the file, with its keys as flags.
+/// A section of the configuration file, with the flags that correspond to its keys.
 #[derive(Debug)]
 pub struct KnownSection {
     pub(super) name: &'static str,
@@ -126,7 +129,7 @@ pub struct KeyText {
     pub name: String,
     /// The meaning of the key, and its possible values.
     pub what: String,
-    /// The default value, or how the program finds it.
+    /// The default value, or a description of how the program determines the default.
     pub default: String,
 }
 
@@ -151,7 +154,7 @@ pub(super) fn sections() -> [KnownSection; 9] {
 }
 
 impl KnownSection {
-    /// Returns the section `[train]`. Scenarios of the simulator also have this section.
+    /// Returns the section `[train]`, which scenario files of the simulator also have.
     #[must_use]
     pub fn train() -> Self {
         let [train, ..] = sections();
@@ -167,7 +170,7 @@ impl KnownSection {
     /// Reads a TOML table as the content of this section.
     ///
     /// # Errors
-    /// If the table has an unknown key or a value out of range.
+    /// Returns an error if the table has an unknown key or a value out of range.
     pub fn read<'de, K: Deserialize<'de>>(
         &self,
         span: Range<usize>,
@@ -302,7 +305,7 @@ fn check_key(
         .map_err(|what| Wrong { at: value.span().start, what })
 }
 
-/// Checks the value of a key that has only a few possible values. Serde's own error would not
+/// Checks the value of a key that has only a few possible values. The error of serde would not
 /// suggest the most similar value.
 fn check_choice(key: &str, choices: &[PossibleValue], value: &DeValue<'_>) -> Result<(), String> {
     let names = || choices.iter().map(PossibleValue::get_name);
@@ -336,18 +339,18 @@ pub fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<
     Some(name)
 }
 
-/// An error, and its position in the file.
+/// An error in the configuration file, and the position of the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The offset of the byte.
+    /// The offset in bytes from the start of the file.
     pub at: usize,
     /// The error, with the key and a remedy.
     pub what: String,
 }
 
 impl Wrong {
-    /// Converts an error of the TOML parser. If the error has no position, uses the position
-    /// `otherwise`.
+    /// Converts an error of the TOML parser. If the error has no position, the result has the
+    /// position `otherwise`.
     #[must_use]
     pub fn from_toml(error: &toml::de::Error, otherwise: usize) -> Self {
         let at = error.span().map_or(otherwise, |span| span.start);

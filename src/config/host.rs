@@ -10,20 +10,21 @@ use crate::hosts_error::HostsError;
 /// The part of a [`HostPort`](super::hosts::HostPort) before the port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
-    /// A name, in lower case. It is resolved at each connection attempt.
+    /// A host name in lower case, which is resolved at each connection attempt.
     Name(String),
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// An IPv6 address. Before a port, it is written in brackets.
+    /// An IPv6 address, which is written in brackets if a port follows.
     V6(Ipv6Addr),
-    /// A link-local IPv6 address, and the interface of this machine that leads to it, such as
-    /// `fe80::1%eth0`. Each machine has its own names for interfaces, so the host lists of two
-    /// tasks may have different interfaces here.
+    /// A link-local IPv6 address, and the network interface of this machine that reaches the
+    /// address, such as `fe80::1%eth0`. Each machine names its own interfaces, so the host lists of
+    /// two tasks may contain the same address with different interfaces.
     LinkLocal(Ipv6Addr, Zone),
 }
 
 impl Host {
-    /// Returns whether the text alone shows that other machines cannot reach the host.
+    /// Returns whether the host is a loopback address, or a name that is reserved for the loopback
+    /// interface. Other machines cannot reach such a host.
     #[must_use]
     pub fn is_loopback_by_name(&self) -> bool {
         match self {
@@ -37,7 +38,7 @@ impl Host {
 }
 
 impl fmt::Display for Host {
-    /// Writes the host without brackets, as resolvers expect it.
+    /// Writes the host without brackets, as resolvers expect hosts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
@@ -74,7 +75,7 @@ impl FromStr for Host {
     }
 }
 
-/// Reads the part of an IPv6 address between the brackets.
+/// Reads an IPv6 address from the text between the brackets.
 pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     let (address, zone) = match text.split_once('%') {
         Some((address, zone)) => (address, Some(zone)),
@@ -97,9 +98,9 @@ pub(super) fn parse_ipv6(text: &str) -> Result<Host, &'static str> {
     }
 }
 
-/// Returns the IPv4 address that the system's resolver takes a name without a dot for. Before the
-/// resolver looks up any name, `inet_aton` reads a single number (decimal, octal or hexadecimal) as
-/// all 32 bits of an address.
+/// Returns the IPv4 address if the system's resolver would read a name without a dot as an IPv4
+/// address. The resolver first calls `inet_aton`, which reads a single number (decimal, octal or
+/// hexadecimal) as all 32 bits of an address.
 fn read_as_ipv4(name: &str) -> Option<Ipv4Addr> {
     let hexadecimal = name.strip_prefix("0x").or_else(|| name.strip_prefix("0X"));
     let octal = name.strip_prefix('0').filter(|digits| !digits.is_empty());

@@ -27,7 +27,7 @@ impl HostPort {
     /// Creates the address of `port` on `host`.
     ///
     /// # Panics
-    /// If the port is 0, because no task can listen there.
+    /// Panics if the port is 0, because no client can connect to port 0.
     #[must_use]
     pub fn new(host: Host, port: u16) -> Self {
         assert!(port > 0, "port 0 of {host:?} cannot be connected to");
@@ -46,7 +46,7 @@ impl HostPort {
         self.port
     }
 
-    /// Returns the host without brackets, as resolvers expect it, and the port.
+    /// Returns the host without brackets, as resolvers expect hosts, and the port.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
         (self.host.to_string(), self.port)
@@ -104,7 +104,8 @@ impl FromStr for HostPort {
     }
 }
 
-/// The addresses of the tasks of one job, in the order of their numbers. At least one.
+/// The addresses of the tasks of one job, in the order of the task numbers. The list has at least
+/// one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostList(Vec<HostPort>);
 
@@ -112,7 +113,7 @@ impl HostList {
     /// Creates the list of a job's addresses.
     ///
     /// # Errors
-    /// If the list is empty.
+    /// Returns an error if the list is empty.
     pub fn new(hosts: Vec<HostPort>) -> Result<Self, HostsError> {
         if hosts.is_empty() { Err(HostsError::NoHosts) } else { Ok(Self(hosts)) }
     }
@@ -183,7 +184,7 @@ impl ClusterSpec {
     /// Creates the cluster of these hosts.
     ///
     /// # Errors
-    /// If two tasks have the same address.
+    /// Returns an error if two tasks have the same address.
     pub fn new(ps: HostList, workers: HostList) -> Result<Self, HostsError> {
         let spec = Self { ps, workers };
         let mut seen = BTreeMap::new();
@@ -195,19 +196,19 @@ impl ClusterSpec {
         Ok(spec)
     }
 
-    /// Returns the addresses of the parameter servers, in the order of their numbers.
+    /// Returns the addresses of the parameter servers, in the order of the task numbers.
     #[must_use]
     pub fn ps(&self) -> &[HostPort] {
         &self.ps.0
     }
 
-    /// Returns the addresses of the workers, in the order of their numbers.
+    /// Returns the addresses of the workers, in the order of the task numbers.
     #[must_use]
     pub fn workers(&self) -> &[HostPort] {
         &self.workers.0
     }
 
-    /// Returns the addresses of a job's tasks, in the order of their numbers.
+    /// Returns the addresses of a job's tasks, in the order of the task numbers.
     #[must_use]
     pub fn job(&self, job: Job) -> &[HostPort] {
         match job {

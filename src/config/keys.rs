@@ -1,8 +1,9 @@
 //! The declarations of all flags and file keys, each with its `--help` text.
 //!
-//! Each field declares a flag, whose name has dashes, and a file key in the section of its struct,
-//! whose name has underscores. A field has a value only if the user gave one. `[default: …]` is
-//! only text, and a test compares it with the real default.
+//! Each field declares a flag, and a key in a section of the configuration file. The flag's name
+//! has dashes, and the key's name has underscores. A field has a value only if the user gave the
+//! flag or the key. The text `[default: …]` has no effect, and a test compares this text with the
+//! real default.
 
 use std::path::PathBuf;
 
@@ -18,8 +19,8 @@ use super::values::{
 };
 use unisono_core::train_config::{Order, Placement};
 
-/// Declares a section and its method `or`, which takes missing fields from a weaker source. The
-/// text after a field's type is the name of the value in `--help`.
+/// Declares the struct of a section, and the method `or`, which takes missing fields from a source
+/// of lower precedence. The text after a field's type is the name of the value in `--help`.
 macro_rules! section {
     (
         $(#[$attribute:meta])*
@@ -39,7 +40,7 @@ macro_rules! section {
         }
 
         impl $name {
-            /// Returns the fields of `self`. Fields that are missing there are taken from `weaker`.
+            /// Returns the fields of `self`. Fields without a value are taken from `weaker`.
             #[must_use]
             pub fn or(self, weaker: Self) -> Self {
                 Self { $( $field: self.$field.or(weaker.$field), )* }
@@ -49,14 +50,16 @@ macro_rules! section {
 }
 
 section! {
-    /// `[train]`: the loss depends on these, on the size of the cluster and on `[sync]` alone.
+    /// `[train]`: the settings of the training. The losses depend only on `[train]`, on `[sync]`,
+    /// on the size of the cluster and on the data.
     #[command(next_help_heading = "Training")]
     TrainKeys {
         /// Examples in each batch [default: 100]
         batch_size: BatchSize = "N",
         /// Learning rate at step 0 [default: 0.01]
         learning_rate: Positive = "RATE",
-        /// Factor applied to the learning rate, smoothly, over each decay-steps [default: 0.99]
+        /// Factor by which the learning rate falls, smoothly, over every --decay-steps steps
+        /// [default: 0.99]
         learning_rate_decay: DecayRate = "FACTOR",
         /// Steps over which learning-rate-decay is applied once [default: 600]
         decay_steps: Positive = "STEPS",
@@ -84,8 +87,8 @@ section! {
         epsilon: Positive = "NUMBER",
         /// Seed of the initial values and of the order of the data [default: 1]
         seed: Seed = "SEED",
-        /// Order in which a slot draws its examples: its own permutation in each epoch, a share of
-        /// one permutation, or the rows in file order [default: shuffled]
+        /// Order of the examples: one permutation per slot and epoch, one permutation per epoch
+        /// that the slots share, or the order of the file [default: shuffled]
         order: Named<Order> = "ORDER",
     }
 }
@@ -94,8 +97,9 @@ section! {
     /// `[sync]`: how many gradients make an update.
     #[command(next_help_heading = "Synchronisation")]
     SyncKeys {
-        /// R: gradients in each update. With more than one per worker, workers compute several
-        /// batches; with fewer, the slowest gradients are dropped [default: the number of workers]
+        /// R: gradients in each update. With R above the number of workers, workers compute several
+        /// batches; with R below that number, the slowest gradients are dropped [default: the
+        /// number of workers]
         replicas_to_aggregate: Replicas = "R",
     }
 }
@@ -212,8 +216,8 @@ section! {
     LimitKeys {
         /// Log what a task is waiting for after this many seconds, then at 2×, 4×, … [default: 10]
         report_after: Patience = "SECS",
-        /// End the run with exit code 138 after a task has waited this many seconds for another; 0
-        /// waits forever [default: 0]
+        /// End the run with exit code 138 after a task has waited this many seconds for another
+        /// task; 0 waits forever [default: 0]
         give_up_after: Seconds = "SECS",
         /// Seconds between heartbeats on an idle link [default: 2]
         heartbeat_interval: Patience = "SECS",
@@ -247,8 +251,8 @@ section! {
         /// [default: text]
         log_format: LogFormat = "FORM",
         /// Serve /metrics for Prometheus, /healthz and /readyz at this host:port; with port 0 the
-        /// system chooses. With `unisono local`, ps 0 has this port and the other tasks have the
-        /// ports after it [default: off]
+        /// system chooses a port. With `unisono local`, ps 0 has this port and the other tasks have
+        /// the ports after it [default: off]
         metrics: MetricsAddress = "ADDRESS",
     }
 }
@@ -283,8 +287,8 @@ pub struct RunKeys {
 }
 
 impl RunKeys {
-    /// Returns the settings of the flags, which are `self`. Settings that have no flag are taken
-    /// from the file.
+    /// Returns the settings of `self`, which come from flags. Settings without a flag are taken
+    /// from `file`.
     #[must_use]
     pub fn or(self, mut file: Self) -> Self {
         if let Some(optimizer) = self.train.optimizer {

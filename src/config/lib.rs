@@ -1,10 +1,10 @@
 //! The configuration of a run, as types whose values are always valid.
 //!
 //! [`keys`] declares every flag and file key with its help. [`mod@file`] reads the TOML file.
-//! [`run`] combines flags, file and defaults. [`tf_config`] and [`slurm`] find out which task a
-//! process is, from the [`environment`] that a cluster engine such as Kubeflow or Slurm sets. A
-//! launcher passes a [`RunDocument`] to its tasks. Tasks compare their [`RunConfig::settings`].
-//! This crate opens no socket and reads no data.
+//! [`run`] combines flags, file and defaults. [`tf_config`] and [`slurm`] determine the task of a
+//! process from the [`environment`] that a cluster manager such as Kubeflow or Slurm sets. A
+//! launcher passes a [`RunDocument`] to its tasks. Tasks compare their [`RunConfig::settings`] when
+//! they connect. This crate opens no socket and reads no data.
 
 pub mod config_error;
 mod document;

@@ -1,4 +1,4 @@
-//! The address at which a task serves its metrics. The system may choose its port.
+//! The address at which a task serves its metrics. The operating system may choose the port.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::hosts::{Host, HostPort};
 use crate::hosts_error::HostsError;
 
-/// An address `host:port`. If the port is 0, the system chooses one.
+/// An address `host:port`. If the port is 0, the operating system chooses a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsAddress {
     host: Host,
@@ -17,14 +17,14 @@ pub struct MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// Returns the host without brackets, as resolvers expect it, and the port.
+    /// Returns the host without brackets, as resolvers expect hosts, and the port.
     #[must_use]
     pub fn to_lookup(&self) -> (String, u16) {
         (self.host.to_string(), self.port)
     }
 
-    /// Returns the address with a port that is larger by `n`, for another task on the same machine.
-    /// Returns `None` if there is no such port.
+    /// Returns the address of another task on the same machine, whose port is larger by `n`. Port 0
+    /// stays 0. Returns `None` if the port would exceed 65535.
     #[must_use]
     pub fn behind(&self, n: u16) -> Option<Self> {
         let port = match self.port {
@@ -36,8 +36,9 @@ impl MetricsAddress {
 }
 
 impl MetricsAddress {
-    /// Returns `n` consecutive addresses, beginning with this one, as text for `unisono top`.
-    /// Returns `None` if the system chooses the ports.
+    /// Returns the address with a range of `n` consecutive ports, such as `localhost:9100-9103`, as
+    /// text for `unisono top`. Returns `None` if the operating system chooses the ports, or if a
+    /// port would exceed 65535.
     #[must_use]
     pub fn row(&self, n: u16) -> Option<String> {
         let last = self.behind(n.saturating_sub(1)).filter(|_| self.port > 0)?;

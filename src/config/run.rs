@@ -1,5 +1,5 @@
-//! The configuration of a whole run. Each value is that of the flag; without the flag, that of the
-//! file; without both, the default.
+//! The configuration of a whole run. Each value comes from the flag if the flag is given, otherwise
+//! from the configuration file, and otherwise from the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
 use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainConfig};
 
-/// The configuration that all tasks of a run share. It contains neither a task's own job and number
-/// nor the addresses of the cluster.
+/// The configuration that all tasks of a run share. The configuration contains neither the job and
+/// the number of a task nor the addresses of the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
@@ -52,12 +52,12 @@ pub struct RunConfig {
     pub trace: bool,
     /// Whether a run may resume from a checkpoint that was written with different settings or data.
     pub allow_changed_settings: bool,
-    /// Whether the old run in the logdir is moved aside first. Only a flag sets this value, for a
-    /// single start. It cannot be set in a file, and a launcher does not pass it to its tasks,
-    /// because a task may be restarted.
+    /// Whether an old run in the logdir is moved aside before the start. Only a flag sets this
+    /// value, and only for one start. A launcher does not pass the value to its tasks, because a
+    /// restarted task would move the current run aside.
     #[serde(skip)]
     pub fresh: bool,
-    /// Whether a run may resume from a checkpoint although losses before it are missing.
+    /// Whether a run may resume from a checkpoint although losses of earlier steps are missing.
     pub allow_missing_losses: bool,
     /// The file with the initial values of the variables; `None` for random values.
     #[serde(with = "path", default)]
@@ -70,7 +70,7 @@ pub struct RunConfig {
     pub progress: ProgressMode,
     /// The format of the log.
     pub log_format: LogFormat,
-    /// The address of the metrics; `None` if they are not served.
+    /// The address at which metrics are served; `None` if no metrics are served.
     pub metrics: Option<MetricsAddress>,
 }
 
@@ -79,7 +79,7 @@ impl LocalKeys {
     /// not restarted.
     ///
     /// # Errors
-    /// If a maximum is given although tasks are not restarted.
+    /// Returns an error if a maximum is given, although tasks are not restarted.
     pub fn max_restarts(&self) -> Result<Option<u32>, ConfigError> {
         const DEFAULT: u32 = 10; // with the pauses in between, two and a half minutes
         let given = self.max_restarts.map(|n| n.get());
@@ -95,8 +95,8 @@ impl LocalKeys {
 }
 
 impl SizeKeys {
-    /// Returns the size of a cluster on this machine. The numbers of tasks are used if they are
-    /// given. Otherwise the lengths of the lists of hosts are used, or else 2 ps and 2 workers.
+    /// Returns the numbers of ps and workers of a cluster on this machine. Each number is the given
+    /// number, otherwise the length of the given list of hosts, and otherwise 2.
     #[must_use]
     pub fn resolve(&self, hosts: &HostKeys) -> ClusterSize {
         const DEFAULT: u32 = 2; // as many as the hosts of the original script
@@ -118,11 +118,12 @@ impl ClusterSpec {
         ClusterSize { n_ps: count(self.ps()), n_workers: count(self.workers()) }
     }
 
-    /// Returns the cluster of the given hosts, or of the hosts of the original script if none are
-    /// given.
+    /// Returns the cluster of the given hosts. If the hosts of a job are not given, the hosts of
+    /// `ClusterSpec::default()` are used for the job.
     ///
     /// # Errors
-    /// If an address appears twice, or a given number of tasks differs from the number of hosts.
+    /// Returns an error if an address appears twice, or a given number of tasks differs from the
+    /// number of hosts.
     pub fn resolve(hosts: HostKeys, size: &SizeKeys) -> Result<Self, ConfigError> {
         let default = Self::default();
         let spec = Self::new(
@@ -154,7 +155,7 @@ impl RunConfig {
     /// Returns the configuration that these keys describe. Missing keys have their defaults.
     ///
     /// # Errors
-    /// If settings contradict each other.
+    /// Returns an error if settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
         // TensorFlow's Supervisor has an interval of 120 s. Many runs of this program are shorter
         // than that, and a summary hardly delays the steps.
@@ -198,7 +199,7 @@ impl RunConfig {
     /// not served. The tasks have consecutive ports, and the ps come first.
     ///
     /// # Errors
-    /// If the port of the task would be above 65535.
+    /// Returns an error if the port of the task would be above 65535.
     pub fn metrics_of(&self, task: TaskId) -> Result<Option<MetricsAddress>, ConfigError> {
         let Some(address) = &self.metrics else { return Ok(None) };
         let before = if task.job == Job::Ps { 0 } else { self.n_ps };

@@ -18,7 +18,8 @@ pub enum SecurityConfig {
     Open,
     /// Links use mutual TLS.
     Tls(TlsFiles),
-    /// Links use a secret that all tasks share. The secret is in this file.
+    /// Links are protected by a secret that all tasks share. The value is the path of the file with
+    /// the secret.
     Secret(#[serde(with = "path")] PathBuf),
 }
 
@@ -40,7 +41,8 @@ impl SecurityConfig {
     /// Returns the configuration that these keys describe.
     ///
     /// # Errors
-    /// If only one or two of the three files of TLS are given, or both TLS and a secret.
+    /// Returns an error if only one or two of the three TLS files are given, if both a TLS file and
+    /// a secret are given, or if a path is empty.
     pub fn resolve(keys: SecurityKeys) -> Result<Self, ConfigError> {
         let SecurityKeys { tls_cert, tls_key, tls_ca, secret_file } = keys;
         for (flag, path) in [
@@ -75,8 +77,8 @@ impl SecurityConfig {
 }
 
 impl SecurityKeys {
-    /// Drops the keys that `stronger` contradicts: the secret if `stronger` has TLS, and TLS if
-    /// `stronger` has a secret.
+    /// Drops the keys that contradict `stronger`: the secret if `stronger` has a TLS file, and the
+    /// TLS files if `stronger` has a secret.
     pub(super) fn drop_contradictions(&mut self, stronger: &Self) {
         if stronger.secret_file.is_some() {
             (self.tls_cert, self.tls_key, self.tls_ca) = (None, None, None);

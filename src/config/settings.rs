@@ -1,5 +1,5 @@
-//! The settings of a run as text. Tasks compare them when they connect. Checkpoints and ledgers
-//! record them.
+//! The settings of a run as texts. Tasks compare these texts when they connect. Checkpoints and
+//! ledgers record these texts.
 //!
 //! [`each_setting`] declares every setting once. The same declaration writes the setting's text and
 //! reads it.
@@ -21,13 +21,14 @@ use unisono_core::train_config::Optimizer;
 /// The key of the name of a model that is not built in.
 const MODEL: &str = "model";
 
-/// The reason for which settings do not describe a run of this version of the program.
+/// The reason why settings do not describe a run of this version of the program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The settings have a key that does not apply, given the values of the remaining settings.
+    /// The settings have an unknown key, or a key that does not fit the other settings, such as a
+    /// parameter of another optimizer.
     #[error("the settings are not of this version: {0} is unknown")]
     Unknown(String),
-    /// A setting is missing that every such run has.
+    /// A required setting is missing.
     #[error("the settings are not of this version: {0} is missing")]
     Missing(&'static str),
     /// A key occurs twice.
@@ -56,7 +57,7 @@ impl RunConfig {
     /// of files, has its default.
     ///
     /// # Errors
-    /// If a setting is missing, unknown, repeated or out of range.
+    /// Returns an error if a setting is missing, unknown, repeated or out of range.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
         let mut unread = BTreeMap::new();
         for (key, text) in settings.iter() {
@@ -74,9 +75,8 @@ impl RunConfig {
     }
 }
 
-/// Passes every setting to `pass`, in the order of the texts. A setting consists of its key, its
-/// value, a function that turns a text into the value, and a function that turns the value into its
-/// text.
+/// Passes every setting to `pass`, in a fixed order. A setting consists of its key, its value, a
+/// function that turns a text into the value, and a function that turns the value into its text.
 fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), SettingsError> {
     let train = &mut run.train;
     pass.setting("batch_size", &mut train.batch_size, BatchSize::get, whole)?;
@@ -121,8 +121,8 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     Ok(())
 }
 
-/// One pass over all settings. For each setting, the pass sets the value from a text, if there is
-/// one, and writes the value as text.
+/// One pass over all settings. If `unread` is `Some`, the pass reads the value of each setting from
+/// its text in `unread`. The pass always adds the text of each value to `written`.
 struct Pass<'a> {
     unread: Option<BTreeMap<&'a str, &'a str>>,
     written: Settings,
@@ -209,7 +209,7 @@ fn whole<V: ToString>(value: &V) -> String {
     value.to_string()
 }
 
-/// Returns the decimal number with the fewest digits that is read as the same number.
+/// Returns the decimal text with the fewest digits that is parsed as the same number.
 fn decimal(number: &f64) -> String {
     let is_short = *number == 0.0 || (1e-5..1e16).contains(number);
     if is_short { number.to_string() } else { format!("{number:e}") }

@@ -1,5 +1,5 @@
-//! For systems without shared memory: the same types as on Linux, but no value of them can be
-//! created.
+//! The implementation for systems without shared memory. The types are the same as on Linux, but
+//! values of these types cannot be created.
 
 use std::convert::Infallible;
 use std::io;

@@ -3,12 +3,13 @@
 //!
 //! The writing process makes a [`Buffer`] and sends its [`Offer`] to the reading process, over any
 //! channel. The reading process passes the offer to [`View::open`]. Both processes must belong to
-//! the same user. A buffer is an anonymous file of a fixed length. The system frees it when both
-//! processes have ended, even after a crash.
+//! the same user. A buffer is an anonymous file of a fixed length. The system frees the buffer when
+//! both processes have closed it or have ended, even after a crash.
 //!
-//! A seal prevents every process except the owner from writing a buffer. So the owner may hold
-//! references into it. The owner may write at any time, so a view holds no references and only
-//! copies bytes out. If an owner breaks the rules, only the copied bytes are affected.
+//! A seal prevents every process except the owner from writing a buffer. Therefore, the owner may
+//! hold references into its buffer. A view holds no references and only copies bytes out, because
+//! the owner may write at any time. If the owner writes during a copy, only the copied bytes are
+//! affected.
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "elsewhere.rs")]
@@ -23,7 +24,8 @@ pub struct Offer {
     pub process: u32,
     /// The file descriptor of the buffer in that process.
     pub file: u32,
-    /// The token that distinguishes the buffer from all others. It should be random.
+    /// A token that identifies the buffer. The token should be random, so that no other process can
+    /// guess it.
     pub token: [u8; 16],
 }
 

@@ -19,8 +19,8 @@ use rustix::process::geteuid;
 
 use crate::Offer;
 
-/// The seals of every buffer. They fix its length. They also forbid new writable mappings, so only
-/// the owner can write, through a mapping that was made before the seals.
+/// The seals of every buffer. The seals fix the length of the buffer and forbid new writable
+/// mappings. Therefore, only the owner can write, through a mapping that was made before the seals.
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
@@ -30,7 +30,8 @@ pub struct Buffer {
     mapping: MmapRaw,
     file: File,
     token: [u8; 16],
-    /// A marker that is dropped together with the buffer; see [`Buffer::life`].
+    /// A value that is dropped together with the buffer. [`Buffer::life`] returns weak references
+    /// to it.
     life: Arc<()>,
 }
 
@@ -42,7 +43,7 @@ impl Buffer {
     /// Makes a buffer of zeros, aligned to a page.
     ///
     /// # Errors
-    /// If the system lacks the memory, or cannot seal the file.
+    /// If the system does not have enough memory, or cannot seal the file.
     pub fn new(n_bytes: usize, token: [u8; 16]) -> io::Result<Self> {
         let file = File::from(anonymous(&name(token))?);
         file.set_len(n_bytes as u64)?;
@@ -143,8 +144,8 @@ impl View {
     }
 }
 
-/// Makes an anonymous file. It is not executable, because a system may forbid executable anonymous
-/// files (`vm.memfd_noexec`).
+/// Makes an anonymous file. On Linux 6.3 or later, the file is not executable, because a system may
+/// forbid executable anonymous files (`vm.memfd_noexec`).
 fn anonymous(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {

@@ -1,4 +1,4 @@
-//! The limit on connections to the metrics port, and the choice of the connection to close.
+//! Limits the number of connections to the metrics port, and chooses which connection to close.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use tokio::task::AbortHandle;
 
 /// The maximum number of connections at a time: several times the usual number of scrapers, probes
-/// and people. A task needs 64 files besides its links, and these connections are part of them. A
-/// task raises its soft limit of open files, and its links take up to 4,032.
+/// and people. These connections are part of the 64 files that a task reserves for purposes other
+/// than links.
 const MAX_CALLERS: usize = 32;
 
 /// The open connections, oldest first.
@@ -15,7 +15,8 @@ const MAX_CALLERS: usize = 32;
 pub(super) struct Callers(VecDeque<(IpAddr, AbortHandle)>);
 
 impl Callers {
-    /// Adds a connection. If there are then more than [`MAX_CALLERS`], closes one of them.
+    /// Adds a connection. If the number of connections then exceeds [`MAX_CALLERS`], closes one
+    /// connection.
     pub(super) fn add(&mut self, address: IpAddr, task: AbortHandle) {
         self.0.push_back((address, task));
         // Finished connections are removed here, because no event reports their end.

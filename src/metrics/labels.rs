@@ -1,4 +1,5 @@
-//! The labels of series. All of them are `Copy`, so that looking up a series allocates no memory.
+//! The labels of metric series. All label types are `Copy`, so that looking up a series allocates
+//! no memory.
 
 use std::fmt::{self, Write as _};
 
@@ -6,7 +7,7 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 
 use unisono_core::ids::TaskId;
 
-/// The value of a label for a wait: another task, or this task's own storage.
+/// A label value that names a task, or this task's own storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum TaskOrStorage {
     Task(TaskId),

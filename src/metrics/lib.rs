@@ -1,7 +1,7 @@
 //! Metrics of a task for Prometheus, and answers to health and readiness probes.
 //!
-//! An observer of the task's loop updates the metrics. The training does not depend on them. See
-//! `docs/monitoring.md`.
+//! An observer of the task's loop updates the metrics. The training does not depend on the metrics.
+//! See `docs/monitoring.md`.
 
 mod callers;
 #[cfg(test)]
@@ -30,7 +30,8 @@ use unisono_core::protocol::ClusterConfig;
 use unisono_core::time::Moment;
 use unisono_net::tcp::Traffic;
 
-/// The metrics and the state of one task. Its observer and its HTTP server share them.
+/// The metrics and the current state of one task. The task's observer and its HTTP server share
+/// this value.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -65,15 +66,17 @@ impl Metrics {
     /// Answers `/healthz`: checks that the task's loop is running.
     ///
     /// # Errors
-    /// If the loop has not started or has stopped. The text is one line.
+    /// If the loop has not started, or has handled no input for `heartbeat_timeout`. The error text
+    /// is one line.
     pub fn health(&self, now: Moment) -> Answer {
         self.live().health(now)
     }
 
-    /// Answers `/readyz`: checks that the task can do its work.
+    /// Answers `/readyz`: checks that the task is ready to do its work.
     ///
     /// # Errors
-    /// If the task lacks its state or a session. The text is one line.
+    /// If a ps has no state yet, or if a worker lacks a version or a session with a ps. The error
+    /// text is one line.
     pub fn readiness(&self) -> Answer {
         self.live().readiness()
     }

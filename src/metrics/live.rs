@@ -9,24 +9,24 @@ use unisono_core::ids::{Cut, Job, TaskId};
 use unisono_core::protocol::{ClusterConfig, Standing, Wait};
 use unisono_core::time::Moment;
 
-/// The answer to a probe. The error is the reason in one line.
+/// The answer to a health probe or a readiness probe. An error names the reason in one line.
 pub type Answer = Result<(), String>;
 
 /// The current state of a task.
 #[derive(Debug)]
 pub(super) struct Live {
     job: Job,
-    /// The maximum time between two inputs of the loop. Peers consider a task lost if it sends no
-    /// heartbeat for this time.
+    /// The maximum time between two inputs of a healthy loop. Peers consider a task lost if they
+    /// receive no heartbeat from it for this time.
     longest_turn: Duration,
     /// Time at which the loop last handled an input; `None` before the first input.
     last_turn: Option<Moment>,
     /// The task's version, and the time at which the task reached it.
     cut: Option<(Cut, Moment)>,
     wait: Option<Wait>,
-    /// The providers of the awaited thing: other tasks, or this task's own storage.
+    /// The tasks that this task waits for, or this task's own storage.
     awaited: Vec<TaskOrStorage>,
-    /// The time up to which waits were added to the counters.
+    /// The time up to which the durations of waits are included in the counters.
     counted_until: Moment,
     /// Time at which the last checkpoint was saved, or at which the loop started.
     last_save: Moment,
@@ -49,8 +49,8 @@ impl Live {
         }
     }
 
-    /// Updates the state after the loop has handled an input. `standing` calls its argument with
-    /// each awaited task.
+    /// Updates the state after the loop has handled an input. `standing` returns the node's version
+    /// and wait, and calls its argument with each awaited task.
     pub(super) fn on_turn(
         &mut self,
         now: Moment,
@@ -95,7 +95,7 @@ impl Live {
         self.last_save = now;
     }
 
-    /// Adds the time since the last call to the counters of the current wait.
+    /// Adds the time since the last call of this function to the counters of the current wait.
     fn count_wait(&mut self, now: Moment, meters: &Meters) {
         let secs = (now - self.counted_until).as_secs_f64();
         self.counted_until = now;
@@ -107,7 +107,7 @@ impl Live {
         }
     }
 
-    /// Updates the metrics that change even if no event occurs.
+    /// Updates the metrics that change with time, even if no event occurs.
     pub(super) fn refresh(&mut self, now: Moment, meters: &Meters) {
         self.count_wait(now, meters);
         meters.checkpoint_age_seconds.set((now - self.last_save).as_secs_f64());

@@ -24,8 +24,8 @@ type Real = Gauge<f64, AtomicU64>;
 /// The gauge of the validation accuracy. The thread that evaluates the model sets it.
 pub type ValidationAccuracy = Real;
 
-/// Bucket bounds for the duration of a step in seconds. They range from a small model on one
-/// machine to a stalled run.
+/// Bucket bounds for the duration of a step, in seconds. The bounds range from a step of a small
+/// model on one machine to a step of a stalled run.
 const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
@@ -67,7 +67,7 @@ pub struct Entry {
     pub name: &'static str,
     /// The kind of the metric: `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// The labels of the metric besides `task`, separated by commas.
+    /// The labels of the metric except `task`, separated by commas.
     pub labels: &'static str,
     /// The tasks that have the metric: `all`, `ps`, `workers` or `chief`.
     pub tasks: &'static str,
@@ -104,8 +104,8 @@ impl TaskSet {
     }
 }
 
-/// Returns the tasks with which a task has sessions. Workers call every ps. With R < N, the other
-/// ps also call ps 0.
+/// Returns the tasks with which a task has sessions. Workers call every ps. With R < N, each other
+/// ps also calls ps 0.
 pub(super) fn peers_of(
     task: TaskId,
     cluster: &ClusterConfig,
@@ -202,8 +202,7 @@ impl Meters {
     }
 }
 
-/// Returns a gauge that starts as NaN. If it started as 0, that would look like a measured
-/// accuracy.
+/// Returns a gauge that starts as NaN. A start value of 0 would look like a measured accuracy.
 fn gauge_without_value() -> Real {
     let gauge = Real::default();
     gauge.set(f64::NAN);

@@ -10,8 +10,8 @@ use unisono_core::host::{Observer, Turn};
 use unisono_core::protocol::{Effect, Input, NetworkEvent, Report, UpdateRecord};
 use unisono_core::time::Moment;
 
-/// Updates [`Metrics`] from the turns of a task's loop. Once every series exists, it allocates no
-/// memory.
+/// Updates [`Metrics`] after each input that the task's loop has handled. Once every series exists,
+/// an update allocates no memory.
 #[derive(Debug)]
 pub struct MetricsObserver {
     metrics: Arc<Metrics>,

@@ -1,9 +1,9 @@
-//! The HTTP/1.1 server of a task's metrics and probes. It runs on the task's own runtime.
+//! The HTTP/1.1 server of a task's metrics and probes. The server runs on the task's own runtime.
 //!
-//! Anybody may connect, but no number of callers may prevent a probe from getting its answer.
-//! Connections are accepted as they arrive, and a new connection may evict an old one. A probe
-//! sends its request at once, so it gets its answer before it can be evicted. The rates of
-//! connections and of scrapes are limited, so that callers do not slow down the training.
+//! Anybody may connect, but even a flood of callers must not prevent a probe from getting its
+//! answer. Connections are accepted in the order of arrival, and a new connection may evict an old
+//! one. A probe sends its request at once, so it gets its answer before it can be evicted. The
+//! rates of connections and of scrapes are limited, so that callers do not slow down the training.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +30,8 @@ const MAX_HEADERS: usize = 64;
 const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of connections that are accepted before a pause of [`PACE`]. A connection
 /// costs some hundredths of a millisecond, so 3,200 connections per second take a few percent of
-/// the thread. A full listen queue of 1,024 connections is accepted within a third of a second. A
-/// probe waits longer than that for its answer.
+/// the thread. A full listen queue of 1,024 connections is accepted within a third of a second,
+/// which is less than the timeout of a probe.
 const MAX_BURST: usize = 16;
 /// The pause after [`MAX_BURST`] connections.
 const PACE: Duration = Duration::from_millis(5);
@@ -152,7 +152,7 @@ enum Route {
     Metrics,
     Health,
     Readiness,
-    /// The request is invalid. This is the response to it.
+    /// The request is invalid. The contained response reports the reason.
     Invalid(Response),
 }
 

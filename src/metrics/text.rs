@@ -14,7 +14,8 @@ pub struct Exposition {
 /// One value of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The name of the series; for a histogram, with the suffix `_bucket`, `_sum` or `_count`.
+    /// The name of the series. For a histogram, the name has the suffix `_bucket`, `_sum` or
+    /// `_count`.
     pub name: String,
     /// The labels, in the order of the text.
     pub labels: Vec<(String, String)>,
@@ -102,15 +103,15 @@ impl Exposition {
         self.all(name).next().map(|sample| sample.value)
     }
 
-    /// Returns the sum over all series of a metric; 0 if there are none.
+    /// Returns the sum of all samples with this name, or 0 if there are none.
     #[must_use]
     pub fn sum(&self, name: &str) -> f64 {
         self.all(name).map(|sample| sample.value).sum()
     }
 }
 
-/// Returns the metric to which a sample belongs. For a histogram, that is the name without its
-/// suffix.
+/// Returns the name of the metric to which a sample belongs. For a histogram, this is the name of
+/// the sample without its suffix.
 fn family<'a>(name: &'a str, kinds: &BTreeMap<String, String>) -> &'a str {
     let of_histogram = ["_bucket", "_sum", "_count"].into_iter();
     let mut bare = of_histogram.filter_map(|suffix| name.strip_suffix(suffix));

@@ -5,24 +5,25 @@ use std::time::Duration;
 
 use unisono_core::time::Moment;
 
-/// The maximum number of lines in one window: enough to diagnose a problem, but too few to fill a
-/// disk.
+/// The maximum number of lines that are logged within [`WINDOW`]. Ten lines suffice to diagnose a
+/// problem, and are too few to fill a disk.
 const MAX_LINES: u32 = 10;
 
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Logs at most ten warnings per minute, and counts the omitted ones.
+/// Logs at most ten warnings per minute, and counts the warnings that it omits.
 #[derive(Debug, Default)]
 pub struct Warnings {
-    /// Start of the current window. `None` until the first warning after the previous window.
+    /// Start of the current window of one minute; `None` until a warning starts a window.
     began: Option<Moment>,
     n_logged: u32,
     n_omitted: u64,
 }
 
 impl Warnings {
-    /// Logs a line. If the window already has its maximum of lines, counts the line as omitted.
+    /// Logs a line. If ten lines have already been logged in the current minute, only counts the
+    /// line.
     pub fn warn(&mut self, now: Moment, line: impl Display) {
         self.settle(now);
         if self.admits(now) {
@@ -30,7 +31,8 @@ impl Warnings {
         }
     }
 
-    /// If the window is over, ends it and logs the number of omitted lines.
+    /// If the current window of one minute is over, ends the window and logs the number of omitted
+    /// lines.
     pub fn settle(&mut self, now: Moment) {
         if let Some(n_omitted) = self.end_window(now) {
             let window = WINDOW.as_secs();
@@ -38,7 +40,8 @@ impl Warnings {
         }
     }
 
-    /// Returns the time at which [`Self::settle`] has a number to log.
+    /// Returns the time at which [`Self::settle`] will log a number of omitted lines; `None` if no
+    /// line has been omitted.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.began.filter(|_| self.n_omitted > 0).map(|began| began + WINDOW)
     }
@@ -55,8 +58,8 @@ impl Warnings {
         admits
     }
 
-    /// If the window is over, ends it. Returns the number of omitted lines, or `None` if no line
-    /// was omitted.
+    /// Ends the current window of one minute if the minute is over. Returns the number of omitted
+    /// lines, or `None` if the minute is not over or no line was omitted.
     fn end_window(&mut self, now: Moment) -> Option<u64> {
         let is_over = self.began.is_some_and(|began| now - began >= WINDOW);
         let ended = is_over.then(|| std::mem::take(self))?;

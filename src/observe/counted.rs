@@ -1,14 +1,15 @@
 //! Counts with units, for text that people read.
 
-/// Formats a count with its unit, such as `1 update` or `2,000 updates`. The first word of `what`
-/// gets the plural.
+/// Formats a count with its unit, such as `1 update` or `2,000 updates`. `what` is the unit in the
+/// singular. In the plural, its first word gets an `s`.
 pub fn counted(n: u64, what: &str) -> String {
     let (word, rest) = what.split_once(' ').map_or((what, ""), |(word, rest)| (word, rest));
     let space = if rest.is_empty() { "" } else { " " };
     if n == 1 { format!("1 {what}") } else { format!("{} {word}s{space}{rest}", thousands(n)) }
 }
 
-/// Formats a count with its unit in the singular and in the plural.
+/// Formats a count with its unit. `one` is the unit in the singular, and `many` is the unit in the
+/// plural.
 #[must_use]
 pub fn counted_as(n: u64, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{} {many}", thousands(n)) }

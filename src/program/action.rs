@@ -56,7 +56,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns the format of the log, and the task whose name log lines contain.
+    /// Returns the format of the log, and the task that every log line names.
     #[must_use]
     pub const fn log(&self) -> (LogFormat, Option<TaskId>) {
         match self {

@@ -37,9 +37,10 @@ use unisono_tensors::tensor::Format;
 /// The reason why a command line is not a valid command.
 #[derive(Debug)]
 pub enum ParseError {
-    /// The flags are wrong or ask for help. Clap prints the text and determines the exit code.
+    /// The flags are wrong or ask for help. Clap prints the error or the help, and determines the
+    /// exit code.
     Clap(clap::Error),
-    /// The values of the flags, the file or the environment are wrong.
+    /// The values of the flags, of the configuration file or of the environment are wrong.
     Config(anyhow::Error),
 }
 
@@ -56,7 +57,8 @@ impl<E: Into<anyhow::Error>> From<E> for ParseError {
 /// of a cluster engine, such as Kubeflow. The workload may add flags, and a section to the file.
 ///
 /// # Errors
-/// If one of the three is wrong, or the command line asks for help.
+/// Returns an error if the command line, the configuration file or the environment is wrong, or if
+/// the command line asks for help.
 pub fn parse(
     line: &CommandLine,
     environment: &Environment,
@@ -146,9 +148,9 @@ impl TaskArgs {
         })
     }
 
-    /// Returns the role of this task and the configuration, both as the parent process wrote them.
-    /// No other source counts, because the environment of a cluster engine, such as Kubeflow,
-    /// describes the parent process.
+    /// Returns the role of this task and the configuration from the document that the parent
+    /// process wrote. All other sources are ignored, because the environment of a cluster engine,
+    /// such as Kubeflow, describes the parent process.
     fn read_document(&self, path: &Path, job: Option<Job>) -> anyhow::Result<(Found, RunConfig)> {
         let RunDocument { cluster, run } = handed_document::read(path)?;
         let task =

@@ -1,17 +1,18 @@
-//! The argument list before parsing: converts flags in the style of `tf.app.flags` into flags with
-//! dashes.
+//! Prepares the argument list for the parser: converts flags in the style of `tf.app.flags` into
+//! flags with dashes.
 //!
-//! Only the names of flags change here, never their values.
+//! This module changes only the names of flags, never their values.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use unisono_terminal::manual::SIM;
 
-/// The hidden command that is inserted if the command line has no command, as in the original
-/// script.
+/// The hidden command that is inserted if the command line has no command. The original script has
+/// no commands.
 pub(super) const NO_COMMAND: &str = "task";
 
-/// A command line with a command, and with dashes in the names of its flags.
+/// A command line in which the names of flags contain dashes. If the first argument is a flag of a
+/// task, the hidden command `task` stands before the flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
     arguments: Vec<OsString>,
@@ -54,8 +55,8 @@ impl CommandLine {
         self.arguments.len() == 1
     }
 
-    /// Returns the command line with the hidden command that runs a task. It is used when a cluster
-    /// engine, such as Kubeflow, starts the program without arguments.
+    /// Returns the command line with the hidden command that runs a task. The program uses this
+    /// command line if a cluster engine, such as Kubeflow, starts the program without arguments.
     pub(super) fn as_task(&self) -> Vec<OsString> {
         let task = std::iter::once(OsString::from(NO_COMMAND));
         self.arguments.iter().cloned().chain(task).collect()

@@ -16,7 +16,7 @@ const EXIT_INCOMPLETE: u8 = 3;
 /// the logdir.
 ///
 /// # Errors
-/// If there are no ledgers, or a file cannot be read.
+/// Returns an error if there are no ledgers, or a file cannot be read.
 pub fn run_audit(logdir: &Path, process: &Process) -> anyhow::Result<ExitCode> {
     // An unreadable file says nothing about the run, so it has the exit code of a usage error.
     let ledgers = ledger::read_all(logdir).map_err(usage)?;

@@ -18,8 +18,8 @@ use unisono_core::train_config::ClusterSize;
 use unisono_task::process::Process;
 use unisono_terminal::output::make_folder;
 
-/// Certificates are valid from this long before now, so that a machine with a slow clock accepts
-/// them.
+/// The validity of a certificate starts this long before its creation, so that a machine with a
+/// slow clock accepts the certificate.
 const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// The mode of a private key: only its owner can read it.
@@ -40,8 +40,8 @@ pub struct CertsConfig {
 /// Makes the missing files, and changes no existing one.
 ///
 /// # Errors
-/// If no file is missing, if the CA of an existing folder cannot be used, or if a file cannot be
-/// written.
+/// Returns an error if no file is missing, if the CA of an existing folder cannot be used, or if a
+/// file cannot be written.
 pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let Made { files, is_new_ca, left_alone } = make(config)?;
     let folder = &config.folder;
@@ -115,7 +115,7 @@ impl File {
 /// The missing files of a folder.
 struct Made {
     files: Vec<File>,
-    /// Whether the CA is among them.
+    /// Whether the files include a new CA.
     is_new_ca: bool,
     /// Whether the certificate of `unisono local` exists and lacks the new tasks.
     left_alone: bool,
@@ -153,7 +153,8 @@ fn make(config: &CertsConfig) -> anyhow::Result<Made> {
 /// Returns whether a certificate and its key exist.
 ///
 /// # Errors
-/// If only one of the two exists: a new pair would have to replace it.
+/// Returns an error if only the certificate or only the key exists, because a new pair would
+/// replace the existing file.
 fn pair_exists(folder: &Path, name: &str) -> anyhow::Result<bool> {
     let [cert, key] = paths(folder, name);
     match (exists(&cert), exists(&key)) {

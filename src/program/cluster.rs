@@ -1,6 +1,6 @@
 //! Determines the task of this process and the addresses of all tasks. Flags override the
 //! environment of a cluster engine, such as Kubeflow, and that environment overrides the
-//! configuration file. If a value is overridden by a different value, a note reports that.
+//! configuration file. A note reports each value that a different value overrides.
 
 #[cfg(test)]
 mod tests;
@@ -39,17 +39,17 @@ pub(super) enum ClusterSource {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
-    /// Source of this task's number and of all addresses: TF_CONFIG if it is set, otherwise the
-    /// lists of hosts (auto); only one of the two; or the environment of a Slurm step
+    /// Source of this task's number and of all addresses: auto (TF_CONFIG if it is set, otherwise
+    /// the lists of hosts), hosts, tf-config, or slurm (the environment of a Slurm step)
     /// [default: auto]
     #[arg(long, value_name = "HOW")]
     cluster: Option<ClusterSource>,
-    /// With cluster=slurm: the first N tasks are ps, the others are workers. With the
-    /// sparseCluster of TF_CONFIG: the number of ps
+    /// Number of ps, with cluster=slurm or with the sparseCluster of TF_CONFIG. With cluster=slurm,
+    /// the first N tasks are ps, and the others are workers
     #[arg(long, value_name = "N")]
     ps: Option<Tasks>,
-    /// Number of workers, including the chief, if TF_CONFIG does not name them all: with its
-    /// sparseCluster, or with a map in its cluster.worker
+    /// Number of workers, including the chief, if TF_CONFIG does not name all workers because of a
+    /// sparseCluster or a map in cluster.worker
     #[arg(long, value_name = "N")]
     workers: Option<Tasks>,
     /// With cluster=slurm: port of the first task on each node; the other tasks have the ports
@@ -89,7 +89,8 @@ impl Asked {
     /// Resolves the role and the cluster from the strongest source.
     ///
     /// # Errors
-    /// If the source is incomplete or wrong, or the cluster has no such task.
+    /// Returns an error if the source is incomplete or wrong, or the cluster does not contain this
+    /// task.
     pub(super) fn find(self, environment: &Environment) -> anyhow::Result<Found> {
         let tf_config = environment.value(Environment::TF_CONFIG);
         match (self.cluster.cluster.unwrap_or_default(), tf_config) {
@@ -171,8 +172,8 @@ impl Asked {
         self.placed(Said { engine: "Slurm", hosts: said, role, n_chiefs: 0 })
     }
 
-    /// Combines the role and the cluster of a cluster engine, such as Kubeflow, with the other
-    /// sources. Flags override the engine, and the engine overrides the configuration file.
+    /// Combines the role and the cluster that a cluster engine, such as Kubeflow, names with the
+    /// other sources. Flags override the engine, and the engine overrides the configuration file.
     fn placed(self, said: Said<'_>) -> anyhow::Result<Found> {
         let Said { engine, hosts: said, role, n_chiefs } = said;
         let mut notes = Vec::new();
@@ -251,7 +252,7 @@ impl Asked {
         Ok(role)
     }
 
-    /// Returns the numbers of tasks that the flags or the configuration file name.
+    /// Returns the number of ps and of workers. Flags override the configuration file.
     fn size(&self) -> SizeKeys {
         self.cluster.size().or(self.file.1.clone())
     }
@@ -267,13 +268,13 @@ impl Asked {
     }
 }
 
-/// The cluster according to a cluster engine, such as Kubeflow.
+/// The role and the cluster that a cluster engine, such as Kubeflow, names.
 struct Said<'a> {
     engine: &'a str,
     hosts: HostKeys,
     role: Option<Role>,
-    /// The number of workers, counted from the first, that the engine calls chiefs and numbers
-    /// separately.
+    /// The number of workers that the engine calls chiefs and numbers separately. They are the
+    /// first workers.
     n_chiefs: u32,
 }
 
@@ -283,7 +284,8 @@ struct Numbering<'a> {
     name: &'a str,
     /// The index of the task that has the number 0 in this source.
     first: u32,
-    /// The remedy for a wrong number. Another remedy is to name more hosts.
+    /// The first remedy for a wrong number, for the error message. The message also proposes to
+    /// name more hosts.
     remedy: &'a str,
 }
 

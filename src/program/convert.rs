@@ -28,7 +28,8 @@ pub struct ConvertConfig {
 /// Converts a file.
 ///
 /// # Errors
-/// If `from` cannot be read or is damaged, or if `to` exists or cannot be written.
+/// Returns an error if `from` cannot be read or is damaged, or if `to` cannot be written or must
+/// not be overwritten.
 pub fn run_convert(config: &ConvertConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let ConvertConfig { from, format, to, overwrites } = config;
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;

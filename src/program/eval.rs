@@ -27,8 +27,8 @@ pub struct EvalConfig {
     pub logdir: PathBuf,
     /// The folder of the IDX files; `None` for the data on which the checkpoint was trained.
     pub data_dir: Option<PathBuf>,
-    /// The number of training images that are used for validation; `None` for the number in the
-    /// training of the checkpoint.
+    /// The number of training images that are used for validation; `None` to use the same number as
+    /// the training of the checkpoint.
     pub validation_size: Option<usize>,
     /// The interval between checks for a new checkpoint; `None` to evaluate only the latest
     /// checkpoint.
@@ -53,14 +53,15 @@ impl EvalConfig {
         }
     }
 
-    /// The interval between checks. It is that of the book's script `mnist_eval`.
+    /// The interval between checks for a new checkpoint. The book's script `mnist_eval` uses the
+    /// same interval.
     const LOOK_EVERY: Duration = Duration::from_secs(10);
 }
 
 /// Prints the accuracy of the latest checkpoint and, with `watch`, of every new checkpoint.
 ///
 /// # Errors
-/// If no checkpoint is usable, or the data cannot be read.
+/// Returns an error if no checkpoint is usable, or the data cannot be read.
 pub fn run_eval(
     config: EvalConfig,
     workload: &Workload,
@@ -84,15 +85,16 @@ struct Evaluator<'a> {
     workload: &'a Workload,
     level: SimdLevel,
     /// The data for the previous checkpoint, and the digest of the data on which that checkpoint
-    /// was trained. The data are kept, because reading them takes longer than an evaluation.
+    /// was trained. The evaluator keeps the data, because reading them takes longer than an
+    /// evaluation.
     data: Option<(Option<String>, Dataset)>,
     /// The step of the last printed line.
     seen: Option<Step>,
 }
 
 impl Evaluator<'_> {
-    /// Prints the accuracy of the latest checkpoint, unless that is already printed. Returns the
-    /// step of the checkpoint.
+    /// Prints the accuracy of the latest checkpoint, unless its accuracy has already been printed.
+    /// Returns the step of the checkpoint.
     fn print_latest(&mut self, process: &Process) -> anyhow::Result<Option<Step>> {
         let Some((path, checkpoint)) = evaluation::latest_checkpoint(&self.config.logdir)? else {
             let logdir = self.config.logdir.display();

@@ -9,11 +9,11 @@ pub(super) const EXIT_FAILURE: u8 = 1;
 /// The command line or the configuration is wrong.
 pub(super) const EXIT_USAGE: u8 = 2;
 
-/// A loss is not finite. A restart would compute the same loss.
+/// The exit code after a loss that is not finite. A restart would compute the same loss.
 pub(super) const EXIT_NOT_FINITE: u8 = 3;
 
-/// A task gave up waiting for another task. Cluster engines, such as Kubeflow, restart a task with
-/// this code.
+/// The exit code of a task that gave up waiting for another task. Cluster managers, such as
+/// Kubeflow, restart a task that exits with this code.
 pub(super) const EXIT_GAVE_UP: u8 = 138;
 
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {

@@ -1,8 +1,10 @@
-//! The configuration that `unisono local` passes to a task. It is in an anonymous file, which every
-//! process of the task inherits and reads by the path of its descriptor.
+//! Passes the configuration of a task from `unisono local` to the processes of the task. The
+//! configuration is in an anonymous file. Each process inherits the descriptor of this file, and
+//! reads the file by a path such as `/proc/self/fd/4`.
 //!
-//! The file has no name, so it never outlives the run, and only this user can open it. Each restart
-//! of the task reads it again. A person can read it, too: `cat /proc/PID/fd/4`.
+//! The anonymous file has no name in a file system, so the file never outlives the run, and only
+//! the user of the run can open it. Each restart of the task reads the file again. A person can
+//! read the file, too, with `cat /proc/PID/fd/4`.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -15,14 +17,15 @@ use unisono_config::RunDocument;
 /// Writes a document into an anonymous file.
 ///
 /// # Errors
-/// If the system has no memory or no descriptor for the file.
+/// Returns an error if the system has no memory or no descriptor for the file.
 pub(super) fn write(document: &RunDocument) -> io::Result<OwnedFd> {
     let mut file = anonymous_file()?;
     file.write_all(document.to_toml().as_bytes())?;
     Ok(file.into())
 }
 
-/// Returns the path under which a process reads an inherited descriptor.
+/// Returns the path by which a process opens the file behind an inherited descriptor, such as
+/// `/proc/self/fd/4`.
 pub(super) fn path(descriptor: i32) -> String {
     // `/dev/fd` exists on every Unix, but not in every container.
     let folder = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
@@ -32,7 +35,8 @@ pub(super) fn path(descriptor: i32) -> String {
 /// Reads the document that the parent process wrote.
 ///
 /// # Errors
-/// If the file cannot be read, or a program of another version wrote it.
+/// Returns an error if the file cannot be read, or if its content is invalid because a program of
+/// another version wrote the file.
 pub(super) fn read(path: &Path) -> anyhow::Result<RunDocument> {
     let read = || {
         let mut file = File::open(path)?;

@@ -19,8 +19,7 @@ use unisono_terminal::output::{PercentG, table};
 /// The arguments of `unisono inspect`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct InspectConfig {
-    /// File of tensors, .safetensors or .npz; or a logdir, for the checkpoint from which training
-    /// would resume
+    /// File of tensors (.safetensors or .npz), or a logdir, whose newest valid checkpoint is shown
     #[arg(value_name = "FILE", default_value = "./mnist_model/")]
     path: PathBuf,
     /// Print one JSON object
@@ -31,11 +30,11 @@ pub struct InspectConfig {
 /// The first bytes of a zip file.
 const ZIP: &[u8] = b"PK";
 
-/// Prints the contents of a file. Damage to the file is not an error: the command prints the
-/// damage, and the exit code is 1.
+/// Prints the contents of a file of tensors. If the file is damaged or uses an unsupported feature,
+/// the function prints the reason, and returns the exit code 1 instead of an error.
 ///
 /// # Errors
-/// If the file does not exist or cannot be read.
+/// Returns an error if the file does not exist or cannot be read.
 pub fn run_inspect(config: &InspectConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let path = if config.path.is_dir() { newest(&config.path)? } else { config.path.clone() };
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -1,7 +1,7 @@
 //! `unisono local`: runs a whole cluster on this machine, with one child process for each task.
 //!
-//! This file creates the commands of the children. `supervise` runs them, and `restarts` decides
-//! when a dead child restarts.
+//! This file creates the commands of the child processes. The file `supervise` runs the child
+//! processes, and the file `restarts` decides when a dead child restarts.
 
 mod child;
 mod restarts;
@@ -35,11 +35,11 @@ use unisono_task::fresh::Scope;
 use unisono_task::process::Process;
 use unisono_terminal::output::{ProgressLine, ProgressView, Screen, logging};
 
-/// The descriptor of the first inherited socket in systemd's protocol.
+/// The descriptor of the first inherited socket in systemd's protocol for socket activation.
 const FIRST_LISTEN_FD: i32 = 3;
-/// The number of the descriptor with which a child reads its configuration.
+/// The descriptor from which a child reads its configuration.
 const DOCUMENT_FD: i32 = 4;
-/// The number of the descriptor with which the chief holds the lock on the logdir.
+/// The descriptor with which the chief shares the lock on the logdir.
 const LOCK_FD: i32 = 5;
 
 /// The configuration of a cluster on this machine.
@@ -52,12 +52,12 @@ pub struct LocalConfig {
     pub max_restarts: Option<u32>,
 }
 
-/// Runs the cluster until the training has finished or was stopped, or until a task has failed and
-/// is not restarted.
+/// Runs the cluster until the training has finished, until the user stops the cluster, or until a
+/// task fails and is not restarted.
 ///
 /// # Errors
-/// If the data, the initial values, the checkpoint or the logdir cannot be used, or a task cannot be
-/// started.
+/// Returns an error if the data, the initial values, the checkpoint or the logdir cannot be used,
+/// or a task cannot be started.
 pub fn run_local(
     config: &LocalConfig,
     workload: &Workload,
@@ -88,10 +88,10 @@ pub fn run_local(
     })
 }
 
-/// Finds errors that several tasks would report with the same words, and errors that the chief
-/// would report before its first step. Returns the lock on the logdir. This process holds the lock
-/// during the whole run, even while the chief restarts. So another run in the same logdir is
-/// refused before its tasks touch a file.
+/// Checks the configuration, the data and the files of the run before any task starts. Otherwise,
+/// several tasks would report the same error. Returns the lock on the logdir. This process holds
+/// the lock during the whole run, even while the chief restarts, so that another run in the same
+/// logdir is refused before the tasks of the other run touch a file.
 fn preflight(
     config: &LocalConfig,
     workload: &Workload,
@@ -119,7 +119,7 @@ fn preflight(
 }
 
 /// Creates the commands of all tasks. Each command holds a socket that is already listening. So no
-/// other process can take its port, and early connections wait instead of failing.
+/// other process can take the port of the socket, and early connections wait instead of failing.
 fn children(
     executable: &Path,
     run: &RunConfig,
@@ -165,8 +165,9 @@ fn addresses(listeners: &[TcpListener]) -> anyhow::Result<HostList> {
     Ok(HostList::new(addresses?)?)
 }
 
-/// Returns the command line of one task. The configuration is in the task's document. The command
-/// line repeats job, number and logdir for a person who lists the processes of this machine.
+/// Returns the command-line arguments of one task. The other settings of the task are in the file
+/// that the task inherits. The arguments repeat the logdir for a person who lists the processes of
+/// this machine.
 fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
     let mut logdir = OsString::from("--logdir=");
     logdir.push(&run.logdir);
@@ -179,7 +180,8 @@ fn task_arguments(task: TaskId, run: &RunConfig) -> [OsString; 5] {
     ]
 }
 
-/// Returns the configuration of one task, with an explicit value for each default.
+/// Returns the configuration of one task. Every setting has an explicit value, even if the value is
+/// the default.
 fn task_document(
     task: TaskId,
     cluster: &ClusterSpec,
@@ -194,12 +196,14 @@ fn task_document(
     Ok(RunDocument { cluster: cluster.clone(), run })
 }
 
-/// Passes descriptors to the child: the socket as systemd does, the document, and for the chief the
-/// lock. The command keeps the descriptors open, so that every process that it starts gets them.
+/// Passes descriptors to the child: the listening socket as in systemd's socket activation, the
+/// file with the configuration and, if the child is the chief, the lock on the logdir. The command
+/// keeps these descriptors open, so that every process that the command starts inherits them.
 ///
 /// `LISTEN_PID` is not set, because the id of the child is not known before the child starts.
-/// Without it, the `listenfd` crate accepts the socket in any process. The chief does not use the
-/// lock: the lock is held while any process has the descriptor open.
+/// Without `LISTEN_PID`, the `listenfd` crate accepts the socket in any process. The chief only
+/// keeps the descriptor of the lock open, because the lock is held while any process has this
+/// descriptor open.
 fn hand_over(
     command: &mut Command,
     listener: TcpListener,
@@ -217,8 +221,8 @@ fn hand_over(
     }
 }
 
-/// Shows the chief's progress as the progress of this process, and all other lines with the name of
-/// their task.
+/// Shows the progress and the standard output of the chief as those of this process, and every
+/// other line of a task with the name of the task.
 struct LocalView {
     screen: Screen,
     progress: ProgressView,
@@ -265,7 +269,8 @@ impl View for LocalView {
     }
 }
 
-/// Returns `worker 1 | line`, padded to the width of all tasks, in the colour of the task.
+/// Returns a line with the name of its task in front, such as `worker 1 | line`. The name is padded
+/// to `width` characters and, if `has_colours` is true, shown in the colour of the task.
 fn prefixed(task: TaskId, width: usize, has_colours: bool, line: &str) -> String {
     const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31]; // colour codes of terminals
     let name = task.to_string();

@@ -1,6 +1,8 @@
-//! The command line: turns arguments into an exit code. This module decides nothing about training.
+//! The command line of `unisono`: parses the arguments, runs the command, and returns the exit
+//! code. This module makes no decisions about training.
 //!
-//! [`args`] parses and validates. Each command has a file with its configuration type.
+//! [`args`] parses and validates the command line. Each command has its own file, which also
+//! contains the type of its configuration.
 
 mod action;
 pub mod args;

@@ -25,11 +25,12 @@ use unisono_task::fresh::Scope;
 use unisono_task::process::Process;
 use unisono_terminal::output::{ProgressView, TrainingLine};
 
-/// Computes the run, and writes the same losses and the same checkpoint as a cluster. If there is a
-/// checkpoint, the run resumes from the latest one. The run saves a checkpoint at its end.
+/// Computes a run in one serial loop, and writes the same losses and the same checkpoint as a
+/// cluster with R ≥ N. The run resumes from the latest checkpoint, if there is one, and saves a
+/// checkpoint at the end.
 ///
 /// # Errors
-/// If the data or the files cannot be used.
+/// Returns an error if the data or the files cannot be used.
 pub fn run_reference(
     config: RunConfig,
     workload: &Workload,
@@ -94,8 +95,8 @@ pub fn run_reference(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Passes the `EventKeeper` the inputs and effects that a cluster's chief would have, so that both
-/// commands write the same events.
+/// Passes to the `EventKeeper` the inputs and effects that the chief of a cluster would pass, so
+/// that `unisono reference` and a cluster write the same events.
 struct Narrator(Option<EventKeeper>);
 
 impl Narrator {
@@ -122,7 +123,7 @@ impl Narrator {
         keeper.note(now, &Input::Wake, &[Effect::Compute(job)]);
     }
 
-    /// Uses the gradient of slot 0, which is the slot of the chief.
+    /// Notes an update with the gradient of slot 0, because slot 0 is the slot of the chief.
     fn updated(&mut self, now: Moment, update: &UpdateRecord, gradients: &[(Slot, Vec<Floats>)]) {
         let Some(keeper) = &mut self.0 else { return };
         let UpdateRecord { cut, ref losses } = *update;

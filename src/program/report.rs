@@ -24,7 +24,8 @@ pub struct ReportConfig {
 /// Writes the HTML page.
 ///
 /// # Errors
-/// If the folder has no files of a run, a file cannot be read, or the page cannot be written.
+/// Returns an error if the folder has no files of a run, a file cannot be read, or the page cannot
+/// be written.
 pub fn run_report(config: &ReportConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let document = report::of_logdir(&config.logdir).map_err(usage)?;
     let path = config.output.clone().unwrap_or_else(|| config.logdir.join(REPORT_FILE));

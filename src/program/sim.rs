@@ -9,10 +9,11 @@ use anyhow::Context as _;
 
 const PROGRAM: &str = "unisono-sim";
 
-/// Replaces this process by `unisono-sim`, so that the caller gets the exit code of `unisono-sim`.
+/// Replaces this process by the program `unisono-sim`, so that the caller gets the exit code of
+/// `unisono-sim`.
 ///
 /// # Errors
-/// If the program cannot be executed.
+/// Returns an error if the program cannot be executed.
 pub fn run_sim(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     let error = Command::new(program()).args(arguments).exec();
     Err(error).with_context(|| {
@@ -23,8 +24,9 @@ pub fn run_sim(arguments: Vec<OsString>) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Returns the path of `unisono-sim` in the folder of this program, because that file has the same
-/// version. If there is none, returns the name to look up in `PATH`.
+/// Returns the path of `unisono-sim` in the folder of this program, because the file in that folder
+/// has the same version as this program. If the folder has no such file, returns the name
+/// `unisono-sim`, which the system looks up in `PATH`.
 fn program() -> PathBuf {
     std::env::current_exe()
         .map(|own| own.with_file_name(PROGRAM))

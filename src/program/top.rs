@@ -1,7 +1,9 @@
-//! `unisono top`: shows the state of a running cluster, or of the folder of a run.
+//! `unisono top`: shows the state of a running cluster, or the state of a run according to the
+//! files in its folder.
 //!
-//! `sources` asks tasks (`fetch`) and reads files (`logdir`), and builds the `model`. `render` and
-//! `plain` display the model. `axis`, `curve`, `smoothed`, `wait` and `wait_graph` only compute.
+//! The module `sources` requests the metrics of tasks (with `fetch`), reads files (with `logdir`),
+//! and builds the `model`. The modules `render` and `plain` display the model. The modules `axis`,
+//! `curve`, `smoothed`, `wait` and `wait_graph` only compute.
 
 mod axis;
 mod curve;
@@ -30,10 +32,11 @@ use unisono_terminal::output::Screen;
 
 pub use self::target::Target;
 
-/// Time between two looks at the targets. A look asks all tasks and reads all files once.
+/// The time between two polls of the targets. A poll requests the metrics of all tasks, and reads
+/// the new parts of all files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time between the two looks that a single table needs: a rate can only be computed from two
-/// looks.
+/// The time between the two polls before a single table is printed. A rate can only be computed
+/// from two polls.
 const TWICE: Duration = Duration::from_millis(500);
 
 /// The configuration of `unisono top`.
@@ -48,7 +51,7 @@ pub struct TopConfig {
 /// Shows the tasks until the user quits.
 ///
 /// # Errors
-/// If there is nothing to show at any target, or the terminal cannot be used.
+/// Returns an error if there is nothing to show at any target, or the terminal cannot be used.
 pub fn run_top(config: &TopConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! `unisono trace`: writes the events of a run for ui.perfetto.dev.
+//! `unisono trace`: writes the events of a run in a format that ui.perfetto.dev displays.
 
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ pub struct TraceConfig {
     output: Option<PathBuf>,
 }
 
-/// Writes the events of a run for ui.perfetto.dev.
+/// Writes the events of a run in a format that ui.perfetto.dev displays.
 ///
 /// # Errors
-/// If there are no traces, a trace cannot be read, or the file cannot be written.
+/// Returns an error if there are no traces, a trace cannot be read, or the file cannot be written.
 pub fn run_trace(config: &TraceConfig, process: &Process) -> anyhow::Result<ExitCode> {
     let run = Run::read(&config.logdir).map_err(usage)?;
     let history = History::of(run);

@@ -1,5 +1,5 @@
-//! Rule 11: a worker has at most a window of unacknowledged pushes on a link, and no honest task is
-//! disconnected because it reads slowly.
+//! Rule 11: a worker has at most `PUSH_WINDOW` unacknowledged pushes on a link, and no honest task
+//! is disconnected because the task reads slowly.
 
 use unisono_core::host::limits::QueueFull;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
@@ -8,7 +8,7 @@ use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks every push that is sent, and the reason of every link that closes.
+/// Checks every push that a worker sends, and the reason of every link that closes.
 #[derive(Debug)]
 pub(crate) struct Bounded;
 

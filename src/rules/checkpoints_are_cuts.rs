@@ -1,8 +1,10 @@
-//! Rule 7: a checkpoint is the states of all shards at one cut, with the losses of all updates before
-//! it. A restored state is the newest checkpoint that was saved, whole.
+//! Rule 7: a checkpoint contains the states of all shards at the same generation and step, and the
+//! losses of all earlier updates are recorded before the checkpoint is written. A restored state
+//! equals the newest saved checkpoint.
 //!
-//! Not checked: the losses beside a checkpoint that a replaced chief continued to write (a known limit
-//! of `docs/protocol.md`), and, once a fault has damaged a disk, that the newest checkpoint is found.
+//! The rule is not checked in two cases. The losses beside a checkpoint may be wrong if a replaced
+//! chief has finished writing the checkpoint (a known limit of `docs/protocol.md`). The newest
+//! checkpoint may not be found after a fault has damaged a disk.
 
 use std::iter;
 
@@ -18,14 +20,15 @@ use crate::rule::{At, End, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks every state that is captured, written, read or restored.
+/// Checks every state of a shard that is captured, written, read or restored.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointsAreCuts {
-    /// The recorded losses before this cut are known to belong to its history. A long run would
-    /// otherwise compare all of them at every checkpoint.
+    /// The generation and step of the last checkpoint whose earlier losses were compared with its
+    /// history. Without this field, every checkpoint of a long run would compare all recorded
+    /// losses again.
     verified: Option<Cut>,
-    /// The incarnation of the chief that requested the newest checkpoint. `None` after this chief
-    /// has received another state.
+    /// The process of the chief that has asked its storage for the newest checkpoint and has not
+    /// adopted a state since.
     reading: Option<LifeId>,
 }
 
@@ -44,7 +47,7 @@ impl Rule for CheckpointsAreCuts {
                 Effect::Restore => self.reading = Some(at.turn.life),
                 Effect::Report(Report::Adopted { .. }) => self.reading = None,
                 Effect::Record(update) => {
-                    // Rows that are written again must be compared again.
+                    // Rows that are recorded again must be compared again.
                     self.verified =
                         self.verified.filter(|verified| verified.step <= update.cut.step);
                 }
@@ -122,7 +125,8 @@ fn check_restore(at: &At<'_>, link: LinkId, cut: Cut, state: &ShardState) -> Res
     broken(format!("{ps} is restored to another state than the one that was read"))
 }
 
-/// Checks that the storage reads what was written, and the newest.
+/// Checks that a checkpoint that the storage has read was written before, and is not older than the
+/// newest durable checkpoint.
 fn check_read(at: &At<'_>, Restored { snapshot, from }: &Restored) -> Result<(), Violation> {
     let (files, durable) = (&at.history.files, at.before.durable);
     let read = from.is_some().then_some(snapshot.cut.step);
@@ -133,7 +137,8 @@ fn check_read(at: &At<'_>, Restored { snapshot, from }: &Restored) -> Result<(),
     check_saved(at.history, snapshot)
 }
 
-/// Checks that the content of a file was given to the storage, or is what the run began with.
+/// Checks that the states in a checkpoint were given to the storage to write, or are the states
+/// with which the run began.
 fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> {
     let step = snapshot.cut.step;
     let begins = history
@@ -172,7 +177,7 @@ fn check_shard(
     )))
 }
 
-/// Checks that an update continues with the whole state of the optimizer. Rule 1 checks the
+/// Checks that an update starts from the complete state of the optimizer. Rule 1 checks the
 /// parameters.
 fn check_updated(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
     let Some(made) = at.history.made(cut, Key::State(at.turn.life.task.index)) else {
@@ -186,9 +191,11 @@ fn check_updated(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violat
     Err(at.violation(7, "state-not-whole", cut.step, what))
 }
 
-/// Returns the first recorded update that did not lead to `cut`, with its slots.
+/// Returns the step and the recorded slots of an update in the losses file that is not part of the
+/// history of the version `cut`; `None` if there is no such update.
 fn unlike(history: &History, cut: Cut, verified: Option<Cut>) -> Option<(Step, Vec<Slot>)> {
-    // From the newest generation back to the first: each began where another one was saved.
+    // The cuts go from the newest generation back to the first, because each generation began at a
+    // checkpoint of an earlier generation.
     let origin = |cut: &Cut| history.generations.get(&cut.generation);
     let cuts = iter::successors(Some(cut), |cut| origin(cut)?.parent);
     let mut above = cut.step;

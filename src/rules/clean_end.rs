@@ -1,5 +1,6 @@
-//! Rule 10: a run makes exactly `training_steps` updates and a durable final checkpoint. Only then is
-//! a task told of the end. At the end the files hold every step, once.
+//! Rule 10: a run makes exactly `training_steps` updates and a durable final checkpoint. No task
+//! learns of the end before this checkpoint is durable. At the end, the losses file contains every
+//! step exactly once.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use crate::rule::{At, End, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks jobs and records beyond the last step, messages of the end, and every task that leaves.
+/// Checks the steps of jobs, of recorded updates and of sent versions, the messages that announce
+/// the end of the run, and the outcome of every task that halts.
 #[derive(Debug)]
 pub(crate) struct CleanEnd;
 
@@ -61,7 +63,8 @@ impl Rule for CleanEnd {
     }
 
     fn end(&mut self, end: &End<'_>, history: &History) -> Result<(), Violation> {
-        // A late task may not have been told of the end; the chief knows that the files are whole.
+        // Only the chief's outcome counts. A late task may not have learned of the end, but the
+        // chief knows that the files are complete.
         let is_finished = end.outcomes.get(&TaskId::CHIEF) == Some(&Outcome::Finished);
         if !is_finished || history.files.may_be_damaged() {
             return Ok(());
@@ -87,7 +90,8 @@ fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
     Err(Violation::new(10, "no-final-checkpoint", what))
 }
 
-/// Checks that the losses file has the slots of every update since the run began, once.
+/// Checks that the losses file contains the losses of every update since the run began, exactly
+/// once.
 fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
     let files = &history.files;
     let first = files.base().map_or(Step(0), |base| base.cut.step);
@@ -97,7 +101,7 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
     let rows = rows.filter(|(step, ..)| *step >= first);
     if let Some(row) = first_difference(wanted, rows) {
-        // A recorded row that is missing is another failure than a row that was altered.
+        // A recorded row that is missing is a different failure from a row that was altered.
         let is_missing = match (row.want, row.got) {
             (Some((want, at, _)), Some((got, of, _))) => (want, at) < (got, of),
             (want, _) => want.is_some(),
@@ -124,7 +128,7 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
 
 type Loss = (Step, Slot, u32);
 
-/// A row as it was recorded, and as it is in the file.
+/// The first row in which the losses file differs from the recorded losses.
 struct Row {
     want: Option<Loss>,
     got: Option<Loss>,

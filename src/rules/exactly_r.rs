@@ -1,5 +1,5 @@
-//! Rule 1: an update uses exactly R gradients, of R distinct slots, each computed from the version
-//! that it updates. All shards use the same slots.
+//! Rule 1: an update of a version uses exactly R gradients, of R distinct slots, each computed from
+//! this version. All shards use the same slots.
 
 use unisono_core::protocol::{Effect, Job, ShardState};
 use unisono_core::{Cut, Floats, Slot};
@@ -39,11 +39,11 @@ fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<()
         Some(WrongSlots::Twice) => {
             return broken("slot-twice", format!("an update of slots {slots:?}"));
         }
-        // Rules 2 and 3.
+        // Rules 2 and 3 check these slots.
         Some(WrongSlots::OfNoStep | WrongSlots::NotAscending) | None => {}
     }
     match at.history.slots_of_update(cut) {
-        // Only the set counts here: the order is rule 3's.
+        // Only the set of slots counts here, because rule 3 checks the order.
         Some(first) if *first != slots && slots.iter().any(|slot| !first.contains(slot)) => broken(
             "shards-disagree",
             format!("the update uses {slots:?}, and that of another shard {first:?}"),
@@ -52,7 +52,8 @@ fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<()
     }
 }
 
-/// Checks that an update is made from the version of its shard, once.
+/// Checks that an update starts from the current version of its shard, and that the shard begins
+/// only one update of this version.
 fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
     if let Some(shard) = at.seen().map(|life| &life.shard) {
         if shard.cut != Some(cut) {
@@ -69,7 +70,8 @@ fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violatio
     })
 }
 
-/// Checks that a gradient was pushed to this shard, and is the one that was computed at its cut.
+/// Checks that a gradient was pushed to this shard, and has the bits that were computed for its
+/// slot from the version `cut`.
 fn check_gradient(at: &At<'_>, cut: Cut, slot: Slot, part: &Floats) -> Result<(), Violation> {
     at.history.check((cut, Key::Gradient(slot), at.turn.life.task.index), part, |what| {
         at.violation(1, "gradient-of-another-version", cut.step, what)

@@ -12,7 +12,7 @@ use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks the effects of every input that is older than what its node knows.
+/// Checks the effects of every outdated input, such as a message of an older generation.
 #[derive(Debug, Default)]
 pub(crate) struct Fencing {
     /// The generation in which each worker computed last.
@@ -48,7 +48,7 @@ impl Rule for Fencing {
     }
 }
 
-/// Returns how an old input changes something: the name of the violation, and its text.
+/// Returns the name and the text of the violation if an outdated input changes something.
 fn broken(at: &At<'_>, old: Old) -> Option<(&'static str, String)> {
     let name = match old {
         Old::Link => "closed-link-heard",
@@ -61,7 +61,7 @@ fn broken(at: &At<'_>, old: Old) -> Option<(&'static str, String)> {
     if stands != stood {
         return Some((name, format!("the shard was at {stood:?}, and is at {stands:?}")));
     }
-    // Rule 10: a worker that knows of the end accepts any incarnation of a ps, to say goodbye.
+    // Rule 10: a worker that knows of the end accepts any incarnation of a ps, to send `Goodbye`.
     let is_told = |effect: &Effect| matches!(old, Old::Greeting(on) if tells_the_end(on, effect));
     let is_end = at.turn.effects.iter().any(is_told);
     let is_allowed = |effect: &&Effect| match effect {
@@ -85,10 +85,10 @@ fn tells_the_end(on: LinkId, effect: &Effect) -> bool {
     )
 }
 
-/// Returns whether an old input may have an effect.
+/// Returns whether the rules allow this effect of an outdated input.
 fn is_harmless(old: Old, effect: &Effect) -> bool {
     match (old, effect) {
-        // At the end, the chief pulls what it lacks at any input.
+        // At the end, any input can make the chief pull the versions that the chief lacks.
         (_, Effect::Send { message: Message::Pull { .. }, .. }) => true,
         (Old::Link | Old::Job, _) => false,
         (_, Effect::Report(report)) => {

@@ -1,4 +1,5 @@
-//! The content that the chief's files must have, from what its storage was asked and answered.
+//! The content that the chief's files must have, derived from the requests to the chief's storage
+//! and from the answers of the storage.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,69 +12,78 @@ use crate::life_id::LifeId;
 /// The checkpoints and the losses of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// The checkpoints that were given to the storage, by step, in order. Each may be on the disk.
+    /// For each step, the generations of the checkpoints that were given to the storage, in the
+    /// order of the requests. Each of these checkpoints may be on the disk.
     persisted: BTreeMap<Step, Vec<Generation>>,
-    /// The checkpoints of the last chief that its storage has not answered yet, in order.
+    /// The checkpoints that the newest chief has given to its storage and that the storage has not
+    /// answered yet, in the order of the requests.
     writing: VecDeque<(LifeId, Cut)>,
-    /// The steps of checkpoints that the storage reported as durable, or has read.
+    /// The steps of the checkpoints that the storage has reported as durable or has read.
     durable: BTreeSet<Step>,
     /// The state with which the run began.
     base: Option<Arc<Snapshot>>,
-    /// The state that the storage has read last, and for which process.
+    /// The state that the storage has read last, and the process that requested the state.
     given: Option<(LifeId, Arc<Snapshot>)>,
-    /// The cut of that state, if it is known.
+    /// The generation and step of the state that the storage has read last; `None` if they are
+    /// unknown.
     last_read: Option<Cut>,
     is_damaged: bool,
     /// The updates that must be in the losses file.
     losses: BTreeMap<Step, UpdateRecord>,
-    /// The first step that is not in the losses file.
+    /// The first step whose losses were not recorded in the losses file.
     first_missing: Step,
 }
 
 impl Files {
-    /// Notes that a fault damages durable files or what is read from them, or that a sync lied.
+    /// Notes that a fault damages durable files or the data that is read from them, or that a sync
+    /// has falsely reported success.
     pub(crate) const fn damaged(&mut self) {
         self.is_damaged = true;
     }
 
-    /// Returns whether the newest checkpoint may be damaged, and losses may be missing.
+    /// Returns whether a fault may have damaged the newest checkpoint or removed losses.
     pub(crate) const fn may_be_damaged(&self) -> bool {
         self.is_damaged
     }
 
-    /// Returns the checkpoints of a step that were given to the storage, in order. Their files have one
-    /// name, and do not name the generation.
+    /// Returns the checkpoints of a step that were given to the storage, in the order of the
+    /// requests. The files of these checkpoints have the same name, because the name does not
+    /// contain the generation.
     pub(crate) fn persisted(&self, step: Step) -> impl DoubleEndedIterator<Item = Cut> + '_ {
         let generations = self.persisted.get(&step).map_or(&[][..], Vec::as_slice);
         generations.iter().map(move |&generation| Cut { generation, step })
     }
 
-    /// Returns whether the storage reported a checkpoint of a step as durable, or has read it.
+    /// Returns whether the storage has reported a checkpoint of this step as durable, or has read
+    /// such a checkpoint.
     pub(crate) fn is_durable(&self, step: Step) -> bool {
         self.durable.contains(&step)
     }
 
-    /// Returns the newest checkpoint that the storage reported as durable, or has read.
+    /// Returns the step of the newest checkpoint that the storage has reported as durable or has
+    /// read.
     pub(crate) fn newest_durable(&self) -> Option<Step> {
         self.durable.last().copied()
     }
 
-    /// Returns the state with which the run began, once it was read.
+    /// Returns the state with which the run began; `None` until the storage has read this state.
     pub(crate) const fn base(&self) -> Option<&Arc<Snapshot>> {
         self.base.as_ref()
     }
 
-    /// Returns the state that the storage has read last, if it was for this process.
+    /// Returns the state that the storage has read last; `None` if another process requested the
+    /// state.
     pub(crate) fn given(&self, to: LifeId) -> Option<&Snapshot> {
         self.given.as_ref().filter(|(life, _)| *life == to).map(|(_, snapshot)| &**snapshot)
     }
 
-    /// Returns the cut of the checkpoint that was read last.
+    /// Returns the generation and step of the checkpoint that was read last; `None` if they are
+    /// unknown.
     pub(crate) const fn last_read(&self) -> Option<Cut> {
         self.last_read
     }
 
-    /// Returns the first step whose losses are not in the file.
+    /// Returns the first step whose losses were not recorded in the losses file.
     pub(crate) const fn first_missing(&self) -> Step {
         self.first_missing
     }
@@ -99,7 +109,8 @@ impl Files {
         }
     }
 
-    /// Notes an answer of the storage. `cut` is the cut of the checkpoint that was read, if it is known.
+    /// Notes an answer of the storage. `cut` is the generation and step of a checkpoint that was
+    /// read; `None` if they are unknown.
     pub(crate) fn note_event(&mut self, life: LifeId, event: &StorageEvent, cut: Option<Cut>) {
         match event {
             StorageEvent::Restored(Ok(restored)) => self.note_read(life, restored, cut),

@@ -1,4 +1,5 @@
-//! Rule 3: an update sums its gradients in ascending order of slots, whatever the order of arrival.
+//! Rule 3: an update sums its gradients in ascending order of their slots, regardless of the order
+//! in which the gradients arrive.
 
 use unisono_core::protocol::{Effect, Job};
 

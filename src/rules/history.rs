@@ -1,6 +1,7 @@
-//! All states and gradients that were made in a run. What is made twice must have the same bits.
+//! All states and gradients that were computed in a run. A state or a gradient that is computed
+//! twice must have the same bits both times.
 //!
-//! The rules compare each turn with this history.
+//! Each rule compares every turn (one handled input with its effects) with this history.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -17,10 +18,11 @@ use crate::lives::Lives;
 use crate::made::{Kept, Key, Made};
 use crate::violation::Violation;
 
-/// Values of 4 bytes that are kept whole; only checksums are left of older ones. Most of the values
-/// are shared with the nodes and with the cache of computed results.
+/// The maximum number of values, of 4 bytes each, in the copies that are kept whole. Beyond this
+/// number, only checksums of the oldest copies are kept. Most copies share their memory with the
+/// nodes and with the cache of computed results.
 const MAX_KEPT_VALUES: usize = 64 << 20;
-/// The newest versions, which are always kept whole.
+/// The number of the newest versions that are always kept whole.
 const N_KEPT_VERSIONS: usize = 2;
 
 /// The history of a run.
@@ -31,11 +33,13 @@ pub(crate) struct History {
     /// The first version of each generation.
     pub(crate) generations: BTreeMap<Generation, Origin>,
     versions: BTreeMap<Cut, Version>,
-    /// R >= N: the cut at which each version was made first. A later generation makes the same
-    /// version again, because update k is a pure function of k.
+    /// If R >= N, the generation and step at which each version was computed first. A later
+    /// generation computes the same version with the same bits, because update k is a pure function
+    /// of k.
     first: BTreeMap<Step, Cut>,
     n_kept_values: usize,
-    /// Only checksums are left of the versions up to this one.
+    /// The newest version that is kept only as checksums. All older versions are kept only as
+    /// checksums, too.
     shrunk: Cut,
 }
 
@@ -43,23 +47,24 @@ pub(crate) struct History {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) step: Step,
-    /// The cut of the checkpoint that was restored, if the checkpoint was seen to be read.
+    /// The generation and step of the checkpoint from which the generation was restored; `None` if
+    /// they are unknown.
     pub(crate) parent: Option<Cut>,
 }
 
-/// A version, with what was computed from it.
+/// The states of a version, and the gradients that were computed from this version.
 #[derive(Debug, Default)]
 struct Version {
     made: BTreeMap<Key, Made>,
-    /// The slots of the update that was begun first.
+    /// The slots of the first update that a shard began from this version.
     update: Option<Vec<Slot>>,
 }
 
 impl History {
-    /// Adds the input of a turn.
+    /// Adds the input of a turn to the history.
     ///
     /// # Errors
-    /// If a state or a gradient was made before, with other bits.
+    /// Returns an error if a state or a gradient was made before, with other bits.
     pub(crate) fn note_input(&mut self, turn: &LifeTurn<'_>) -> Result<(), Violation> {
         self.lives.note_input(turn);
         let state = Key::State(turn.life.task.index);
@@ -89,7 +94,7 @@ impl History {
         }
     }
 
-    /// Adds the effects of a turn.
+    /// Adds the effects of a turn to the history.
     pub(crate) fn note_effects(&mut self, turn: &LifeTurn<'_>) {
         self.lives.note_effects(turn);
         for effect in turn.effects {
@@ -109,18 +114,19 @@ impl History {
         }
     }
 
-    /// Returns the slots of the first update of a version.
+    /// Returns the slots of the first update that a shard began from the version `cut`.
     pub(crate) fn slots_of_update(&self, cut: Cut) -> Option<&Vec<Slot>> {
         self.versions.get(&cut)?.update.as_ref()
     }
 
-    /// Returns what was made at a cut.
+    /// Returns the first copy of a state or a gradient at the version `cut`.
     pub(crate) fn made(&self, cut: Cut, key: Key) -> Option<&Made> {
         self.versions.get(&cut)?.made.get(&key)
     }
 
-    /// Returns the last cut that was saved with the step and the states of a checkpoint, whose file
-    /// does not name the generation.
+    /// Returns the generation and step of a checkpoint. The file of a checkpoint does not contain
+    /// the generation, so this function searches the checkpoints of the same step for equal states,
+    /// the newest checkpoint first.
     pub(crate) fn cut_of(&self, saved: &Snapshot) -> Option<Cut> {
         let shards: Vec<_> = saved.shards.iter().map(Made::from).collect();
         let is_whole = |cut: &Cut| {
@@ -130,7 +136,7 @@ impl History {
         self.files.persisted(saved.cut.step).rev().find(is_whole)
     }
 
-    /// Compares a buffer with one that was made at a cut.
+    /// Compares the buffer `got` with the first copy of this buffer at the version `cut`.
     pub(crate) fn check(
         &self,
         (cut, key, buffer): (Cut, Key, u32),
@@ -177,7 +183,7 @@ impl History {
         Ok(())
     }
 
-    /// Keeps only checksums of the oldest versions, if too many values are kept.
+    /// Replaces the oldest versions by their checksums, if too many values are kept.
     fn make_room(&mut self) {
         while self.n_kept_values > MAX_KEPT_VALUES {
             let after = (Bound::Excluded(self.shrunk), Bound::Unbounded);

@@ -1,6 +1,6 @@
-//! Rule 4: a gradient's identity is (generation, step, slot). The gradient that is pushed under an
-//! identity is the one that was computed under it. A second copy is answered as one, and changes
-//! nothing; a second copy with different bits stops the run.
+//! Rule 4: a gradient's identity is (generation, step, slot). A pushed gradient has the bits that
+//! were computed for its identity. A second copy is answered as a duplicate, and changes nothing. A
+//! second copy with different bits stops the run.
 
 use unisono_core::protocol::{Effect, Message, Verdict};
 use unisono_core::{Cut, Slot};
@@ -11,7 +11,7 @@ use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks every push that is sent, and the answer to every push that arrives.
+/// Checks every push that a worker sends, and the answer to every push that reaches a ps.
 #[derive(Debug)]
 pub(crate) struct Idempotent;
 
@@ -75,7 +75,7 @@ fn check_fate(
     Ok(())
 }
 
-/// Returns whether an effect shows that the ps took a gradient.
+/// Returns whether an effect shows that the ps has accepted a gradient.
 const fn applies(effect: &Effect) -> bool {
     match effect {
         Effect::Compute(_) => true,
@@ -86,10 +86,12 @@ const fn applies(effect: &Effect) -> bool {
     }
 }
 
-/// Checks that a ps holds the slots that it reports as received. A worker does not compute those.
+/// Checks that a ps holds the gradients that the ps reports to a worker as received. The worker
+/// does not compute these gradients again.
 fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violation> {
     let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
-    // All slots of the version before count as received, because its update is made.
+    // All slots of the previous version count as received, because the update of this version is
+    // made.
     if shard.cut != Some(cut) {
         return Ok(());
     }

@@ -4,15 +4,15 @@ use std::fmt;
 
 use unisono_core::{Incarnation, TaskId};
 
-/// A process of a task: one node, from its start until it halts or is killed.
+/// Identifies a process of a task: one node, from its start until the node halts or is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LifeId {
     /// The task.
     pub task: TaskId,
-    /// The number of the process among the processes of the task, from 1.
+    /// The number of the process among all processes of the task, counted from 1.
     pub number: u64,
-    /// The incarnation of the node. It does not identify a process: after a clock was set back, it may
-    /// be smaller than the incarnation of an earlier process, or equal.
+    /// The incarnation of the node. The incarnation does not identify a process, because a process
+    /// that starts after a clock was set back may have a smaller or equal incarnation.
     pub incarnation: Incarnation,
 }
 

@@ -1,5 +1,5 @@
-//! The sessions of each incarnation of a task, and the state of its shard or its work. Everything
-//! follows from the inputs and effects of its node; the node itself is not asked.
+//! The state of the newest process of each task: the sessions, and the shard of a ps or the work of
+//! a worker. This state is derived only from the inputs and effects of the node.
 
 mod life;
 mod old;

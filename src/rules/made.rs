@@ -1,7 +1,8 @@
-//! The first copy of each state and gradient, with which recomputed copies are compared. Copies are
-//! kept whole while there is room; later, only their checksums are kept.
+//! The first copy of each state and gradient. Each recomputed copy is compared with the first copy.
+//! To limit the memory, old copies are replaced by their checksums.
 //!
-//! In a simulation, nearly all buffers are shared, so comparing two of them compares two pointers.
+//! In a simulation, most copies share their buffers, so comparing two buffers usually only compares
+//! two pointers.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +10,7 @@ use std::ops::Range;
 use unisono_core::protocol::ShardState;
 use unisono_core::{Floats, Slot};
 
-/// What was made at a cut.
+/// Identifies a state or a gradient among the values that belong to one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     /// The state of the shard of a ps.
@@ -30,8 +31,8 @@ impl fmt::Display for Key {
 /// A state or a gradient.
 #[derive(Debug)]
 pub(crate) struct Made {
-    /// Of a state: the parameters, then the buffers of the optimizer. Of a gradient: its part of each
-    /// shard.
+    /// For a state, the parameters and then the buffers of the optimizer. For a gradient, the part
+    /// for each shard.
     pub(crate) buffers: Vec<Kept>,
     /// The loss of a gradient, as bits.
     loss: Option<u32>,
@@ -44,19 +45,20 @@ impl Made {
         Self { buffers, loss: Some(loss.to_bits()), regularized: Vec::new() }
     }
 
-    /// Returns whether this gradient has a loss, to the bit.
+    /// Returns whether the loss of this gradient has the same bits as `loss`.
     pub(crate) fn has_loss(&self, loss: f32) -> bool {
         self.loss == Some(loss.to_bits())
     }
 
-    /// Returns whether all bits of a later one, which is whole, are the same.
+    /// Returns whether `later`, which must be kept whole, has the same bits as this copy.
     pub(crate) fn is(&self, later: &Self) -> bool {
         (self.loss, &self.regularized) == (later.loss, &later.regularized)
             && self.buffers.len() == later.buffers.len()
             && self.first_difference(later).is_none()
     }
 
-    /// Returns the first buffer that differs from that of a later one, which is whole.
+    /// Returns the first buffer of this copy that differs from the same buffer of `later`, which
+    /// must be kept whole.
     pub(crate) fn first_difference<'a>(
         &'a self,
         later: &'a Self,
@@ -79,12 +81,12 @@ impl From<&ShardState> for Made {
     }
 }
 
-/// A buffer.
+/// A buffer, or its checksum.
 #[derive(Clone, Debug)]
 pub(crate) enum Kept {
     /// The buffer itself.
     Whole(Floats),
-    /// Its length and its CRC32C.
+    /// The length of the buffer and its CRC32C.
     Checksum(usize, u32),
 }
 

@@ -1,8 +1,8 @@
-//! Rule 9: a task that waits longer than `report_after` reports the wait, and again whenever the wait
-//! has doubled. A peer that is silent for `heartbeat_timeout` is disconnected.
+//! Rule 9: a task that waits longer than `report_after` reports the wait, and reports it again
+//! whenever the wait has doubled. A peer that is silent for `heartbeat_timeout` is disconnected.
 //!
-//! Checked only when a node is woken: a frozen node cannot report, and knows the time again at its
-//! next wake.
+//! The rule is checked only when a node is woken, because a frozen node cannot report, and learns
+//! the current time only when it is woken again.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,12 @@ pub(crate) struct NobodyWaitsUnseen(BTreeMap<LifeId, Wait>);
 /// The wait of a node.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
-    /// The last input that may have been the awaited one.
+    /// The time of the last input that may have ended a wait.
     since: Moment,
-    /// When the next report is due, according to the last one.
+    /// The time before which no further report is due: the time of the last report plus the wait in
+    /// this report.
     doubled: Moment,
-    /// When the sessions were checked last.
+    /// The time of the last check of the sessions.
     looked: Moment,
 }
 
@@ -39,14 +40,14 @@ impl Rule for NobodyWaitsUnseen {
             || at.turn.effects.iter().any(|effect| matches!(effect, Effect::Compute(_)))
         {
             let new = Wait { since: now, doubled: now, looked: now };
-            // `doubled` keeps, because not every such input is progress.
+            // `doubled` keeps its value, because not every such input is progress.
             self.0.entry(at.turn.life).or_insert(new).since = now;
         }
         Ok(())
     }
 }
 
-/// Returns whether an input may be the awaited one.
+/// Returns whether an input may end a wait.
 const fn gets_on(input: &Input) -> bool {
     match input {
         Input::Start | Input::Computed(_) => true,
@@ -110,8 +111,9 @@ mod tests {
         vec![Effect::Report(Report::Waiting { what: String::new(), waited })]
     }
 
-    /// Wakes worker 0 at a second of its clock. All of its peers are heard of until then. The
-    /// worker then goes on.
+    /// Wakes worker 0 at the second `at_secs` of its clock, directly after messages from all of its
+    /// peers. Then the worker handles another input. Returns the name of the violation, if there is
+    /// one.
     fn wakes(
         (run, rule): (&mut Fixture, &mut NobodyWaitsUnseen),
         at_secs: u64,

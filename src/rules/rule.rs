@@ -1,4 +1,5 @@
-//! The interface of a rule: the turns that it checks, and what it may compare them with.
+//! The interface of a rule: the turns that a rule checks, and the values with which a rule compares
+//! a turn. A turn is one handled input with its effects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +13,13 @@ use crate::lives::{Fate, Life, Old};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// A rule. It sees all turns of all processes, in the order of time.
+/// A rule, which checks the turns of all processes in the order of time.
 pub(crate) trait Rule: fmt::Debug + Send {
     /// Checks one turn.
     ///
     /// # Errors
-    /// If the turn breaks the rule. An effect that is missing is only suspected, because a node that
-    /// dies between two effects does not get to the later one.
+    /// Returns an error if the turn breaks the rule. A missing effect only makes the process
+    /// suspected, because a node that dies between two effects does not carry out the later effect.
     fn turn(&mut self, _at: &At<'_>, _suspicions: &mut Suspicions) -> Result<(), Violation> {
         Ok(())
     }
@@ -26,42 +27,43 @@ pub(crate) trait Rule: fmt::Debug + Send {
     /// Checks a run that has ended.
     ///
     /// # Errors
-    /// If the run breaks the rule.
+    /// Returns an error if the run breaks the rule.
     fn end(&mut self, _end: &End<'_>, _history: &History) -> Result<(), Violation> {
         Ok(())
     }
 }
 
-/// A turn, as rules see it.
+/// A turn, and the values with which rules compare the turn.
 #[derive(Debug)]
 pub(crate) struct At<'a> {
     pub(crate) turn: LifeTurn<'a>,
-    /// The history, with this turn.
+    /// The history, including this turn.
     pub(crate) history: &'a History,
     /// The state before the effects of the turn.
     pub(crate) before: Before,
 }
 
-/// The state of a process before the effects of a turn, as it follows from the history.
+/// The state of a process after the input and before the effects of a turn, derived from the
+/// history.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before {
-    /// The cut of the process's shard.
+    /// The generation and step of the process's shard.
     pub(crate) stood: Option<Cut>,
-    /// What must become of the gradient that the input brings.
+    /// The required treatment of the gradient in the input, if the input is a push.
     pub(crate) fate: Option<Fate>,
-    /// Why the input must change nothing.
+    /// The reason why the input must change nothing, if the input is outdated.
     pub(crate) old: Option<Old>,
-    /// The newest durable checkpoint. Unlike the other fields, from before the input.
+    /// The step of the newest checkpoint that was durable before the input.
     pub(crate) durable: Option<Step>,
 }
 
 impl<'a> At<'a> {
-    /// Returns what was seen of the process.
+    /// Returns the state of the process, derived from its inputs and effects.
     pub(crate) fn seen(&self) -> Option<&'a Life> {
         self.history.lives.of(self.turn.life)
     }
 
-    /// Returns a violation by the task whose turn this is.
+    /// Returns a violation by the task that has handled the input of this turn.
     pub(crate) fn violation(
         &self,
         rule: u8,
@@ -73,12 +75,12 @@ impl<'a> At<'a> {
     }
 }
 
-/// A run that has ended, as far as the rules need it.
+/// The results of a run that has ended, as far as the rules check them.
 #[derive(Clone, Copy, Debug)]
 pub struct End<'a> {
     /// The configuration of the cluster.
     pub config: &'a ClusterConfig,
-    /// The outcome of each task that has ended for good.
+    /// The outcome of each task that has halted and does not restart.
     pub outcomes: &'a BTreeMap<TaskId, Outcome>,
     /// The rows of the losses file on the disk: step, slot and loss.
     pub losses: &'a [(Step, Slot, f32)],

@@ -18,7 +18,7 @@ use crate::violation::Violation;
 use crate::which_r::WhichR;
 use crate::whole_versions::WholeVersions;
 
-/// The rules of the protocol, which watch a run.
+/// Checks a run against the rules of the protocol.
 #[derive(Debug)]
 pub struct Rules {
     seen: Seen,
@@ -47,10 +47,10 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Checks the next turn of a run.
+    /// Checks the next turn of a run: one handled input with its effects.
     ///
     /// # Errors
-    /// If the turn breaks a rule.
+    /// Returns an error if the turn breaks a rule.
     pub fn turn(&mut self, turn: LifeTurn<'_>) -> Result<(), Violation> {
         let Self { seen, rules } = self;
         seen.turn(turn, |at, suspicions| {
@@ -58,13 +58,15 @@ impl Rules {
         })
     }
 
-    /// Notes that a process was killed. What the process still owed is forgiven.
+    /// Notes that a process was killed. Effects that the process has not carried out are no
+    /// violation.
     pub fn killed(&mut self, life: LifeId) {
         self.seen.suspicions.acquit(life);
     }
 
-    /// Notes that a fault has damaged durable files, or that a sync lied. From now on, an older
-    /// checkpoint than the newest may be found, and losses may be missing.
+    /// Notes that a fault has damaged durable files, or that a sync has falsely reported success.
+    /// From now on, a restore may find an older checkpoint than the newest, and losses may be
+    /// missing.
     pub const fn files_are_damaged(&mut self) {
         self.seen.history.files.damaged();
     }
@@ -78,7 +80,7 @@ impl Rules {
     /// Checks a run that has ended.
     ///
     /// # Errors
-    /// If the run breaks a rule.
+    /// Returns an error if the run breaks a rule.
     pub fn end(&mut self, end: &End<'_>) -> Result<(), Violation> {
         let Self { seen, rules } = self;
         seen.suspicions.confirm_all()?;
@@ -86,7 +88,7 @@ impl Rules {
     }
 }
 
-/// What was seen of a run.
+/// The history of a run, and the violations that are only suspected.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) history: History,

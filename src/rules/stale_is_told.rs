@@ -1,5 +1,5 @@
-//! Rule 5: a gradient that is not used is counted. A stale one is answered at once, with the shard's
-//! current version.
+//! Rule 5: a gradient that is not used is counted. A stale gradient is answered at once, with the
+//! shard's current version.
 //!
 //! Gradients that a shard holds when another generation is opened are not counted, because the shard
 //! loses all of its state then.
@@ -50,7 +50,8 @@ fn broken(
         Fate::Accepted => {
             let shard = &life.shard;
             let is_held = shard.cut != Some(pushed.cut) || shard.held.contains_key(&pushed.slot);
-            // With R < N, this gradient may have completed a choice that it is not part of.
+            // With R < N, this gradient may have completed the choice of the slots, without being
+            // chosen.
             let is_beside =
                 shard.chosen.as_ref().is_some_and(|slots| !slots.contains(&pushed.slot));
             let what = "is new, of this version, and not taken";

@@ -1,23 +1,25 @@
-//! Effects that a node owes. A node that dies during a turn may not get to an effect, so the node is
-//! blamed only once it takes another input.
+//! Violations by a missing effect. A node that dies while it handles an input may not have reached
+//! the effect, so the violation counts only once the node handles another input.
 
 use std::collections::BTreeMap;
 
 use crate::life_id::LifeId;
 use crate::violation::Violation;
 
-/// Violations that count once their process takes another input, or the run ends.
+/// The suspected violation of each process. The violation counts once the process handles another
+/// input, or the run ends.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicions(BTreeMap<LifeId, Violation>);
 
 impl Suspicions {
-    /// Suspects a process. Its first violation is kept.
+    /// Suspects a process of a violation. If the process is suspected already, the earlier
+    /// violation is kept.
     pub(crate) fn suspect(&mut self, life: LifeId, violation: Violation) {
         self.0.entry(life).or_insert(violation);
     }
 
-    /// Reports the violation that a process is suspected of, because the process takes another
-    /// input before it has mended it.
+    /// Reports the suspected violation of a process, because the process handles another input
+    /// without having carried out the missing effect.
     pub(crate) fn confirm(&mut self, life: LifeId) -> Result<(), Violation> {
         if self.0.is_empty() { Ok(()) } else { self.0.remove(&life).map_or(Ok(()), Err) }
     }
@@ -27,7 +29,7 @@ impl Suspicions {
         self.0.remove(&life);
     }
 
-    /// Reports a violation of a run that has ended.
+    /// Reports one of the suspected violations, because the run has ended.
     pub(crate) fn confirm_all(&mut self) -> Result<(), Violation> {
         self.0.pop_first().map_or(Ok(()), |(_, violation)| Err(violation))
     }

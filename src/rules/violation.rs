@@ -7,19 +7,19 @@ use unisono_core::{Floats, Step};
 /// A violation of a rule, or of another promise to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// The rule of `docs/protocol.md`; 0 for a promise that is no rule of the protocol, such as the
-    /// trajectory.
+    /// The number of the rule in `docs/protocol.md`; 0 for a promise that is not a rule of the
+    /// protocol, such as equal bits after a repeated computation.
     pub rule: u8,
-    /// A short name of the check, in kebab-case. Failures with the same name count as the same
+    /// A short name of the violation, in kebab-case. Failures with the same name count as the same
     /// failure.
     pub name: &'static str,
-    /// The step, if the violation is about one.
+    /// The step, if the violation concerns a single step.
     pub step: Option<Step>,
-    /// The task, variable, shard or file, if the violation is about one.
+    /// The task, variable, shard or file that the violation concerns, if there is one.
     pub subject: Option<String>,
-    /// What was expected, and what was found.
+    /// A text with the expected and the actual behaviour.
     pub what: String,
-    /// The first difference, if the violation is about two tensors.
+    /// The first difference between two tensors, if the violation concerns two tensors.
     pub difference: Option<Difference>,
 }
 
@@ -32,7 +32,8 @@ pub struct Difference {
     pub want: f32,
     /// The value that was found.
     pub got: f32,
-    /// The distance of the two values in units of the last place; `None` if one is NaN.
+    /// The distance between the two values in units in the last place; `None` if one of the values
+    /// is NaN.
     pub ulps: Option<u32>,
 }
 
@@ -57,7 +58,7 @@ impl Violation {
         self
     }
 
-    /// Adds the first difference of two tensors, if the wanted one is known.
+    /// Adds the first difference between two tensors, if the expected tensor is known.
     #[must_use]
     pub fn differing(mut self, want: Option<&Floats>, got: &Floats) -> Self {
         self.difference = want.and_then(|want| Difference::first(want, got));
@@ -66,7 +67,8 @@ impl Violation {
 }
 
 impl Difference {
-    /// Returns the first difference within the length of the shorter tensor.
+    /// Returns the first difference within the length of the shorter tensor; `None` if there is no
+    /// difference.
     #[must_use]
     pub fn first(want: &[f32], got: &[f32]) -> Option<Self> {
         let differs = |(want, got): (&f32, &f32)| want.to_bits() != got.to_bits();
@@ -76,7 +78,8 @@ impl Difference {
     }
 }
 
-/// Returns the number of steps from one float to the next between two floats.
+/// Returns the distance between two floats in units in the last place; `None` if one of the floats
+/// is NaN.
 fn ulps(a: f32, b: f32) -> Option<u32> {
     // Floats of one sign have the order of their bits. The two zeros are one step apart here.
     let place = |value: f32| {

@@ -1,5 +1,6 @@
-//! Rule 2: an update uses all slots of its step or, with R < N, the first R slots that every shard
-//! holds whole, in the order in which ps 0 learns of them. Ps 0 alone chooses.
+//! Rule 2: an update uses all slots of its step or, with R < N, the first R slots whose gradients
+//! every shard holds completely, in the order in which ps 0 learns of them. Only ps 0 chooses the
+//! slots.
 
 use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Slot, TaskId};
@@ -10,7 +11,8 @@ use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
-/// Checks the slots that a ps says it holds, the choices of ps 0, and every update.
+/// Checks the slots that a ps reports as received, the slots that ps 0 chooses, and the slots of
+/// every update.
 #[derive(Debug)]
 pub(crate) struct WhichR;
 
@@ -73,8 +75,8 @@ fn check_chosen(at: &At<'_>, shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<
     }
 }
 
-/// Checks that a shard holds what it says. Otherwise an update could wait for ever for a chosen
-/// slot.
+/// Checks that a shard holds the gradients that the shard reports as received. Otherwise, an update
+/// could wait forever for the gradient of a chosen slot.
 fn check_received(shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
     let is_held = |slot: &&Slot| shard.cut == Some(cut) && shard.held.contains_key(slot);
     let slot = slots.iter().find(|slot| !is_held(slot))?;
@@ -86,7 +88,8 @@ mod tests {
     use super::*;
     use crate::tests::fixture::{Fixture, cut, gradients, ps, push, received, send, update};
 
-    /// R = 2, N = 3: every shard holds slots 2 and 0, then 1, as ps 0 learns it.
+    /// Returns a run with R = 2 and N = 3, in which both shards hold the slots 0 and 2, and ps 0
+    /// knows that the other shard holds slot 1, too.
     fn decided() -> Fixture {
         let mut run = Fixture::new(2, 3);
         run.ready(0).unwrap();

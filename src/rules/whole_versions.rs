@@ -1,5 +1,5 @@
-//! Rule 6: a worker computes at a version that it holds of every shard, all of one generation. A
-//! version that is sent is one that was made.
+//! Rule 6: a worker computes only from a version of which the worker holds every shard, all of one
+//! generation. A version that a ps sends was computed before.
 
 use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Floats};
@@ -9,7 +9,7 @@ use crate::rule::{At, Rule};
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
-/// Checks every gradient that is begun, and every version that is sent.
+/// Checks every computation of a gradient that a worker begins, and every version that a ps sends.
 #[derive(Debug)]
 pub(crate) struct WholeVersions;
 

@@ -20,7 +20,7 @@ pub(crate) struct Console {
     screen: Screen,
     progress: ProgressView,
     pace: Pace,
-    /// Limits the number of warnings that strangers on the network can cause.
+    /// Limits the number of warnings that unknown callers on the network can cause.
     warnings: Warnings,
 }
 

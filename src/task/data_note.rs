@@ -1,9 +1,9 @@
 //! The file in a logdir that contains the path of the run's training data, so that `unisono eval`
 //! finds the data.
 //!
-//! A checkpoint contains only the digest of its training data. With the path, the bytes of the
-//! checkpoint would depend on the machine. The file is only a hint and not part of the run's state,
-//! so a reader must check the digest of the data.
+//! A checkpoint contains only the digest of its training data, because a path would make the bytes
+//! of the checkpoint depend on the machine. The file with the path is only a hint and not part of
+//! the run's state, so a reader must check the digest of the data.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -15,12 +15,12 @@ use unisono_core::ids::Incarnation;
 use unisono_files::checkpoint::DATA_DIR_FILE;
 use unisono_files::disk::{Disk, DiskError, Publication, RealDisk};
 
-/// The maximum length of a path. It is that of Linux.
+/// The maximum length of a path in bytes. Linux has the same limit.
 const MAX_PATH_BYTES: u64 = 4096;
 
-/// Writes the absolute path of the run's training data to the logdir, or an empty file for the
-/// built-in digits. The caller must hold the lock on the logdir. A failure is only logged, because
-/// the run does not need the file.
+/// Writes the absolute path of the run's training data to a file in the logdir. The file is empty
+/// if the run uses the built-in digits. The caller must hold the lock on the logdir. A failure is
+/// only logged, because the run does not need the file.
 pub fn write(run: &RunConfig, life: Incarnation) {
     if let Err(error) = try_write(&RealDisk, run, life) {
         tracing::warn!("{error}; `unisono eval` will need --data-dir");
@@ -40,11 +40,11 @@ fn try_write(disk: &dyn Disk, run: &RunConfig, life: Incarnation) -> Result<(), 
     Publication { dir, name: DATA_DIR_FILE, writer, bytes }.publish(disk).map(drop)
 }
 
-/// Returns the folder of the training data of the run in `logdir`; `None` for the built-in digits,
-/// and for a logdir without the file.
+/// Returns the folder of the training data of the run in `logdir`; `None` if the run uses the
+/// built-in digits, or if the logdir has no file with the path.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// Returns an error if the file cannot be read.
 pub fn read(logdir: &Path) -> Result<Option<PathBuf>, DiskError> {
     let path = logdir.join(DATA_DIR_FILE);
     match RealDisk.read_end(&path, MAX_PATH_BYTES) {

@@ -24,10 +24,10 @@ pub struct Evaluation {
     pub step: Step,
     /// The path of the checkpoint.
     pub path: PathBuf,
-    /// Whether the evaluation used the moving averages instead of the variables.
+    /// Whether the evaluation used the moving averages of the variables instead of the variables.
     pub averaged: bool,
-    /// The digest of the data on which the checkpoint was trained, if other data were used for the
-    /// evaluation.
+    /// The digest of the checkpoint's training data; `None` if the evaluation used the same data,
+    /// or if the checkpoint has no digest.
     pub other_data: Option<String>,
     /// The accuracy on the validation data, from 0 to 1.
     pub validation: f64,
@@ -39,7 +39,7 @@ impl Evaluation {
     /// Evaluates the latest checkpoint of a run.
     ///
     /// # Errors
-    /// If there is no checkpoint, or its model does not fit the data.
+    /// Returns an error if there is no checkpoint, or its model does not fit the data.
     pub fn of_latest(workload: &Workload, plan: &Plan, logdir: &Path) -> anyhow::Result<Self> {
         let found = latest_checkpoint(logdir)?;
         let found =
@@ -48,10 +48,10 @@ impl Evaluation {
     }
 
     /// Evaluates a checkpoint. If the checkpoint contains moving averages, the evaluation uses
-    /// them, as the book's script `mnist_eval` does.
+    /// them, as the original program `mnist_eval` does.
     ///
     /// # Errors
-    /// If the model of the checkpoint does not fit the data.
+    /// Returns an error if the model of the checkpoint does not fit the data.
     pub fn of_checkpoint(
         workload: &Workload,
         (path, checkpoint): (PathBuf, Checkpoint),
@@ -71,11 +71,11 @@ impl Evaluation {
     }
 }
 
-/// Returns the latest valid checkpoint of a folder, if the folder contains checkpoints. Logs newer
-/// checkpoints that are damaged.
+/// Returns the newest valid checkpoint of a folder; `None` if the folder contains no checkpoints.
+/// Logs newer checkpoints that are damaged.
 ///
 /// # Errors
-/// If there are checkpoints, but none is valid.
+/// Returns an error if there are checkpoints, but none is valid.
 pub fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Checkpoint)>> {
     let newest = newest_valid(&RealDisk, logdir)?;
     newest.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -23,22 +23,25 @@ use unisono_observe::events::{
     file,
 };
 
-/// The number of summaries and checkpoints that may wait for the thread. Each of them keeps a
-/// version and a gradient in memory. If this limit is exceeded, a summary is dropped, so a curve
-/// lacks a point. Observations that occur once per generation or once per run are never dropped.
+/// The range of the maximum number of summaries and checkpoints that wait for the thread. Each
+/// waiting summary or checkpoint keeps a version and a gradient in memory. If the maximum is
+/// reached, the next summary or checkpoint is dropped, so a curve lacks a point. Observations that
+/// occur once per generation or once per run are never dropped.
 ///
-/// The first summaries come within a few steps of each other, and each of them takes an evaluation.
-/// So a small model needs a long queue. For a large model, a long queue would need too much memory.
+/// The first summaries of a run come within a few steps of each other, and the thread evaluates the
+/// model for each of them. So a small model needs a long queue. For a large model, a long queue
+/// would need too much memory.
 const WAITING: RangeInclusive<usize> = 4..=16;
 
-/// The memory limit for waiting summaries. The limit is exceeded only if the minimum length of the
-/// queue needs more memory.
+/// The memory limit for waiting summaries, in bytes. The limit is exceeded only if the minimum
+/// length of the queue needs more memory.
 const MAX_WAITING_BYTES: usize = 256 << 20;
 
-/// The longest time for which the end of a run waits until its last events are written.
+/// The longest time that the end of a run waits for the thread to write the last events.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
-/// The file with this machine's name on Linux. Elsewhere the name is `localhost`.
+/// The file that contains this machine's name on Linux. Elsewhere, event files use the name
+/// `localhost`.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// Writes the event file of a chief while the chief runs.
@@ -46,20 +49,22 @@ const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 pub struct EventKeeper {
     recorder: Recorder,
     queue: Option<Sender<Waiting>>,
-    /// Counts the waiting observations: each of them holds a clone.
+    /// Counts the waiting observations, because each waiting observation holds a clone of this
+    /// `Arc`.
     places: Arc<()>,
     /// The maximum number of waiting observations; see [`WAITING`].
     n_places: usize,
-    /// The gauge for the validation accuracy, which the thread sets if metrics are served.
+    /// The metric for the validation accuracy. The thread sets this metric if metrics are served.
     accuracy: Arc<OnceLock<ValidationAccuracy>>,
     /// The channel that disconnects when the thread ends.
     end: Receiver<()>,
-    /// Whether an observation was dropped. The warning is logged only once.
+    /// Whether an observation was dropped. Only the first dropped observation causes a warning.
     is_left_out: bool,
 }
 
 impl EventKeeper {
-    /// Starts the event file of an incarnation, if summaries are enabled.
+    /// Starts the thread that writes the event file of an incarnation. Returns `None` if summaries
+    /// are disabled, or if the thread cannot start.
     pub fn start(run: &RunConfig, life: Incarnation, plan: &Plan) -> Option<Self> {
         let interval = run.save_summaries_secs?;
         let (logdir, name) = (run.logdir.clone(), file::file_name(life, &host_name()));
@@ -85,13 +90,13 @@ impl EventKeeper {
         Some(Self { recorder, queue, places, n_places, accuracy, end, is_left_out: false })
     }
 
-    /// From now on, the thread also sets each validation accuracy in the metrics of the task.
+    /// Lets the thread also store each new validation accuracy in the metrics of the task.
     pub fn share_accuracy(&self, metrics: ValidationAccuracy) {
         // A second call has the same metrics, so its failure does not matter.
         let _ = self.accuracy.set(metrics);
     }
 
-    /// Selects the observations of one input and its effects, and queues them.
+    /// Selects the observations that follow from one input and its effects, and queues them.
     pub fn note(&mut self, now: Moment, input: &Input, effects: &[Effect]) {
         for observation in self.recorder.turn(now, input, effects) {
             self.enqueue(observation);
@@ -130,7 +135,7 @@ impl EventKeeper {
 struct Waiting {
     wall_time: f64,
     observation: Observation,
-    /// A clone of `places`. It is dropped when the observation has been written.
+    /// A clone of `EventKeeper::places`, which is dropped once the observation is written.
     _place: Option<Arc<()>>,
 }
 
@@ -141,8 +146,8 @@ impl Observer for EventKeeper {
 }
 
 impl Drop for EventKeeper {
-    /// Waits for the thread, because the process is about to exit and the events of the end of the
-    /// run are not written yet.
+    /// Waits until the thread has written the last events of the run, because the process is about
+    /// to exit. The wait is limited to `FINISH_WITHIN`.
     fn drop(&mut self) {
         self.queue = None;
         if self.end.recv_timeout(FINISH_WITHIN) == Err(RecvTimeoutError::Timeout) {
@@ -151,7 +156,8 @@ impl Drop for EventKeeper {
     }
 }
 
-/// The state of the thread. The event file is created when the first events are written.
+/// The state of the thread that writes events. The event file is created when the first events are
+/// written.
 #[derive(Debug)]
 struct Writer {
     logdir: PathBuf,
@@ -197,7 +203,8 @@ impl Writer {
     }
 }
 
-/// Returns the maximum number of waiting summaries for the size of the model.
+/// Returns the maximum number of waiting summaries and checkpoints, which depends on the size of
+/// the model.
 fn n_places(plan: &Plan) -> usize {
     let variables = plan.layout.variables();
     let n_elements: usize = variables.iter().map(|it| it.shape.iter().product::<usize>()).sum();

@@ -1,7 +1,7 @@
 //! `--fresh`: moves the old run of a logdir into a subfolder, so that a new run starts.
 //!
-//! Nothing is deleted or copied: each file is renamed. If a crash interrupts the move, the next
-//! start with `--fresh` completes it in the same subfolder.
+//! The move renames each file, and neither deletes nor copies data. If a crash interrupts the move,
+//! the next start with `--fresh` completes the move into the same subfolder.
 
 use std::collections::BTreeSet;
 use std::fs::TryLockError;
@@ -20,25 +20,26 @@ use unisono_observe::events::file::FILE_PREFIX;
 use unisono_observe::report::REPORT_FILE;
 use unisono_observe::{ledger, trace};
 
-/// The name of a folder for an old run, without its number.
+/// The prefix of the names of folders for old runs. A number follows the prefix.
 const PREVIOUS: &str = "previous-";
 
 /// The tasks whose files are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All tasks. They all write to this logdir, and none of them is running.
+    /// The files of all tasks. All tasks write to this logdir, and no task is running.
     WholeRun,
-    /// One task. Other tasks may be running with the same logdir.
+    /// The files of one task. Other tasks may be running with the same logdir.
     Task(TaskId),
 }
 
-/// If `--fresh` was given and there is an old run, moves the old run of a logdir aside. Returns the
-/// new folder.
+/// Moves the old run of a logdir into a subfolder, and returns this folder. Returns `None` without
+/// `--fresh`, or if there is no old run.
 ///
 /// A caller that moves the chief's files must hold the lock on the logdir.
 ///
 /// # Errors
-/// If a task still writes to one of the files, or the operating system refuses.
+/// Returns an error if a task still writes to one of the files, if `--init-from` names one of the
+/// files, or if the operating system refuses an operation.
 pub fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBuf>> {
     if !run.fresh {
         return Ok(None);
@@ -98,15 +99,16 @@ fn is_of_chief(name: &str) -> bool {
     names.contains(&name) || step_of(name).is_some() || name.starts_with(FILE_PREFIX)
 }
 
-/// Returns whether a task appends to the file during its run. Ledgers and traces are such files.
+/// Returns whether the file is a ledger or a trace, to which a task appends lines during its run.
 fn is_appended(name: &str) -> bool {
     let is_of_task = |prefix| name.starts_with(prefix) && name.ends_with(".jsonl");
     is_of_task("ledger-ps") || is_of_task("trace-")
 }
 
-/// Sorts the losses first, and the files from which a run would be restored last. If a run without
-/// `--fresh` starts during the move, it finds checkpoints without their losses and reports that. In
-/// the opposite order, it would start a new run and truncate the old losses.
+/// Returns the files in the order of the move: the losses first, and the files from which a run
+/// would be restored last. If a run without `--fresh` starts during the move, this run finds
+/// checkpoints without their losses, and reports an error. In the opposite order, this run would
+/// start from the beginning and truncate the old losses.
 fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     let mut files = files.to_vec();
     files.sort_by_key(|name| {
@@ -121,8 +123,9 @@ fn in_order<'a>(files: &[&'a String]) -> Vec<&'a String> {
     files
 }
 
-/// Returns the folder with the largest number if it contains none of these files. That is so after
-/// an interrupted move, or after the move of another task. Otherwise returns a new folder.
+/// Returns the subfolder for the old run: the subfolder with the largest number, if it contains
+/// none of the files, and otherwise a new subfolder. The subfolder with the largest number contains
+/// none of the files after an interrupted move, and after the move of another task.
 fn folder_for(logdir: &Path, names: &[String], files: &[&String]) -> Result<PathBuf, DiskError> {
     let number = |name: &String| name.strip_prefix(PREVIOUS)?.parse::<u32>().ok();
     let newest = names.iter().filter_map(number).max();

@@ -11,7 +11,8 @@ use unisono_files::disk::RealDisk;
 use unisono_net::tcp::wall_clock;
 use unisono_observe::{ledger, trace};
 
-/// The environment variable in which a supervisor passes a task a larger incarnation at each start.
+/// The environment variable in which a supervisor passes an incarnation to a task. The supervisor
+/// passes a larger incarnation at each start.
 pub const VARIABLE: &str = "UNISONO_INCARNATION";
 
 /// Returns the microseconds of the machine's clock.
@@ -22,7 +23,7 @@ pub fn clock() -> u64 {
 /// Returns the incarnation that a supervisor has passed; `None` without a supervisor.
 ///
 /// # Errors
-/// If the environment variable is set but is not a number.
+/// Returns an error if the environment variable is set but is not a number.
 pub fn counted() -> anyhow::Result<Option<u64>> {
     let Some(value) = std::env::var_os(VARIABLE) else { return Ok(None) };
     let value = value.to_string_lossy();
@@ -37,8 +38,8 @@ pub fn first(config: &TaskConfig, given: Incarnation) -> Incarnation {
     Incarnation::first(given.0, recorded(config))
 }
 
-/// Returns the last incarnation of a task that the files in its logdir contain. An unreadable file
-/// is ignored here, because the code that needs the file reports the error.
+/// Returns the largest incarnation of a task in the files of its logdir. An unreadable file is
+/// ignored here, because the code that needs the file reports the error.
 fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     let (logdir, task) = (&config.run.logdir, config.task);
     let of_ledger = || ledger::last_incarnation(logdir, task.index);
@@ -49,16 +50,16 @@ fn recorded(config: &TaskConfig) -> Option<Incarnation> {
     [of_trace, of_ledger, of_chief].into_iter().flatten().max()
 }
 
-/// Counts the processes of a task for the supervisor of the task. Unlike a clock, a count never
-/// goes back.
+/// Gives each process of a task a larger incarnation than the previous process, even if a clock
+/// goes back. The supervisor of the task uses this counter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counter {
     last: Option<Incarnation>,
 }
 
 impl Counter {
-    /// Returns an incarnation that is larger than that of the previous process. `clock` is the
-    /// current time in microseconds.
+    /// Returns the incarnation of the next process, which is larger than that of the previous
+    /// process. `clock` is the current time in microseconds.
     pub fn count(&mut self, clock: u64) -> Incarnation {
         let next = Incarnation::first(clock, self.last);
         self.last = Some(next);

@@ -1,5 +1,5 @@
-//! Writes the ledger of a ps. Each line is written before the effects that it records are carried
-//! out.
+//! Writes the ledger of a ps. Each line is written before the effects that the line records are
+//! carried out.
 
 use std::io::ErrorKind;
 
@@ -16,18 +16,18 @@ pub(crate) struct LedgerKeeper {
     recorder: Recorder,
     log: Log,
     /// Whether the disk has refused a line. A ledger with a gap is useless, so no line is written
-    /// after that.
+    /// after a refused line.
     is_stopped: bool,
 }
 
 impl LedgerKeeper {
-    /// Opens the ledger of this task; `None` without `--ledger`. If the file cannot be opened, a
-    /// warning is logged and training continues without a ledger, because the run needs this ps
-    /// even if its disk is full.
+    /// Opens the ledger of this task. Returns `None` without `--ledger`, or if the file cannot be
+    /// opened. If the file cannot be opened, a warning is logged and training continues without a
+    /// ledger, because the run needs this ps even if its disk is full.
     ///
     /// # Errors
-    /// If another process writes to the same ledger. Either this start is a mistake, or the process
-    /// of an older incarnation is only paused.
+    /// Returns an error if another process writes to the same ledger. Then this process was started
+    /// by mistake, or a process of an older incarnation is only paused.
     pub(crate) fn open(
         config: &TaskConfig,
         incarnation: Incarnation,

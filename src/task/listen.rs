@@ -1,5 +1,5 @@
-//! Opens the sockets of a ps, and recognises addresses that other machines cannot reach. `ps` and
-//! `doctor` share this file, so that their results agree.
+//! Opens the sockets of a ps, and recognises addresses that other machines cannot reach. The
+//! commands `unisono ps` and `unisono doctor` share this file, so that their results agree.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use unisono_net::tcp::{self, BindError, Listeners};
 /// Listens at the address of the task.
 ///
 /// # Errors
-/// If the port is taken, this user may not use it, or the address belongs to another machine.
+/// Returns an error if the port is taken, this user may not use it, or the address belongs to
+/// another machine.
 pub fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
     match (&config.bind, config.cluster.address(config.task)) {
         (Some(bind), _) => tcp::bind(&bind.to_string()),
@@ -18,7 +19,7 @@ pub fn listen(config: &TaskConfig) -> Result<Listeners, BindError> {
     }
 }
 
-/// An address at which a ps can listen, but other machines probably cannot reach it.
+/// An address at which a ps can listen, but which other machines probably cannot reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreachable {
     /// The address, and why other machines cannot reach it.
@@ -28,10 +29,11 @@ pub struct Unreachable {
 }
 
 /// Returns the reason why tasks on other machines cannot reach a ps that listens at these
-/// addresses; `None` if they can, or if there are no other machines.
+/// addresses. Returns `None` if these tasks can reach the ps, or if all tasks run on this machine.
 ///
-/// With --bind the user chose the address, for example for a tunnel. The names of other tasks are
-/// not resolved: a resolver may take long, and a name may have another address on another machine.
+/// With `--bind`, the result is `None`, because the user chose the address, for example for a
+/// tunnel. The names of other tasks are not resolved, because a resolver may take long, and a name
+/// may have another address on another machine.
 pub fn unreachable(config: &TaskConfig, addresses: &[SocketAddr]) -> Option<Unreachable> {
     let TaskConfig { task, cluster, bind, .. } = config;
     let own = cluster.address(*task).filter(|_| bind.is_none())?;

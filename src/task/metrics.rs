@@ -22,9 +22,9 @@ pub(crate) struct Identity {
     pub(crate) cluster: ClusterConfig,
 }
 
-/// Serves the metrics of a task, if the user gave an address. Returns the observer that counts, and
-/// the server. If the port is not available, a warning is logged and training continues without
-/// metrics.
+/// Serves the metrics of a task. Returns the observer that updates the metrics, and the server.
+/// Returns `None` if the user gave no address, or if the port is not available. If the port is not
+/// available, a warning is logged and training continues without metrics.
 pub(crate) async fn start(
     config: &TaskConfig,
     identity: &Identity,

@@ -9,7 +9,8 @@ use unisono_core::time::Moment;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     start: Option<Moment>,
-    /// The start of the current stretch. Within a stretch, steps only increase.
+    /// The time and the step at which the current stretch began. A stretch contains no rollback, so
+    /// steps never decrease within a stretch.
     stretch: Option<(Moment, Step)>,
     /// The step of the last gradient.
     last: Option<Step>,
@@ -19,14 +20,14 @@ pub(crate) struct Pace {
 /// The measurements at one computed gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Paced {
-    /// The number of steps for which this worker has computed gradients. A repeated step counts
-    /// again.
+    /// The number of steps for which this worker has computed gradients. A step that is repeated
+    /// after a rollback counts again.
     pub(crate) n_steps: u64,
-    /// Whether the gradient is the first one of its step.
+    /// Whether the gradient is the worker's first gradient of this step.
     pub(crate) is_new_step: bool,
     /// The time since the first gradient.
     pub(crate) elapsed: Duration,
-    /// The mean duration of a step in the current stretch, in seconds.
+    /// The mean duration of a step since the first gradient or the last rollback, in seconds.
     pub(crate) sec_per_step: f64,
 }
 

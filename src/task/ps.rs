@@ -21,7 +21,7 @@ use unisono_net::tcp::{self, InlineCompute, Listeners, Security};
 /// Runs the task until the training has ended.
 ///
 /// # Errors
-/// If the task cannot start or cannot continue.
+/// Returns an error if the task cannot start or cannot continue.
 pub fn run_ps(config: TaskConfig, mut process: Process) -> anyhow::Result<ExitCode> {
     let run = &config.run;
     let rule = UpdateRule::new(&run.train, run.sync.replicas_to_aggregate, setup::simd_level()?);

@@ -1,4 +1,4 @@
-//! Runs one task of a cluster: a node on the production host, until it halts.
+//! Runs one task of a cluster: a node on the production host, until the node halts.
 
 use std::process::ExitCode;
 
@@ -21,8 +21,8 @@ use unisono_core::protocol::{Node, Outcome, Raises};
 use unisono_learn::training::Shapes;
 use unisono_net::tcp::{Listeners, NetworkConfig, RealClock, Security, TcpNetwork};
 
-/// Creates the network of a task. If there are `listeners`, the network accepts callers from them.
-/// `shapes` contains the expected sizes of tensors.
+/// Creates the network of a task. If `listeners` is not `None`, the network accepts callers at
+/// these sockets. `shapes` contains the expected sizes of tensors.
 pub(crate) fn network(
     config: &TaskConfig,
     listeners: Option<Listeners>,
@@ -59,8 +59,9 @@ pub(crate) struct Life<N, K, S> {
     pub(crate) identity: Identity,
 }
 
-/// Runs a node until it halts. If the node is refused as outdated, a node with a larger incarnation
-/// replaces it, as often as [`Raises`] allows. `live` creates the parts of each node.
+/// Runs a node until the node halts. If a node is refused as outdated, a node with a larger
+/// incarnation replaces the refused node, as often as [`Raises`] allows. `live` creates the parts
+/// of each node.
 pub(crate) fn run<N: Node, K: Compute, S: Storage>(
     config: &TaskConfig,
     process: &mut Process,
@@ -96,8 +97,9 @@ pub(crate) fn run<N: Node, K: Compute, S: Storage>(
     outcome
 }
 
-/// Raises the soft limit of open files to the hard limit, if the system allows that. The soft limit
-/// is usually 1,024, for programs that use select(2), but a thousand workers need more links.
+/// Raises the soft limit of open files to the hard limit, if the system allows this. The soft limit
+/// is usually 1,024, for programs that use select(2), but a ps with a thousand workers needs more
+/// links.
 fn raise_open_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // A failure is ignored: the host reads the limit, and refuses a cluster that is too large.

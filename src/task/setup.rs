@@ -21,17 +21,18 @@ const SIMD_VARIABLE: &str = "UNISONO_SIMD";
 /// level of the CPU.
 ///
 /// # Errors
-/// If the level does not exist, or this CPU lacks it.
+/// Returns an error if the level does not exist, or this CPU lacks it.
 pub fn simd_level() -> anyhow::Result<SimdLevel> {
     let value = std::env::var(SIMD_VARIABLE).ok();
     SimdLevel::from_env_value(value.as_deref()).map_err(unisono_terminal::usage)
 }
 
-/// Resolves the name of every ps once, so that a misspelt name ends the task at once instead of
-/// being called forever. The network handles later changes of a name.
+/// Resolves the host name of every ps once, so that a misspelt name ends the task at once.
+/// Otherwise, the task would call a misspelt name forever. The network handles later changes of a
+/// name's address.
 ///
 /// # Errors
-/// If a name has no address now.
+/// Returns an error if a name has no address now.
 pub fn check_ps_hosts(cluster: &ClusterSpec) -> anyhow::Result<()> {
     for (index, address) in (0..).zip(cluster.ps()) {
         let (host, port) = address.to_lookup();
@@ -61,7 +62,7 @@ pub fn cluster_config(run: &RunConfig, data: Option<String>) -> ClusterConfig {
 /// Returns the configuration of the files of a run.
 ///
 /// # Errors
-/// If the file of initial values cannot be used.
+/// Returns an error if the file of initial values cannot be used.
 pub fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> {
     let files = plan.files(&run.logdir, run.init_from.as_deref())?;
     Ok(RunFilesConfig {
@@ -72,10 +73,11 @@ pub fn files(plan: &Plan, run: &RunConfig) -> Result<RunFilesConfig, InitError> 
     })
 }
 
-/// With `--fresh`, moves the old run of the logdir aside, and prints the new folder of the old run.
+/// With `--fresh`, moves the old run of the logdir into a subfolder, and prints the path of this
+/// subfolder.
 ///
 /// # Errors
-/// If another process uses the logdir, or the files cannot be moved.
+/// Returns an error if another process uses the logdir, or the files cannot be moved.
 pub fn make_room(run: &RunConfig, scope: Scope, process: &Process) -> anyhow::Result<()> {
     if !run.fresh || !run.logdir.is_dir() {
         return Ok(());
@@ -98,7 +100,8 @@ pub fn already_finished(step: Step, run: &RunConfig) -> String {
     )
 }
 
-/// Returns a message for a user whose run depends on timing; `None` with R >= N.
+/// Returns a message for a user whose run depends on timing; `None` if R >= N, because such a run
+/// does not depend on timing.
 pub fn note_on_backup_workers(run: &RunConfig) -> Option<String> {
     if run.sync.is_determined() {
         return None;

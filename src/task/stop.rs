@@ -1,4 +1,4 @@
-//! Stop requests from a person, a cluster engine (such as Kubernetes), or the parent process.
+//! Stop requests from a person, a cluster manager (such as Kubernetes), or the parent process.
 //!
 //! A request only asks a task to end. The task decides what to save first, and ends itself.
 
@@ -19,10 +19,10 @@ use unisono_terminal::signals::is_ignored;
 /// The line on standard input that requests a clean end.
 pub const STOP_LINE: &str = "stop";
 
-/// The time within which a repeated request counts as the same request. GNU `timeout` signals its
-/// child and then the child's process group, a closing terminal signals twice, and systemd signals
-/// a launcher and its tasks at once. In each case, only one stop is meant. A person who wants to
-/// quit at once repeats the request later.
+/// The time within which a repeated stop request counts as the same request. GNU `timeout` signals
+/// its child and then the child's process group, a closing terminal signals twice, and systemd
+/// signals a launcher and its tasks at once. In each case, only one stop is meant. A person who
+/// wants to quit at once repeats the request later.
 const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The source of a stop request.
@@ -30,9 +30,9 @@ const REPEATED_WITHIN: Duration = Duration::from_secs(1);
 pub enum StopReason {
     /// A person pressed Ctrl-C (SIGINT).
     Interrupted,
-    /// A cluster engine, such as Kubernetes, sent SIGTERM.
+    /// A cluster manager, such as Kubernetes, sent SIGTERM.
     Terminated,
-    /// The terminal or the connection to it has closed (SIGHUP).
+    /// The terminal, or the connection to the terminal, was closed (SIGHUP).
     HungUp,
     /// The process has reached its limit of processor time (SIGXCPU).
     OutOfTime,
@@ -41,8 +41,8 @@ pub enum StopReason {
 }
 
 impl StopReason {
-    /// Returns the exit code. For a signal it is 128 plus the number of the signal, as shells and
-    /// cluster engines expect. For a request of the parent process it is 0.
+    /// Returns the exit code. For a signal, the code is 128 plus the number of the signal, as
+    /// shells and cluster managers expect. For a request of the parent process, the code is 0.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
         match self.signal() {
@@ -71,16 +71,16 @@ impl StopReason {
 pub struct StopRequests(pub mpsc::Receiver<StopReason>);
 
 impl StopRequests {
-    /// The number of requests that may wait. More requests may be lost, because two requests
-    /// already end a process at once.
+    /// The maximum number of waiting stop requests. Further requests may be lost, because two
+    /// requests already end a process at once.
     const MOST_WAITING: usize = 4;
 
-    /// From now on, handles SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the requests of the parent
-    /// process if it is watched. SIGHUP is not handled if the process was started to ignore it, as
-    /// by `nohup`.
+    /// Starts to handle SIGINT, SIGTERM, SIGHUP and SIGXCPU, and the requests of the parent process
+    /// if the parent process is watched. SIGHUP is not handled if the process was started with
+    /// SIGHUP ignored, as by `nohup`.
     ///
     /// # Errors
-    /// If the system refuses the signal handlers.
+    /// Returns an error if the system refuses the signal handlers.
     pub fn listen(parent: Option<ParentWatch>) -> io::Result<Self> {
         let ParentWatch { requests, receiver } = parent.unwrap_or_else(ParentWatch::of_nobody);
         follow_signals(requests)?;
@@ -99,9 +99,9 @@ impl StopRequests {
 /// A watch of the parent process through standard input. When the parent process ends, this process
 /// exits at once.
 ///
-/// The watch starts before any operation that may block, because a process that hangs in a file of
-/// its logdir or its data must not outlive its parent. Signals are handled later, because only
-/// their default actions can end such a process.
+/// The watch starts before any operation that may block, because a process that hangs while it
+/// reads its logdir or its data must not outlive its parent. Signals are handled later, because
+/// only the default action of a signal can end a process that hangs.
 #[derive(Debug)]
 pub struct ParentWatch {
     requests: Requests,
@@ -112,7 +112,7 @@ impl ParentWatch {
     /// Watches the parent process from now on.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// Returns an error if the system refuses a thread.
     pub fn start() -> io::Result<Self> {
         let watch = Self::of_nobody();
         follow_parent(watch.requests.clone())?;
@@ -125,7 +125,7 @@ impl ParentWatch {
     }
 }
 
-/// The sending end of the channel of stop requests. All sources of requests share it.
+/// The sending end of the channel of stop requests. All sources of stop requests share this end.
 #[derive(Clone, Debug)]
 struct Requests {
     sender: mpsc::Sender<StopReason>,
@@ -146,7 +146,7 @@ impl Requests {
     }
 }
 
-/// Distinguishes a second request from a repetition of the first request.
+/// Distinguishes a second stop request from a repetition of the first stop request.
 #[derive(Debug, Default)]
 struct Repetitions {
     /// The time of the first request.
@@ -165,8 +165,8 @@ impl Repetitions {
     }
 }
 
-/// Handles signals on a separate thread. On a busy runtime, two signals that are sent at the same
-/// time would seem to be far apart.
+/// Handles signals on a separate thread, because on a busy runtime two signals that are sent at the
+/// same time would seem to be far apart, and would count as two requests.
 fn follow_signals(requests: Requests) -> io::Result<()> {
     let mut reasons = StopReason::OF_SIGNALS.to_vec();
     reasons.retain(|reason| *reason != StopReason::HungUp || !is_ignored(SIGHUP));
@@ -181,8 +181,8 @@ fn follow_signals(requests: Requests) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads standard input on a separate thread, so that even a process whose runtime is busy or stuck
-/// does not outlive its parent.
+/// Reads standard input on a separate thread, so that a process does not outlive its parent even if
+/// the runtime of the process is busy or stuck.
 fn follow_parent(requests: Requests) -> io::Result<()> {
     let follow = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {

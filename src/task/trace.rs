@@ -13,13 +13,14 @@ use unisono_observe::trace::{Event, LifeHeader, Line, TraceLog, tracer};
 #[derive(Debug)]
 pub(crate) struct TraceKeeper {
     log: TraceLog,
-    /// Whether the disk refused a line or the file is full. No more lines follow.
+    /// Whether the disk refused a line or the file is full. If so, no more lines are written.
     is_stopped: bool,
 }
 
 impl TraceKeeper {
-    /// Opens the trace of this task for an incarnation whose clock is at `now`; `None` without
-    /// `--trace`. If the file cannot be opened, a warning is logged and training continues without it.
+    /// Opens the trace of this task for an incarnation whose clock is at `now`. Returns `None`
+    /// without `--trace`, or if the file cannot be opened. If the file cannot be opened, a warning
+    /// is logged and training continues without a trace.
     pub(crate) fn open(config: &TaskConfig, identity: &Identity, now: Moment) -> Option<Self> {
         if !config.run.trace {
             return None;

@@ -32,8 +32,8 @@ pub enum ConvertError {
     /// The metadata describes a checkpoint, but does not match the tensors.
     #[error("its metadata describes a checkpoint, but it is not one: {0}")]
     NotACheckpoint(FileError),
-    /// The target has the name of a checkpoint of another step, or the content is not a checkpoint.
-    /// The text has the name and a remedy.
+    /// The target file has the name of a checkpoint, but the content is a checkpoint of another
+    /// step or no checkpoint. The text contains the name and a remedy.
     #[error("{0}")]
     Name(String),
 }
@@ -41,8 +41,8 @@ pub enum ConvertError {
 /// Converts the bytes of a file to the other format. The caller stores the result at the path `to`.
 ///
 /// # Errors
-/// If the file is damaged, if the other format cannot represent it, or if the name `to` does not
-/// match the content.
+/// Returns an error if the file is damaged, if the other format cannot represent the content, or if
+/// the name `to` does not match the content.
 pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, ConvertError> {
     let contents = Contents::decode(from, bytes)?;
     let n_tensors = contents.tensors.len();
@@ -63,7 +63,8 @@ pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, Conve
     }
 }
 
-/// Rejects the file name of a checkpoint if its step differs from the step of the content (rule 7).
+/// Rejects the name of a checkpoint file if the step in the name differs from the step of the
+/// content (rule 7).
 fn check_name(to: &Path, step: Option<Step>) -> Result<(), ConvertError> {
     let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some(named) = step_of(name).filter(|named| step != Some(*named)) else { return Ok(()) };

@@ -29,27 +29,29 @@ pub enum Kind {
 /// Description of a file of tensors.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Inspection {
-    /// Kind of the file, as far as it can be determined.
+    /// Kind of the file, as far as the readable part of the file shows the kind.
     pub kind: Kind,
     /// Damage found in the file; `None` if the file is not damaged.
     pub damage: Option<String>,
-    /// The unsupported feature because of which the file cannot be read. The file may be undamaged.
+    /// The unsupported feature that prevents reading the file; `None` if there is no such feature.
+    /// A file with an unsupported feature may be undamaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<String>,
     /// Size of the file in bytes.
     pub bytes: usize,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// CRC32C that a checkpoint file contains for itself, in hexadecimal.
+    /// CRC32C that a checkpoint file contains for its own content, in hexadecimal.
     pub digest: Option<String>,
     /// Step of a checkpoint.
     pub step: Option<Step>,
-    /// Digest of the data that a checkpoint was trained on.
+    /// Digest of the training data of a checkpoint.
     pub data: Option<String>,
-    /// Settings that a checkpoint was trained with, in their order.
+    /// Settings of the run that wrote a checkpoint, in the order in which the checkpoint contains
+    /// them.
     #[serde(serialize_with = "as_object")]
     pub settings: Vec<(String, String)>,
-    /// Metadata of the file other than the description of a checkpoint.
+    /// Metadata of the file, without the description of a checkpoint.
     #[serde(serialize_with = "as_object")]
     pub metadata: Vec<(String, String)>,
     /// Tensors, by name.
@@ -71,16 +73,17 @@ pub struct TensorReport {
     pub shape: Vec<usize>,
     /// Number of elements.
     pub elements: usize,
-    /// CRC32C of the tensor's bytes, in hexadecimal. For `f32` tensors, ledgers record the same
-    /// checksum for each shard.
+    /// CRC32C of the tensor's bytes, in hexadecimal. Ledgers use the same checksum for the `f32`
+    /// values of a shard.
     pub crc32c: String,
-    /// Statistics of the values; `None` if the values are not numbers, or none of them is finite.
+    /// Statistics of the values; `None` if none of the values is finite, or if the type of the
+    /// values is not supported.
     #[serde(flatten)]
     pub statistics: Option<Statistics>,
 }
 
-/// Describes the content of a file. If the file has the name of a checkpoint, compares the step in
-/// the name with the content.
+/// Describes the content of a file. If the name of the file is that of a checkpoint, also compares
+/// the step in the name with the step in the content.
 #[must_use]
 pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let contents = Contents::decode(format, bytes);

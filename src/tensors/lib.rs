@@ -1,8 +1,9 @@
-//! Files of tensors of any type, in safetensors or numpy's npz format. They can be inspected, and
-//! exchanged with other programs.
+//! Files of tensors of any type, in safetensors or numpy's npz format. This crate inspects such
+//! files, and converts them between the two formats, to exchange tensors with other programs.
 //!
-//! Training does not use this crate: [`unisono_files::checkpoint`] reads and writes its
-//! checkpoints. Files that are read here may come from any source, so their content is not trusted.
+//! Training does not use this crate, because [`unisono_files::checkpoint`] reads and writes the
+//! checkpoints of training. The files that this crate reads may come from any source, so their
+//! content is not trusted.
 
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]

@@ -10,7 +10,7 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// Maximum number of dimensions; numpy has the same limit.
 const MAX_DIMENSIONS: usize = 64;
 
-/// The types that both formats have, with numpy's names for them.
+/// The element types that safetensors and numpy both have, with numpy's name for each type.
 const TYPES: [(Dtype, &str); 13] = [
     (Dtype::BOOL, "|b1"),
     (Dtype::I8, "|i1"),
@@ -27,7 +27,8 @@ const TYPES: [(Dtype, &str); 13] = [
     (Dtype::C64, "<c8"),
 ];
 
-/// An array whose header was parsed. Its type may be one that tensors do not have.
+/// An array whose header was parsed. The type of the elements may be a type that tensors do not
+/// support.
 #[derive(Debug, PartialEq)]
 pub(super) struct Npy<'a> {
     header: Header,
@@ -41,8 +42,8 @@ struct Header {
     shape: Vec<usize>,
 }
 
-/// Returns the `.npy` file of a tensor. If numpy does not have the tensor's type, returns that type
-/// as the error.
+/// Returns the `.npy` file of a tensor. If numpy does not have the type of the tensor, returns this
+/// type as the error.
 pub(super) fn encode(tensor: &AnyTensor) -> Result<Vec<u8>, Dtype> {
     let descr = TYPES.iter().find(|(dtype, _)| *dtype == tensor.dtype).ok_or(tensor.dtype)?.1;
     Ok(file(descr, &tensor.shape, &tensor.bytes))
@@ -137,7 +138,8 @@ impl<'a> Npy<'a> {
         text.map(|text| text.trim_end_matches('\0').to_owned()).ok_or_else(no_text)
     }
 
-    /// Returns the data, if its length matches the shape and elements of `width` bytes.
+    /// Returns the data, if the number of bytes equals the number of elements in the shape times
+    /// `width`.
     fn data_of(&self, width: usize) -> Result<&'a [u8], String> {
         let shape = &self.header.shape;
         let n_bytes = shape.iter().try_fold(width, |n, size| n.checked_mul(*size));
@@ -151,7 +153,7 @@ impl<'a> Npy<'a> {
     }
 }
 
-/// Returns the tensor type of a numpy type, and whether the elements are big-endian.
+/// Returns the tensor type for a numpy type, and whether the elements are big-endian.
 fn dtype_of(descr: &str) -> Option<(Dtype, bool)> {
     let (order, kind) = descr.split_at_checked(1)?;
     let of = |name: &str| TYPES.iter().find(|(_, known)| &known[1..] == name).map(|known| known.0);
@@ -183,7 +185,8 @@ fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
 }
 
 impl Header {
-    /// Parses a Python dictionary with exactly the keys of a header, in any order.
+    /// Parses the header, which is a Python dictionary with the keys `descr`, `fortran_order` and
+    /// `shape` in any order.
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("its header is invalid: {:?}", text.trim_end());
         let mut rest = text.trim().strip_prefix('{').ok_or_else(wrong)?.trim_start();
@@ -219,7 +222,7 @@ impl Header {
     }
 }
 
-/// Parses a quoted string with either kind of quotes. Returns the string and the rest of the text.
+/// Parses a string in single or double quotes. Returns the string and the rest of the text.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     text[1..].split_once(quote)

@@ -1,8 +1,8 @@
-//! numpy's npz format: a zip file with arrays. The name of an array's file is the array's name and
-//! `.npy`.
+//! numpy's npz format: a zip file with arrays. The zip contains a file for each array, which has
+//! the name of the array with the suffix `.npy`.
 //!
-//! numpy has no place for metadata. It is stored as an additional array, whose value is the text of
-//! a JSON object.
+//! The npz format has no place for metadata. Therefore, metadata is stored as an additional array,
+//! whose value is the text of a JSON object.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _, Write as _};
@@ -84,8 +84,8 @@ fn read_entry(
     Err(NpzError::Array(format!("{name} is damaged: {why}")))
 }
 
-/// Rejects unsupported entries with an error that names the entry and the reason. The error of the
-/// zip crate would name neither.
+/// Rejects unsupported entries with an error that names the entry and the reason, because the error
+/// of the zip crate would name neither the entry nor the reason.
 fn check_readable(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize) -> Result<(), NpzError> {
     let entry = archive.by_index_raw(index)?;
     let name = || entry.name().map(std::borrow::Cow::into_owned);
@@ -108,7 +108,7 @@ fn metadata_in(text: &str) -> Result<BTreeMap<String, String>, String> {
         .map_err(|error| format!("it is not a JSON object of strings: {error}"))
 }
 
-/// Returns the bytes of an npz file. They depend only on the contents.
+/// Returns the bytes of an npz file. The bytes depend only on the contents.
 ///
 /// Entries are not compressed, so that numpy can map the file into memory.
 pub(super) fn encode(contents: &Contents) -> Result<Vec<u8>, NpzError> {

@@ -18,17 +18,17 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Returns whether the file uses an unsupported feature, so that it may be undamaged.
+    /// Returns whether the file uses an unsupported feature. Such a file may be undamaged.
     pub fn is_unsupported(&self) -> bool {
         matches!(self, Self::Npz(NpzError::Unsupported(_)))
     }
 }
 
 impl Contents {
-    /// Decodes a file. Does not verify the digest of a checkpoint.
+    /// Decodes a file of tensors. Does not verify the digest of a checkpoint.
     ///
     /// # Errors
-    /// If the file is not valid.
+    /// Returns an error if the file is not valid.
     pub fn decode(format: Format, bytes: &[u8]) -> Result<Self, ReadError> {
         match format {
             Format::Safetensors => Ok(safetensors::decode(bytes)?),

@@ -14,7 +14,7 @@ use unisono_files::checkpoint::{Checkpoint, FileError, GLOBAL_STEP, Tensor};
 /// Key of the metadata in a header.
 const METADATA: &str = "__metadata__";
 
-/// Decodes a file. Does not verify the digest of a checkpoint.
+/// Decodes a safetensors file. Does not verify the digest of a checkpoint.
 pub(super) fn decode(bytes: &[u8]) -> Result<Contents, FileError> {
     let parsed = Parsed::new(bytes)?;
     let metadata = parsed.metadata().map(|all| all.clone().into_iter().collect());
@@ -36,8 +36,8 @@ pub(super) fn judge(named: Option<Step>, bytes: &[u8]) -> Result<(), FileError> 
     file::decode(named.or(own).unwrap_or_default(), bytes).map(drop)
 }
 
-/// Encodes a checkpoint if the contents are one, and plain tensors with metadata otherwise. Returns
-/// the bytes and the step of the checkpoint.
+/// Encodes the contents as a checkpoint if their metadata describes a checkpoint, and as plain
+/// tensors with metadata otherwise. Returns the bytes, and the step if the file is a checkpoint.
 pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), FileError> {
     match checkpoint(contents)? {
         Some(checkpoint) => Ok((file::encode(&checkpoint), Some(checkpoint.step))),
@@ -45,7 +45,8 @@ pub(super) fn encode(contents: &Contents) -> Result<(Vec<u8>, Option<Step>), Fil
     }
 }
 
-/// Converts the contents to a checkpoint, if their metadata describes one.
+/// Converts the contents to a checkpoint; returns `None` if their metadata does not describe a
+/// checkpoint.
 fn checkpoint(contents: &Contents) -> Result<Option<Checkpoint>, FileError> {
     let Some(description) = contents.description().transpose()? else { return Ok(None) };
     let step = description.step;
@@ -99,8 +100,8 @@ fn encode_tensors(contents: &Contents) -> Vec<u8> {
     if contents.metadata.is_empty() { bytes } else { with_metadata(&bytes, &contents.metadata) }
 }
 
-/// Inserts metadata into the header, sorted by key. The safetensors crate would write the keys in a
-/// varying order.
+/// Inserts metadata into the header of a safetensors file. The keys are sorted, because the
+/// safetensors crate would write them in a varying order.
 fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let (length, rest) = file.split_first_chunk().expect("it begins with its header's length");
     let length = usize::try_from(u64::from_le_bytes(*length)).expect("it is in memory");

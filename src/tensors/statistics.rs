@@ -19,8 +19,8 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Returns the statistics of a tensor. Returns `None` if no value is finite, if the type is
-    /// complex, or if elements are smaller than a byte.
+    /// Returns the statistics of a tensor. Returns `None` if no value is finite, or if the type is
+    /// not supported, such as `F16` and complex numbers.
     pub(super) fn of(tensor: &AnyTensor) -> Option<Self> {
         let bytes = &tensor.bytes;
         macro_rules! over {

@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format to which the suffix of a file name belongs.
+    /// Returns the format for the suffix of a file name; `None` for an unknown suffix.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -49,7 +49,7 @@ pub struct AnyTensor {
 }
 
 impl AnyTensor {
-    /// Creates a tensor. `bytes` contains its elements, row-major and little-endian.
+    /// Creates a tensor. `bytes` contains the elements, row-major and little-endian.
     pub fn new(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
         Self { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }
     }
@@ -65,10 +65,11 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Returns the description of a checkpoint; `None` if the metadata has none.
+    /// Returns the description of a checkpoint from the metadata; `None` if the metadata contains
+    /// no description.
     ///
     /// # Errors
-    /// If the description is not valid.
+    /// Returns an error if the description is not valid.
     pub fn description(&self) -> Option<Result<Description, FileError>> {
         self.metadata.get(KEY).map(|json| Description::parse(json))
     }

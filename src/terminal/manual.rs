@@ -1,5 +1,5 @@
-//! Shell completions and manual pages of a command line, made from the same texts as `--help`. The
-//! program of the simulator also uses this module.
+//! Shell completions and manual pages of a command line, generated from the same texts as `--help`.
+//! The program `unisono-sim` also uses this module.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,10 +11,11 @@ use clap_mangen::Man;
 
 use super::output::{Screen, make_folder, write_file};
 
-/// The command that starts the simulator. The simulator is a separate program with its own pages.
+/// The command that starts the simulator. The simulator is a separate program with its own manual
+/// pages.
 pub const SIM: &str = "sim";
 
-/// The date of this version, for the footer of the pages.
+/// The date of this version, for the footer of the manual pages.
 const DATE: &str = "2026-11-28";
 const MANUAL: &str = "Unisono Manual";
 
@@ -29,8 +30,7 @@ pub struct CompletionsArgs {
 /// Arguments of the command that writes manual pages.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ManArgs {
-    /// Folder for the pages of all commands; without, the page of the program itself goes to
-    /// standard output
+    /// Folder for the pages of all commands [default: print the page of the program itself]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 }
@@ -55,10 +55,10 @@ pub fn run_completions(
     ExitCode::SUCCESS
 }
 
-/// Writes all pages to a folder. Without a folder, prints the page of the program itself.
+/// Writes all manual pages to a folder. Without a folder, prints the page of the program itself.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// Returns an error if a file cannot be written.
 pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Result<ExitCode> {
     let pages = pages(command)?;
     let Some(folder) = &args.folder else {
@@ -92,11 +92,11 @@ fn without_hidden(name: &str, command: &Command) -> Command {
         .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).cloned())
 }
 
-/// Returns the pages of a program and of all its commands. The page of the program itself comes
-/// first.
+/// Returns the manual pages of a program and of all its commands. The page of the program itself
+/// comes first.
 ///
 /// # Errors
-/// If a page cannot be rendered.
+/// Returns an error if a page cannot be rendered.
 pub fn pages(mut command: Command) -> io::Result<Vec<Page>> {
     command.build();
     let mut pages = Vec::new();
@@ -132,8 +132,8 @@ fn page(command: &Command, name: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// Converts the text after the flags to roff. If a paragraph has indented lines, its line breaks
-/// are kept.
+/// Converts the text after the flags to roff. If a paragraph has indented lines, the line breaks of
+/// the paragraph are kept.
 fn notes_to_roff(notes: &str) -> String {
     let mut roff = String::new();
     let mut section = "";

@@ -1,5 +1,5 @@
-//! Turns the signal SIGXFSZ into a write error, and finds out which signals the process ignores
-//! since its start.
+//! Turns the signal SIGXFSZ into a write error, and finds out which signals were ignored when the
+//! process started.
 
 use std::fs;
 use std::io;
@@ -10,25 +10,26 @@ use signal_hook::consts::SIGXFSZ;
 
 /// Makes a write beyond the maximum size of a file (`ulimit -f`) return an error, like a write to a
 /// full disk. By default, such a write kills the process with SIGXFSZ. Shared memory counts as a
-/// file, so tasks that write no file get the signal, too.
+/// file, so this matters even for a task that writes no file.
 ///
 /// # Errors
-/// If the signal handler cannot be installed.
+/// Returns an error if the signal handler cannot be installed.
 pub fn take_file_size_errors() -> io::Result<()> {
     // With any handler, the system call returns EFBIG. No code reads the flag. But a handler that
     // sets a flag needs no unsafe code, whereas ignoring the signal does.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Returns whether the process was started with this signal ignored, as by `nohup`. The caller must
-/// ask before it installs a handler, which replaces the setting. On a system without `/proc`,
-/// returns `false`.
+/// Returns whether the process was started with this signal ignored, as `nohup` ignores SIGHUP. The
+/// caller must call this function before installing a handler for the signal, because a handler
+/// replaces the setting. On a system without `/proc`, the function returns `false`.
 pub fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in_mask(&status, signal)
 }
 
-/// Returns whether `SigIgn` in the text of `/proc/PID/status` (proc(5)) contains this signal.
+/// Returns whether the mask `SigIgn` in `status` contains this signal. `status` is the text of
+/// `/proc/PID/status` (see proc(5)).
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

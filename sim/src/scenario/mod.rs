@@ -43,10 +43,11 @@ pub use task_set::TaskSet;
 /// A test of a cluster. The same file and seed give the same run, event by event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// `[train]`, `[sync]`, and the size and placement of `[cluster]`: all settings that affect the
-    /// numbers that the run computes. Paths and output settings have no effect in a simulated run.
+    /// The settings from `[train]`, from `[sync]` and from `[cluster]` (the size of the cluster and
+    /// the placement of the variables). Paths and output settings have no effect in a simulated
+    /// run.
     pub run: RunConfig,
-    /// `start` of `[cluster]`: the tasks that start later than time zero.
+    /// `start` of `[cluster]`: the start times of the tasks that start later than time zero.
     pub start: BTreeMap<TaskId, Duration>,
     /// `[[cluster.wrong]]`: tasks with wrong settings.
     pub wrong: Vec<WrongSetting>,
@@ -62,18 +63,20 @@ pub struct Scenario {
     pub sim: SimLimits,
     /// `[[fault]]`: the faults, in the order of the file.
     pub faults: Vec<Fault>,
-    /// `[chaos]`: the faults and the cluster that each seed draws.
+    /// `[chaos]`: the ranges from which each seed draws its faults and its cluster. `None` if seeds
+    /// draw neither.
     pub chaos: Option<Chaos>,
     /// `[expect]`: the expected result.
     pub expect: Expect,
-    /// `within` of `[liveness]`: a run ends within this time after its last fault has ended.
+    /// `within` of `[liveness]`: the time within which a run must end, counted from the end of its
+    /// last fault.
     pub liveness: Duration,
 }
 
 /// Returns a small run without faults, which takes about 20 ms of virtual time.
 ///
-/// The default durations vary a little. With constant durations all seeds would have the same order
-/// of events, because the same message would always be the first.
+/// The default durations vary a little. With constant durations, messages would arrive in the same
+/// order for every seed, so all seeds would have the same order of events.
 impl Default for Scenario {
     fn default() -> Self {
         Self {

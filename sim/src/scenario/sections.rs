@@ -20,10 +20,10 @@ use super::task_set::TaskSet;
 pub(super) const PS: RangeInclusive<i128> = 1..=64;
 /// The number of workers.
 pub(super) const WORKERS: RangeInclusive<i128> = 1..=4096;
-/// R, the number of gradients per update. The limit is that of production files.
+/// R, the number of gradients per update. Production configuration files have the same limit.
 pub(super) const REPLICAS: RangeInclusive<i128> = 1..=4096;
-/// The number of bytes that each byte of a tensor counts as. With the largest factor, the
-/// simulator's model of 31 KB counts as a model of 31 GB.
+/// The factor by which the simulated network multiplies the sizes of tensors. With the largest
+/// factor, the simulator's model of 31 KB loads the network like a model of 31 GB.
 pub(super) const TENSOR_FACTOR: RangeInclusive<i128> = 1..=1_000_000;
 
 table! {
@@ -33,8 +33,8 @@ table! {
         ps: u32[PS] = small_run().n_ps,
         /// The number of workers. Worker 0 is the chief.
         workers: u32[WORKERS] = small_run().sync.total_num_replicas,
-        /// The layout of the variables: whole variables by turns, or an equal share of all elements
-        /// on each ps.
+        /// The distribution of the variables over the ps: whole variables in turn, or an equal
+        /// share of all elements for each ps.
         placement: Placement = small_run().placement,
         /// The tasks that start later than time zero, with their start times, such as
         /// `{ "worker 2" = "3s" }`.
@@ -62,8 +62,9 @@ table! {
 table! {
     /// The number of gradients per update.
     Section "sync"; pub(crate) struct SyncKeys {
-        /// R, the number of gradients per update. If R exceeds the number of workers, each worker
-        /// computes several batches. If R is smaller, the slowest gradients are dropped.
+        /// R, the number of gradients per update. If R exceeds the number of workers, workers
+        /// compute several batches per update. If R is less than the number of workers, the slowest
+        /// gradients are dropped.
         replicas_to_aggregate: Option<u32>[REPLICAS] = None; "the number of workers",
     }
 }
@@ -79,18 +80,18 @@ table! {
         reconnect_min: Duration[ABOVE_ZERO] = Limits::default().reconnect_min,
         /// The longest pause before a retry of a call.
         reconnect_max: Duration[ABOVE_ZERO] = Limits::default().reconnect_max,
-        /// The wait after which a task reports that it waits. It reports again whenever the wait
-        /// has doubled.
+        /// The time after which a waiting task reports what it waits for. The task reports again
+        /// whenever the wait has doubled.
         report_after: Duration[ABOVE_ZERO] = Limits::default().report_after,
         /// The wait after which a task gives up and ends the run.
         give_up_after: Duration[ABOVE_ZERO] = Limits::default().give_up_after; "none",
-        /// At the end of a run, the wait for tasks that have not said goodbye.
+        /// The longest wait, at the end of a run, for tasks that have not sent `Goodbye`.
         linger: Duration[ABOVE_ZERO] = Limits::default().linger,
-        /// The time for the last save of a chief that was asked to stop.
+        /// The time limit for the last checkpoint of a chief that was asked to stop.
         stop_timeout: Duration[ABOVE_ZERO] = Limits::default().stop_timeout,
         /// The interval between checkpoints.
         save_interval: Duration[ABOVE_ZERO] = Limits::default().save_interval,
-        /// The pause before a retry of the final checkpoint, if the disk fails.
+        /// The pause before the chief retries the final checkpoint after the disk has failed.
         final_save_retry: Duration[ABOVE_ZERO] = Limits::default().final_save_retry,
     }
 }
@@ -108,7 +109,7 @@ table! {
 }
 
 table! {
-    /// A task with its own durations. Of two tables for one task, the later one counts.
+    /// A task with its own durations. If two tables name the same task, the later table applies.
     Tables "compute.task"; pub struct TaskTime {
         /// The task.
         node: TaskId,
@@ -118,31 +119,36 @@ table! {
 }
 
 table! {
-    /// The times of messages. Each ordered pair of tasks has its own draws and its own bandwidth.
+    /// The latency and the bandwidth of messages. Each ordered pair of tasks has its own random
+    /// latencies and its own bandwidth.
     Section "network"; pub struct NetworkModel {
-        /// The form in which messages travel. A node sees no difference.
+        /// The form in which messages travel. The form does not affect the nodes.
         wire: Wire = Wire::default(),
-        /// The time from end to end of each message, whatever its size.
+        /// The time that a message takes from the sender to the receiver, without the transfer time
+        /// of its bytes.
         latency: Distribution = Distribution::Const(micros(100)),
-        /// A time added to the latency of each message. Messages keep their order while a link is
-        /// up.
+        /// The jitter of each message, which is added to the latency. The messages on a link keep
+        /// their order nevertheless.
         jitter: Distribution = uniform(0, 20),
-        /// Bytes per second of each ordered pair of tasks.
+        /// The bandwidth of each ordered pair of tasks, in bytes per second.
         bandwidth: Option<NonZeroU64>[OR_UNLIMITED] = None,
-        /// Bytes per second, in each direction, of each task's network card, which all its links
-        /// share. Many workers that push to one ps wait for its card.
+        /// The bandwidth of each task's network card in each direction, in bytes per second. All
+        /// links of a task share its card, so workers that push to the same ps wait for the card of
+        /// the ps.
         nic: Option<NonZeroU64>[OR_UNLIMITED] = None,
-        /// The number of bytes that each byte of a tensor counts as, to simulate a larger model.
+        /// The factor by which the simulated network multiplies the sizes of tensors, to simulate a
+        /// larger model.
         tensor_factor: u32[TENSOR_FACTOR] = 1,
         /// The time after which an unanswered call fails.
         connect_timeout: Duration[ABOVE_ZERO] = Duration::from_secs(3),
-        /// Links that differ from the others.
+        /// Links with their own latency, jitter or bandwidth.
         links as "link": Vec<LinkOverride> = Vec::new(),
     }
 }
 
 table! {
-    /// Links that differ from the others. Of two tables for one link, the later one counts.
+    /// Links with their own latency, jitter or bandwidth. If two tables match the same link, the
+    /// keys of the later table override the keys of the earlier table.
     Tables "network.link" Check; pub struct LinkOverride {
         /// The senders.
         from: TaskSet,
@@ -152,15 +158,15 @@ table! {
         latency: Option<Distribution> = None; "the network's",
         /// The jitter of these links.
         jitter: Option<Distribution> = None; "the network's",
-        /// Bytes per second of each ordered pair of these tasks.
+        /// The bandwidth of each ordered pair of these tasks, in bytes per second.
         bandwidth: Option<NonZeroU64> = None; "the network's",
     }
 }
 
 choices! {
-    /// The form in which messages travel. A node sees no difference.
+    /// The form in which messages travel. The form does not affect the nodes.
     pub enum Wire: "wire" = Shared {
-        /// The message itself, whose tensors are shared. This is fast.
+        /// The receiver gets the message and its tensors in shared memory, which is fast.
         Shared = "shared",
         /// Frames that are encoded and decoded as over TCP.
         Bytes = "bytes",
@@ -187,12 +193,12 @@ table! {
     Section "sim"; pub struct SimLimits {
         /// The number of seeds that `run` plays without `--seeds`.
         seeds: u32[1..=1_000_000] = 64,
-        /// The longest virtual time.
+        /// The longest virtual time of a run.
         max_virtual_time: Duration[ABOVE_ZERO] = Duration::from_secs(600),
-        /// The largest number of events.
+        /// The largest number of events of a run.
         max_events: u64[1..=1_000_000_000_000] = 1_000_000,
-        /// All seeds may play the same order of events. Otherwise, `run` fails a scenario with
-        /// eight or more seeds that all play the same order.
+        /// Whether all seeds may play the same order of events. If this key is false, the command
+        /// `run` fails a scenario when eight or more seeds all play the same order.
         one_order: bool = false,
     }
 }
@@ -200,7 +206,7 @@ table! {
 table! {
     /// Progress after the faults.
     Section "liveness"; pub(crate) struct Liveness {
-        /// A run ends within this time after its last fault has ended.
+        /// The time within which a run must end, counted from the end of its last fault.
         within: Duration[ABOVE_ZERO] = Duration::from_secs(60),
     }
 }
@@ -213,7 +219,8 @@ const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
-/// Returns a run of two ps and two workers. Its model is so small that a seed costs little time.
+/// Returns the configuration of a run with two ps, two workers and a small model, which takes
+/// little time to simulate.
 pub(crate) fn small_run() -> RunConfig {
     let mut run = RunConfig::default();
     run.train.hidden = Vec::new();

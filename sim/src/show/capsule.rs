@@ -1,5 +1,5 @@
-//! A failure capsule: a file that contains a failing run, with which the run is replayed. A seed
-//! alone does not suffice, because scenario files and random draws change with later commits.
+//! A failure capsule: a file from which a failing run can be replayed. A seed alone does not
+//! suffice, because scenario files and random draws change with later commits.
 
 use std::fs;
 use std::io;
@@ -18,24 +18,26 @@ use crate::scenario::{Places, Scenario, ScenarioError};
 const SCHEMA: u32 = 1;
 /// The ending of the file names of failure capsules.
 pub(crate) const EXTENSION: &str = ".capsule.json";
-/// The maximum number of characters that a scenario's name or a signature adds to a file name.
+/// The maximum number of characters of a scenario's name, or of a failure's signature, in the file
+/// name of a failure capsule.
 const MAX_NAME: usize = 40;
 
-/// A run that failed, with everything that is needed to play it again. The names of the fields are
-/// those of the JSON file.
+/// A run that failed, with all data that a replay of the run needs. The fields have the same names
+/// in the JSON file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capsule {
     /// The version of this format.
     pub schema: u32,
-    /// The path of the scenario file, which reports show. The file itself is not needed.
+    /// The path of the scenario file, for reports. A replay does not read the scenario file.
     pub path: String,
-    /// The text of the scenario, including the files that it extended and the faults that the seed
-    /// drew.
+    /// The text of the scenario, including the files that the scenario extends and the faults that
+    /// the seed drew.
     pub scenario: String,
-    /// The lines of the scenario file that state its expectations.
+    /// The lines of the scenario file that state the expectations of the scenario.
     #[serde(default)]
     pub places: Places,
-    /// The content of the losses file that the scenario's `golden` names.
+    /// The content of the losses file that the scenario's key `golden` names; `None` without this
+    /// key.
     pub golden: Option<String>,
     /// The seed.
     pub seed: u64,
@@ -47,7 +49,7 @@ pub struct Capsule {
     pub audit: String,
     /// Number of events of the simulated world.
     pub events: u64,
-    /// The build that played the run.
+    /// The build of the simulator that played the run.
     pub build: Build,
 }
 
@@ -65,7 +67,8 @@ pub struct FailureNote {
 pub struct Build {
     /// The version of the package.
     pub version: String,
-    /// The commit, if `UNISONO_COMMIT` was set when it was built.
+    /// The commit of the source, if the environment variable `UNISONO_COMMIT` was set during the
+    /// build.
     pub commit: Option<String>,
     /// The features of the build.
     pub features: Vec<String>,
@@ -98,7 +101,7 @@ pub enum CapsuleError {
         /// The error of the JSON parser.
         source: serde_json::Error,
     },
-    /// The file was written by another version of the simulator.
+    /// The file has another schema, because another version of the simulator wrote the file.
     #[error(
         "{} is a capsule of schema {schema}, but this program reads only schema {SCHEMA}; use \
          unisono-sim {version}", path.display()
@@ -171,9 +174,9 @@ impl Capsule {
         }
     }
 
-    /// Returns the path of a new capsule file in a folder. The file name contains the scenario, the
-    /// signature and the seed. The name of a planted bug replaces the signature, because two bugs
-    /// often cause the same signature.
+    /// Returns the path of the failure capsule's file in a folder. The file name contains the name
+    /// of the scenario, the signature of the failure, and the seed. If the run had a planted bug,
+    /// the name of the bug replaces the signature, because two bugs often cause the same signature.
     pub(crate) fn file_in(&self, folder: &Path) -> PathBuf {
         let stem = Path::new(&self.path).file_stem().unwrap_or_default().to_string_lossy();
         let what = self.bug.as_ref().unwrap_or(&self.failure.signature);
@@ -183,7 +186,7 @@ impl Capsule {
     /// Writes the failure capsule into a file, and creates missing folders.
     ///
     /// # Errors
-    /// If the folders or the file cannot be written.
+    /// Returns an error if the folders or the file cannot be written.
     pub fn save(&self, path: PathBuf) -> Result<PathBuf, CapsuleError> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let mut text = serde_json::to_string_pretty(self).expect("texts and numbers are JSON");
@@ -197,7 +200,8 @@ impl Capsule {
     /// Reads a failure capsule.
     ///
     /// # Errors
-    /// If the file cannot be read, is not a failure capsule, or has another schema.
+    /// Returns an error if the file cannot be read, is not a failure capsule, or has another
+    /// schema.
     pub fn load(path: &Path) -> Result<Self, CapsuleError> {
         let path = || path.to_owned();
         let text = fs::read_to_string(path())
@@ -216,7 +220,8 @@ impl Capsule {
     /// messages.
     ///
     /// # Errors
-    /// If this version cannot read the scenario, or the golden file cannot be written.
+    /// Returns an error if this version cannot read the scenario, or cannot write the temporary
+    /// file of expected losses.
     pub fn open(&self, path: &Path) -> Result<Opened, CapsuleError> {
         let mut scenario = Scenario::parse(&self.scenario, &self.path)
             .map_err(|source| CapsuleError::Scenario { path: path.to_owned(), source })?;
@@ -232,20 +237,22 @@ impl Capsule {
     }
 }
 
-/// Returns the name of a failure capsule's file without its ending; `None` if the file name does
-/// not have that ending.
+/// Returns the name of a failure capsule's file without the ending [`EXTENSION`]. Returns `None` if
+/// the file name has another ending.
 pub(crate) fn stem(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().strip_suffix(EXTENSION)?.to_owned())
 }
 
-/// Reduces a text to letters, digits and single dashes, at most [`MAX_NAME`] characters.
+/// Shortens a text to [`MAX_NAME`] characters, and replaces everything except ASCII letters and
+/// digits by single dashes.
 fn words(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let kept: String = text.chars().take(MAX_NAME).map(keep).collect();
     kept.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// The run of a failure capsule. Dropping this value removes the capsule's temporary golden file.
+/// The run of a failure capsule. Dropping this value removes the run's temporary file of expected
+/// losses.
 #[derive(Debug)]
 pub struct Opened {
     /// The run.

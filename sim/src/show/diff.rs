@@ -12,14 +12,16 @@ const CONTEXT: usize = 5;
 /// The first event in which two runs differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Divergence {
-    /// The number of the first event that differs, counted from 0. It is also the number of equal
-    /// events.
+    /// The index, from 0, of the first event that differs. All earlier events are equal in both
+    /// runs.
     pub event: usize,
     /// The last events that are equal in both runs.
     pub before: Vec<ChainLink>,
-    /// The next events of the first run; empty if that run has ended.
+    /// The events of the first run from the first difference on; empty if the first run ended
+    /// there.
     pub a: Vec<ChainLink>,
-    /// The next events of the second run; empty if that run has ended.
+    /// The events of the second run from the first difference on; empty if the second run ended
+    /// there.
     pub b: Vec<ChainLink>,
 }
 

@@ -1,5 +1,5 @@
-//! The report of a failure: what is wrong, the chain of events that led there, the state of each
-//! node, the effects of the faults, and the command that plays the run again.
+//! The report of a failure: the description of the failure, the events that led to the failure, the
+//! last state of each node, the effects of the faults, and the command that replays the run.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -21,9 +21,11 @@ use crate::world::active_faults::FaultEffects;
 use unisono_observe::counted::counted;
 use unisono_observe::trace::EventKind;
 
-/// The maximum number of events of the chain that the report shows. The newest events are shown.
+/// The maximum number of events in the chain that a report shows. A report leaves out the oldest
+/// events of a longer chain.
 const LONGEST_CHAIN: usize = 15;
-/// The kinds of events whose counts the text shows. The JSON output shows all kinds.
+/// The kinds of events that the text of a report counts. The JSON output has the counts of all
+/// kinds.
 const OF_NOTE: [EventKind; 16] = [
     EventKind::Starts,
     EventKind::ConnectFailed,
@@ -52,25 +54,26 @@ pub struct Report {
     pub seed: u64,
     /// [`Failure::signature`].
     pub signature: String,
-    /// The rule of `docs/protocol.md` that is broken; 0 if no rule is broken.
+    /// The number of the violated rule in `docs/protocol.md`; 0 if the failure violates no rule.
     pub rule: u8,
     /// The failure as text for the user.
     pub text: String,
     /// The expectations of the scenario that are not met.
     pub expectations: Vec<ExpectationNote>,
-    /// The step of the failure, if the failure has one.
+    /// The step of the failure; `None` if the failure belongs to no step.
     pub step: Option<u64>,
-    /// The variable, shard or file of the failure, if the failure has one.
+    /// The variable, shard or file in which the failure was found; `None` if the failure names
+    /// none.
     pub subject: Option<String>,
     /// The first element in which two tensors differ, if the failure compares tensors.
     pub difference: Option<DifferenceNote>,
     /// The exit code for this kind of failure.
     pub exit_code: u8,
-    /// The event at which the chain ends.
+    /// The kind of event at which the chain of events ends.
     pub chain_ends_at: ChainEnd,
     /// The chain of events that led to the failure, oldest first.
     pub chain: Vec<ChainLink>,
-    /// Number of older events of the chain that the report leaves out.
+    /// Number of events at the beginning of the chain that the report leaves out.
     pub chain_left_out: usize,
     /// The state of the last incarnation of each task.
     pub nodes: Vec<NodeNote>,
@@ -84,14 +87,14 @@ pub struct Report {
     pub events: u64,
     /// The hash of all events.
     pub audit: String,
-    /// The hash of the order of events, without their times.
+    /// The hash of the order of events, without the times of the events.
     pub order: String,
     /// The difference between the first run and the run that was played for this report. `None` if
     /// the two runs are equal, which is the normal case.
     pub not_reproducible: Option<String>,
     /// The path of the failure capsule.
     pub capsule: Option<String>,
-    /// The command that plays the run again.
+    /// The command that replays the run.
     pub replay: Option<String>,
 }
 
@@ -102,7 +105,7 @@ pub struct ExpectationNote {
     pub name: String,
     /// The actual value and the expected value.
     pub text: String,
-    /// The line of the scenario file; `None` for a default expectation.
+    /// The line of the scenario file that states the expectation; `None` for a default expectation.
     pub place: Option<Place>,
 }
 
@@ -112,7 +115,7 @@ pub struct ExpectationNote {
 pub enum ChainEnd {
     /// The event at which the failure was found.
     Failure,
-    /// The event after which the first expectation could no longer be met.
+    /// The event after which the first unmet expectation could no longer be met.
     BrokenExpectation,
     /// The last event of the run, because an expected event never happened.
     EndOfRun,
@@ -127,7 +130,8 @@ pub struct DifferenceNote {
     pub want: String,
     /// The actual value.
     pub got: String,
-    /// The number of floats between the two values; `None` if one of the values is NaN.
+    /// The distance between the two values in ulps (steps from one float to the next); `None` if
+    /// one of the values is NaN.
     pub ulps: Option<u32>,
 }
 
@@ -136,7 +140,8 @@ pub struct DifferenceNote {
 pub struct ChainLink {
     /// The virtual time of the event, in nanoseconds.
     pub at_ns: u64,
-    /// The task. From its second incarnation on, the name has the incarnation's number.
+    /// The name of the task. From the second incarnation on, the name includes the number of the
+    /// incarnation.
     pub node: String,
     /// A description of the input.
     pub text: String,
@@ -147,7 +152,8 @@ pub struct ChainLink {
 /// The state of a node at the end of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeNote {
-    /// The task. From its second incarnation on, the name has the incarnation's number.
+    /// The name of the task. From the second incarnation on, the name includes the number of the
+    /// incarnation.
     pub node: String,
     /// The last status that the node reported.
     pub status: String,
@@ -170,7 +176,7 @@ pub struct FaultNote {
     pub effects: u64,
 }
 
-/// A failing run that was played again with a trace, and its report.
+/// The report of a failing run, and the replay from which the report was made.
 #[derive(Debug)]
 pub struct Explained {
     /// The report of the failure.
@@ -179,8 +185,8 @@ pub struct Explained {
     pub played: Played,
 }
 
-/// Plays a failed run again with a trace, and explains the failure. Runs are deterministic. If the
-/// two runs differ nevertheless, the report begins with that.
+/// Replays a failed run with a trace, and explains the failure. Runs are deterministic, so the
+/// replay should equal the first run. If the replay differs, the report begins with the difference.
 #[must_use]
 pub fn explain(
     name: &str,
@@ -261,14 +267,15 @@ impl Report {
         }
     }
 
-    /// Adds the path of the failure capsule, and the command that plays the capsule.
+    /// Adds to the report the path of the failure capsule, and the command that replays the
+    /// capsule.
     pub(crate) fn kept_in(mut self, capsule: &str) -> Self {
         self.replay = Some(format!("unisono-sim replay {}", quoted(capsule)));
         self.capsule = Some(capsule.to_owned());
         self
     }
 
-    /// Adds the command that plays the run from its scenario file.
+    /// Adds to the report the command that replays the run from its scenario file.
     pub(crate) fn played_from(mut self, path: &str) -> Self {
         let seed = self.seed;
         self.replay = Some(format!("unisono-sim replay {} --seed {seed}", quoted(path)));
@@ -286,9 +293,10 @@ fn quoted(path: &str) -> String {
     }
 }
 
-/// Returns the number of the event at which the chain of a failure ends. This is the event that
-/// broke an expectation, the update of a step whose result was found to be wrong after the run, or
-/// else the last event. A fault without effect has no such event.
+/// Returns the index of the last event in the chain of events that led to a failure. The chain of
+/// an unmet expectation ends at the event that broke the expectation. The chain of a wrong result
+/// that was found after the run ends at the update of the wrong step. All other chains end at the
+/// last event of the run. Returns `None` if the failure is that a fault had no effect.
 pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
     let of_step = |step| {
         move |event: &TracedEvent| {
@@ -391,8 +399,8 @@ fn fault_note(fault: &FaultEffects) -> FaultNote {
     FaultNote { id: id.clone(), kind: *kind, began: *has_begun, effects: *n_effects }
 }
 
-/// The maximum number of nodes in the text of a report. The nodes of a large cluster would hide the
-/// rest.
+/// The maximum number of nodes in the text of a report. All nodes of a large cluster would hide the
+/// other parts of the report.
 const MOST_NODES: usize = 32;
 
 impl fmt::Display for Report {

@@ -1,4 +1,5 @@
-//! The faults of a run: which are waiting, which are active, and how many effects each has had.
+//! The faults of a run, with the state (waiting, active or ended) and the number of effects of each
+//! fault.
 //!
 //! This file decides how active faults affect a message, a call or a computation.
 //! [`crate::world::fault_effects`] contains the actions at the beginning and at the end of a fault.
@@ -30,7 +31,7 @@ pub(crate) struct Faults {
     armed: Vec<usize>,
     /// Faults that have begun and have not ended.
     active: Vec<usize>,
-    /// The time at which a fault last began or ended.
+    /// The time of the last beginning or end of any fault.
     pub(crate) last_change: Duration,
     seed: u64,
 }
@@ -43,8 +44,8 @@ pub(super) struct Entry {
     pub(super) n_effects: u64,
     /// The times at which the fault began and ended.
     times: (Option<Duration>, Option<Duration>),
-    /// The incarnations that the fault killed or paused. The end of the fault restarts or resumes
-    /// them.
+    /// The incarnations that the fault killed or paused. At the end of the fault, the killed tasks
+    /// are restarted and the paused incarnations are resumed.
     pub(super) lives: Vec<LifeId>,
 }
 
@@ -61,9 +62,9 @@ pub struct FaultEffects {
     pub began: Option<Duration>,
     /// When the fault ended, in virtual time.
     pub ended: Option<Duration>,
-    /// The number of times that the fault changed what would have happened.
+    /// The number of times that the fault changed the course of the run.
     pub n_effects: u64,
-    /// Whether the scenario allows that the fault has no effect.
+    /// Whether the scenario allows the fault to have no effect.
     pub may_be_inert: bool,
 }
 
@@ -88,7 +89,7 @@ impl Faults {
         Self { all, armed, active: Vec::new(), last_change: Duration::ZERO, seed }
     }
 
-    /// Returns the faults that begin at a fixed time, with that time.
+    /// Returns the index and the time of each fault that begins at a fixed time.
     pub(super) fn timed(&self) -> Vec<(usize, Duration)> {
         let time = |(fault, entry): (usize, &Entry)| match entry.fault.trigger {
             Trigger::At(at) => Some((fault, at)),
@@ -137,7 +138,8 @@ impl Faults {
         !self.armed.is_empty()
     }
 
-    /// Returns the faults that begin at this event. They no longer wait for an event.
+    /// Returns the faults that this event triggers, and removes these faults from the waiting
+    /// faults.
     pub(super) fn on_event(
         &mut self,
         node: TaskId,
@@ -165,8 +167,8 @@ impl Faults {
         begin
     }
 
-    /// Returns the faults that begin and the faults that end when ps 0 has a version for the first
-    /// time.
+    /// Returns the faults that begin, and the faults that end, when ps 0 first reaches version
+    /// `step`.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
         let (mut begin, all) = (Vec::new(), &self.all);
         self.armed.retain(|&fault| {
@@ -210,9 +212,9 @@ impl Faults {
         matches!(&self.all[fault].fault.kind, FaultKind::Crash { node, .. } if node.contains(task))
     }
 
-    /// Returns whether a stopped task must be restarted. This is so if a stop fault of the task has
-    /// ended and no other stop fault of the task is active. The task may have stopped because of a
-    /// fault that began while the first one was still active.
+    /// Returns whether a stopped task must be restarted: a stop fault of the task has ended, and no
+    /// stop fault of the task is active. Stop faults may overlap, so the fault that has ended need
+    /// not be the fault that stopped the task.
     pub(super) fn restarts_stopped(&self, task: TaskId) -> bool {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
@@ -226,7 +228,8 @@ impl Faults {
         !is_stopped && self.all.iter().enumerate().any(begun)
     }
 
-    /// Returns the error of a task's clock rate: the sum of the errors of all active faults.
+    /// Returns the error of a task's clock rate in parts per million, which is the sum of the
+    /// errors that all active clock faults cause.
     pub(super) fn skew_ppm(&self, task: TaskId) -> i32 {
         let skew = |(_, kind): (usize, &FaultKind)| match kind {
             FaultKind::Clock { node, skew_ppm, .. } if node.contains(task) => Some(*skew_ppm),
@@ -235,7 +238,8 @@ impl Faults {
         self.active().filter_map(skew).sum()
     }
 
-    /// Returns how far the wall clock of a task is set back when an incarnation of the task starts.
+    /// Returns the time by which the active faults set back the wall clock of a task. Counts an
+    /// effect of each such fault.
     pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
         let behind = |kind: &FaultKind, _| match kind {
             FaultKind::Clock { node, set_back, .. }
@@ -252,9 +256,9 @@ impl Faults {
         self.all[fault].n_effects += 1;
     }
 
-    /// Calls `of` for each active fault, and collects the results. If `of` returns `Some` for a
-    /// fault, this counts as an effect of that fault. The second argument of `of` is the number of
-    /// this effect, counted from 1, which is the index of random draws.
+    /// Calls `of` for each active fault, and collects the results that are `Some`. Each collected
+    /// result counts as an effect of its fault. The second argument of `of` is the number of this
+    /// effect, counted from 1, which serves as the index of random streams.
     fn affecting<T>(&mut self, mut of: impl FnMut(&FaultKind, u64) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
         for &fault in &self.active {
@@ -299,7 +303,8 @@ impl Faults {
         self.affecting(limit).into_iter().min()
     }
 
-    /// Returns the bytes per second that a task reads, if a fault limits this rate.
+    /// Returns the rate to which active faults limit the reading of a task, in bytes per second.
+    /// Returns `None` if no fault limits the reading.
     pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
         let limit = |kind: &FaultKind, _| match kind {
             FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
@@ -308,7 +313,8 @@ impl Faults {
         self.affecting(limit).into_iter().min()
     }
 
-    /// Returns the mode of the partition that stops an arriving message, if there is one.
+    /// Returns the mode of the partition that stops a message on arrival. Returns `None` if no
+    /// partition stops the message.
     pub(super) fn stops(&mut self, from: TaskId, to: TaskId) -> Option<PartitionMode> {
         let modes = self.affecting(|kind, _| {
             partition(kind, from, to).filter(|mode| *mode != PartitionMode::Slow)
@@ -318,8 +324,9 @@ impl Faults {
         modes.into_iter().max_by_key(|mode| *mode == PartitionMode::Jam)
     }
 
-    /// Returns the delay of a message. `latency` draws another latency. Only a slow partition calls
-    /// `latency`, so that no other fault changes the later draws of the network.
+    /// Returns the delay that active faults add to a message. `latency` draws a latency from the
+    /// random stream of the network. Only a partition in `slow` mode calls `latency`, so that other
+    /// faults do not change the later latencies of the network.
     pub(super) fn delay(
         &mut self,
         from: TaskId,
@@ -343,7 +350,7 @@ impl Faults {
         delays.into_iter().sum()
     }
 
-    /// Returns whether a fault loses a call or its answer.
+    /// Returns whether a fault drops a call, or the answer to the call.
     pub(super) fn hangs(&mut self, caller: TaskId, called: TaskId) -> bool {
         let stops = |kind: &FaultKind, from, to| {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
@@ -358,7 +365,7 @@ impl Faults {
         !hangs.is_empty()
     }
 
-    /// Returns whether a fault refuses a call to a task that is alive.
+    /// Returns whether a fault refuses a call, although the called task is alive.
     pub(super) fn refuses(&mut self, caller: TaskId, called: TaskId) -> bool {
         let refuses = |kind: &FaultKind, _| {
             (connects(kind, caller, called) == Some(ConnectMode::Refuse)).then_some(())
@@ -380,7 +387,7 @@ impl Faults {
         (!numbers.is_empty()).then(|| numbers.into_iter().sum())
     }
 
-    /// Makes a gradient wrong, if an active fault requires that.
+    /// Applies the active gradient faults of a task to a computed gradient.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
         let modes = self.affecting(|kind, _| match kind {
             FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
@@ -403,9 +410,10 @@ impl Faults {
     }
 }
 
-/// Flips the highest bit of the mantissa of the largest value. Flipping a bit of the first value
-/// might have no effect: the weight of a pixel that is 0 in all images has the gradient 0, whose
-/// lowest bits are lost in the update.
+/// Flips the highest mantissa bit of the value with the largest magnitude. A flipped bit in the
+/// first value might have no effect, because this value is often the gradient of a weight whose
+/// pixel is 0 in all images. The gradient is then 0, and with a flipped bit it is too small to
+/// change the weight.
 fn flip_a_bit(values: &mut [f32]) {
     let largest = values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs()));
     if let Some(value) = largest {

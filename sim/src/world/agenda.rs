@@ -8,7 +8,8 @@ use std::time::Duration;
 /// cancelled: its handler checks whether the event is still needed.
 #[derive(Debug)]
 pub(crate) struct Agenda<T> {
-    /// The events, by their time and by the number of earlier planned events.
+    /// The planned events. The key is the time of an event, and the number of events that were
+    /// planned earlier.
     events: BTreeMap<(Duration, u64), T>,
     n_planned: u64,
 }

@@ -10,11 +10,11 @@ const MILLION: i128 = 1_000_000;
 /// A clock as a linear function of virtual time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SkewedClock {
-    /// The virtual time of the last change.
+    /// The virtual time of the last call of [`Self::change`].
     since: Duration,
-    /// The time that the clock showed at the last change.
+    /// The time that the clock showed at virtual time `since`.
     showed: Duration,
-    /// The error of the rate in parts per million. A positive error makes the clock fast.
+    /// The error of the clock's rate in parts per million. A positive error makes the clock fast.
     ppm: i32,
 }
 
@@ -41,7 +41,8 @@ impl SkewedClock {
         self.since.saturating_add(Duration::from_nanos(u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
-    /// Changes the rate from `now` on, and lets the clock jump ahead.
+    /// Sets the error of the clock's rate from virtual time `now` on, and moves the clock ahead by
+    /// `jump`.
     pub(crate) fn change(&mut self, now: Duration, ppm: i32, jump: Duration) {
         // The rate must be above −1,000,000 ppm, where the clock would stand still and `when` would
         // divide by zero.

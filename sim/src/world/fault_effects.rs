@@ -1,4 +1,4 @@
-//! The actions of faults at their beginning and at their end.
+//! The actions that faults take when they begin and when they end.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::world::flight::Parcel;
 use crate::world::network::Direction;
 use unisono_observe::trace::{EventKind, NamedEvent};
 
-/// The incarnation whose event triggers a fault, and the number of its effects before that event.
+/// The incarnation whose event triggers a fault, and the number of effects that the incarnation had
+/// before the event in the current input. Reports do not count as effects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct By {
     life: LifeId,
@@ -21,8 +22,8 @@ pub(super) struct By {
 }
 
 impl State {
-    /// Triggers the faults that wait for an event of an incarnation. `n_acts` is the number of
-    /// effects of the incarnation before the event.
+    /// Triggers the faults that wait for this event of an incarnation. `n_acts` is the number of
+    /// effects, without reports, that the incarnation had before the event in the current input.
     pub(super) fn notice(&mut self, id: LifeId, what: NamedEvent, when: When, n_acts: usize) {
         if self.life(id).is_none() {
             return;
@@ -50,9 +51,9 @@ impl State {
         }
     }
 
-    /// Triggers the faults that wait for an effect of an incarnation, or for the end of its input.
-    /// Returns the number of effects that are carried out before a fault kills the incarnation;
-    /// `None` if no fault kills it.
+    /// Triggers the faults that wait for one of these effects of an incarnation, or for the end of
+    /// this input. Returns the number of effects that are carried out before a fault kills the
+    /// incarnation, or `None` if no fault kills the incarnation.
     pub(super) fn notice_effects(
         &mut self,
         id: LifeId,
@@ -204,7 +205,8 @@ impl State {
         }
     }
 
-    /// Copies the number of effects of a disk fault from the disk, which counts them.
+    /// Adds the effects that the disk has counted for a fault to the number of effects of the
+    /// fault.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
         let n_effects = self.files.disk().n_effects(FaultId(fault));
         self.faults.entry(fault).n_effects += n_effects;
@@ -232,7 +234,7 @@ impl State {
         }
     }
 
-    /// Kills an incarnation of a task. Its node sends no goodbye.
+    /// Kills an incarnation of a task. The node of the incarnation sends no further message.
     pub(super) fn die(&mut self, id: LifeId) {
         let Some(life) = self.life(id) else { return };
         let fault = life.doomed_by.expect("only faults kill");

@@ -1,4 +1,5 @@
-//! The files of the chief: the production code, on a simulated disk that can fail.
+//! The chief's files: the production code that reads and writes them, on a simulated disk that can
+//! fail.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -25,15 +26,16 @@ const LOGDIR: &str = "/logdir";
 /// written and renamed.
 const WRITES_A_SAVE: u32 = 4;
 /// Number of syncs of a save: the losses, the checkpoint and the list of checkpoints are synced,
-/// and the directory is synced after each of the latter two.
+/// and the directory is synced once after the checkpoint and once after the list.
 const SYNCS_A_SAVE: u32 = 5;
-/// Number of reads before a save: the stamp, the start and the end of the losses file.
+/// Number of reads at the beginning of a save: the stamp, the start and the end of the losses file
+/// are read.
 const LOOKS_A_SAVE: u32 = 3;
 const OPERATIONS_A_SAVE: u64 = (LOOKS_A_SAVE + WRITES_A_SAVE + SYNCS_A_SAVE) as u64;
-/// Number of reads of a restore: the list of checkpoints and the newest checkpoint.
+/// Number of reads of a restore: the list of checkpoints and the newest checkpoint are read.
 const READS_A_RESTORE: u32 = 2;
 
-/// The chief's disk, the open files on it, and the waiting requests.
+/// The chief's disk, the open files on this disk, and the unfinished requests of the chief.
 #[derive(Debug)]
 pub(crate) struct ChiefFiles {
     disk: SimDisk,
@@ -45,7 +47,8 @@ pub(crate) struct ChiefFiles {
     n_power_losses: u64,
     /// Size of the newest checkpoint in bytes. A restore reads this many bytes.
     n_bytes: u64,
-    /// A description of the first checkpoint that was visible but invalid.
+    /// A description of the first invalid checkpoint that a restore found; `None` if all were
+    /// valid.
     pub(crate) invalid: Option<String>,
 }
 
@@ -93,7 +96,7 @@ impl ChiefFiles {
     }
 
     /// Adds the losses of an update to the losses file. Returns an event only if the update was
-    /// recomputed and its bits differ.
+    /// recomputed and its losses differ from the first time.
     pub(super) fn record(&mut self, update: &UpdateRecord) -> Option<StorageEvent> {
         let (_, files) = self.open.as_ref()?;
         match files.losses().record(update) {
@@ -104,7 +107,8 @@ impl ChiefFiles {
         }
     }
 
-    /// Begins a request after all earlier requests. Returns the time at which it will be finished.
+    /// Queues a request of an incarnation behind all earlier requests. Returns the time at which
+    /// the request will be finished; `None` if the incarnation has no open files.
     pub(super) fn ask(
         &mut self,
         life: LifeId,
@@ -159,8 +163,8 @@ impl ChiefFiles {
         Some((asked.cause, event))
     }
 
-    /// Kills the chief's process. A save in progress stops after as many operations as its time
-    /// allowed.
+    /// Simulates the death of the chief's process. The number of operations that a save in progress
+    /// has carried out is proportional to the elapsed time.
     pub(super) fn kill(&mut self, life: LifeId, now: Duration) {
         let Some((of, files)) = &mut self.open else { return };
         if *of != life {
@@ -180,7 +184,7 @@ impl ChiefFiles {
         self.close(life);
     }
 
-    /// Cuts the power of the chief's machine.
+    /// Simulates a power loss of the chief's machine.
     pub(super) fn lose_power(&mut self) {
         let index = self.n_power_losses;
         self.n_power_losses += 1;
@@ -197,7 +201,7 @@ fn bytes_of(snapshot: &Snapshot) -> u64 {
 }
 
 /// Returns a description of the first file that has the name of a checkpoint but is not a valid
-/// one. The list of checkpoints need not contain the file.
+/// checkpoint. The list of checkpoints need not contain the file.
 fn first_invalid(disk: &SimDisk) -> Option<String> {
     let logdir = Path::new(LOGDIR);
     let invalid = |name: String| {
@@ -213,8 +217,8 @@ fn persist(files: &mut RunFiles, snapshot: &Snapshot) -> StorageEvent {
     StorageEvent::Persisted { step: snapshot.cut.step, result: result.map_err(|e| e.to_string()) }
 }
 
-/// Restores the newest checkpoint. Also returns a description of the first checkpoint that is
-/// visible but invalid.
+/// Restores the newest checkpoint. Also returns a description of the first invalid checkpoint that
+/// the restore found, if any.
 pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<String>) {
     let restored = match files.restore() {
         Ok(restored) => restored,

@@ -1,4 +1,5 @@
-//! The units that travel between tasks: calls, and parcels on links.
+//! The units that travel between tasks: calls that open links, and parcels (messages and closes) on
+//! links.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use unisono_rules::LifeId;
 
 use crate::world::life::Cause;
 
-/// A unit that a link carries.
+/// A unit that a link carries: a message, or the close of the link.
 #[derive(Clone, Debug)]
 pub(crate) enum Parcel {
     Message(Message),
     /// An encoded message, as on the wire.
     Bytes(Vec<u8>),
-    /// The end of the link, with the reason for the receiver.
+    /// The close of the link, with the reason that the receiver gets.
     Close(&'static str),
 }
 
@@ -26,8 +27,8 @@ pub(crate) struct Flight {
     pub(crate) to: LifeId,
     pub(crate) parcel: Parcel,
     pub(crate) cause: Cause,
-    /// The time of the delivery, including the delay of faults. `None` until that delay has been
-    /// added, so that a parcel is delayed only once.
+    /// The delivery time of the parcel, including the delay that faults add. `None` until the delay
+    /// has been added, so that a parcel is delayed only once.
     pub(crate) due: Option<Duration>,
 }
 

@@ -1,4 +1,5 @@
-//! Implements the traits of a host for a simulated task, with a [`Universe`].
+//! Implements the host traits (clock, network, stop requests, storage, computations) for a
+//! simulated task. The implementations use a [`Universe`].
 
 use std::future::poll_fn;
 use std::sync::Arc;

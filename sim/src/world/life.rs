@@ -1,4 +1,4 @@
-//! One incarnation of a simulated task: its waiting inputs, and how it is woken.
+//! One incarnation of a simulated task: the queues of its inputs, its deadline and its waker.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use unisono_core::protocol::{Done, NetworkEvent, StorageEvent};
 use unisono_rules::LifeId;
 
-/// The number of the input that caused an event, for traces.
+/// The number of the input that caused an event, for traces; `None` if no input caused the event.
 pub(crate) type Cause = Option<u64>;
 
-/// The present incarnation of a task, with the inputs that its node has not taken yet.
+/// The current incarnation of a task, with the inputs that its node has not taken yet.
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) id: LifeId,
@@ -20,7 +20,7 @@ pub(crate) struct Life {
     pub(crate) stops: VecDeque<(Cause, ())>,
     /// The deadline of the node, in virtual time.
     alarm: Option<Duration>,
-    /// The time of the earliest planned event that checks whether the alarm is due.
+    /// The time of the earliest planned event that checks whether the node's deadline has come.
     alarm_planned: Option<Duration>,
     /// Number of active faults that pause this incarnation. Two pauses may overlap, so a flag would
     /// not suffice.
@@ -29,11 +29,11 @@ pub(crate) struct Life {
     pub(crate) doom: Option<usize>,
     /// The fault that kills this incarnation.
     pub(crate) doomed_by: Option<usize>,
-    /// The cause of the input that the node takes now, or took last.
+    /// The cause of the input that the node took last.
     pub(crate) cause: Cause,
-    /// The number of the input that the node takes now, or took last.
+    /// The number of the input that the node took last.
     pub(crate) event: Cause,
-    /// The waker of the task. The task's loop waits for all queues and for the alarm at once, so
+    /// The waker of the task. The task's loop waits for all queues and for the deadline at once, so
     /// one waker suffices.
     waker: Option<Waker>,
 }
@@ -86,8 +86,8 @@ impl Life {
         Poll::Pending
     }
 
-    /// Waits until virtual time `at`. If no event that calls [`Life::on_alarm`] is planned, also
-    /// returns the time for which such an event must be planned.
+    /// Waits until virtual time `at`. Also returns the time for which the caller must plan an event
+    /// that calls [`Life::on_alarm`], or `None` if an early enough event is planned already.
     pub(crate) fn poll_alarm(
         &mut self,
         context: &Context<'_>,
@@ -105,8 +105,8 @@ impl Life {
         (Poll::Pending, self.plan_alarm(now))
     }
 
-    /// Handles the event that checks whether the alarm is due. Returns whether the task was woken,
-    /// and the time for which the next such event must be planned.
+    /// Handles the event that checks whether the node's deadline has come. Returns whether the task
+    /// was woken, and the time for which the caller must plan the next check, if one is needed.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
         // If the deadline was moved to an earlier time, the event of the old deadline comes later.
@@ -121,9 +121,10 @@ impl Life {
         (is_woken, self.plan_alarm(now))
     }
 
-    /// Returns the time for which an event must be planned. A node moves its deadline with almost
-    /// every input, mostly to a later time. One event for each deadline would fill the agenda. So
-    /// only the earliest event is kept, and it plans the next event when it is handled.
+    /// Returns the time for which the caller must plan an event that checks the node's deadline, or
+    /// `None` if an early enough event is planned already. A node moves its deadline with almost
+    /// every input, mostly to a later time, so one event for each deadline would fill the agenda.
+    /// Instead, the handler of the earliest planned event plans the next event.
     fn plan_alarm(&mut self, now: Duration) -> Option<Duration> {
         let alarm = self.alarm?.max(now);
         if self.alarm_planned.is_some_and(|planned| planned <= alarm) {

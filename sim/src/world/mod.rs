@@ -1,6 +1,5 @@
 //! The simulated world in which nodes run: virtual time, network, clocks, the disk, the
-//! incarnations of tasks, and the effects of faults. [`crate::run`] decides what a run must
-//! achieve.
+//! incarnations of tasks, and the effects of faults. [`crate::run`] checks the result of a run.
 //!
 //! `limits.md` in this folder lists the limits of the real host and their counterparts here.
 

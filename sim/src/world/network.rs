@@ -17,11 +17,12 @@ use crate::streams::Purpose;
 /// A link: its two ends, and the network between the ends.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The incarnation that called, and the incarnation that was called.
+    /// The incarnation that opened the link by a call, and the incarnation that was called.
     pub(crate) ends: [LifeId; 2],
     /// The direction towards the caller, and the direction towards the called task.
     pub(crate) directions: [Direction; 2],
-    /// Whether new messages are lost. Messages that are already in transit still arrive.
+    /// Whether new messages on the link are lost. Messages that are already in transit still
+    /// arrive.
     pub(crate) is_mute: bool,
 }
 
@@ -30,21 +31,21 @@ pub(crate) struct Link {
 pub(crate) struct Direction {
     /// Whether the receiving end is open. An open end takes messages and may send messages.
     pub(crate) is_open: bool,
-    /// Whether all messages are lost. Neither end notices the loss.
+    /// Whether all messages in this direction are lost. Neither end of the link notices the loss.
     pub(crate) is_lost: bool,
-    /// The time at which the last parcel reaches the receiver's machine. The next parcel cannot
-    /// arrive earlier.
+    /// The time at which the newest parcel (a message or a close) reaches the receiver's machine.
+    /// The next parcel cannot arrive earlier.
     pub(crate) last_arrival: Duration,
-    /// The delivery time of the last parcel whose delay is known. No later parcel is delivered
-    /// earlier.
+    /// The delivery time of the newest parcel (a message or a close) to which the delay of faults
+    /// has been added. No later parcel is delivered before this time.
     pub(crate) not_before: Duration,
     /// The frames that the receiving node has not taken.
     pub(crate) queue: Queue,
 }
 
-/// The frames in one direction of a link, until the receiving node takes them. A real host only
-/// counts frames that it has not written. Here a frame also counts while it travels or waits at the
-/// receiver, so the simulated limit is never more generous than the real one.
+/// The frames in one direction of a link, until the receiving node takes them. A real host counts
+/// only the frames that it has not written yet. Here, a frame also counts while it travels or waits
+/// at the receiver, so the simulated limit is never more generous than the real limit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     limit: QueueLimit,
@@ -104,8 +105,8 @@ impl Links {
     }
 
     /// Returns the number of links that an incarnation has accepted. As on the real host, links
-    /// that it opened itself do not count. Here a link counts until both ends have closed it, which
-    /// is longer than on the real host.
+    /// that the incarnation opened itself do not count. Here, an accepted link counts until both
+    /// ends have closed it, which is longer than on the real host.
     pub(crate) fn n_accepted(&self, life: LifeId) -> usize {
         self.n_accepted.get(&life).copied().unwrap_or_default()
     }
@@ -114,7 +115,7 @@ impl Links {
         self.links.get_mut(&id)
     }
 
-    /// Returns the incarnation at the other end of a link.
+    /// Returns the incarnation to which a link connects the incarnation `of`.
     pub(crate) fn peer(&self, id: LinkId, of: LifeId) -> Option<LifeId> {
         self.links.get(&id)?.ends.into_iter().find(|end| *end != of)
     }
@@ -176,14 +177,15 @@ impl Link {
     }
 }
 
-/// The network: the times of messages between each ordered pair of tasks.
+/// The simulated network, which computes when a message from one task to another arrives.
 #[derive(Debug)]
 pub(crate) struct Network {
     seed: u64,
     model: NetworkModel,
     pairs: BTreeMap<(TaskId, TaskId), Pair>,
     nics: BTreeMap<TaskId, Nic>,
-    /// For each slow reader, the time at which it has read everything that was sent to it.
+    /// For each task whose reading a fault slows down, the time at which the task will have read
+    /// all messages that were sent to it so far.
     reads_until: BTreeMap<TaskId, Duration>,
 }
 
@@ -191,7 +193,7 @@ pub(crate) struct Network {
 /// network.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slowness {
-    /// Bytes per second between the two tasks.
+    /// Bytes per second on the line between the two tasks.
     pub(crate) line: Option<NonZeroU64>,
     /// Bytes per second that the receiver reads, from all its links together.
     pub(crate) reader: Option<NonZeroU64>,
@@ -217,7 +219,7 @@ struct Nic {
 /// The times of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Travel {
-    /// The time from end to end, without the transfer time of the bytes.
+    /// The time from the sender to the receiver, without the transfer time of the bytes.
     pub(crate) latency: Duration,
     /// The time at which the first byte arrives.
     pub(crate) first_byte: Duration,
@@ -242,9 +244,10 @@ impl Network {
 
     /// Sends `n_bytes` now, and returns their times of arrival.
     ///
-    /// The bytes leave through the sender's network card and the line between the two tasks, at the
-    /// lower of the two rates, after all earlier messages. They arrive one latency later, but not
-    /// before the receiver's network card has taken all earlier messages of all senders.
+    /// The bytes wait until earlier messages have left the sender's network card and the line
+    /// between the two tasks. The bytes then leave at the lower of the two rates, and arrive one
+    /// latency later. They arrive even later if the receiver's network card is still busy with
+    /// earlier messages of any sender.
     pub(crate) fn send(
         &mut self,
         (from, to): (TaskId, TaskId),
@@ -293,7 +296,7 @@ impl Network {
         Travel { latency, first_byte, arrival }
     }
 
-    /// Returns the travel time of an empty packet of a handshake.
+    /// Returns the travel time of one packet in the handshake that opens a link.
     pub(crate) fn latency(&mut self, from: TaskId, to: TaskId) -> Duration {
         let pair = self.pair(from, to);
         pair.latency.sample(&mut pair.stream) + pair.jitter.sample(&mut pair.stream)
@@ -343,12 +346,13 @@ pub(crate) fn pair_number(from: TaskId, to: TaskId) -> u64 {
     task_number(from) << 32 | task_number(to)
 }
 
-/// The interval at which a long message counts as a sign of life during its transfer. It equals
-/// `tcp/reader::PROGRESS_INTERVAL`.
+/// The interval at which the transfer of a long message counts as a sign of life of the sender.
+/// This interval equals `PROGRESS_INTERVAL` of the real host in `src/net/tcp/reader.rs`.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 impl Travel {
-    /// Returns the times before the arrival at which the receiver notices progress.
+    /// Returns the times, before the last byte arrives, at which the receiver notices progress of
+    /// the message.
     pub(crate) fn progress(self) -> impl Iterator<Item = Duration> {
         let n = nanos(self.arrival.saturating_sub(self.first_byte)) / nanos(PROGRESS_EVERY);
         let at =

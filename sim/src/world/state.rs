@@ -23,7 +23,8 @@ use crate::world::network::{Links, Network, task_number};
 /// The time that all wall clocks show at the start of a run, counted from 1970.
 const WALL_CLOCK_ORIGIN: Duration = Duration::from_secs(1_700_000_000);
 
-/// The pause after which a supervisor restarts a task whose storage failed or that was fenced.
+/// The pause after which a supervisor restarts a task that failed because of its storage, or
+/// because it was fenced (refused as an older incarnation).
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -31,13 +32,13 @@ pub(crate) struct State {
     pub(crate) seed: u64,
     pub(crate) now: Duration,
     pub(crate) agenda: Agenda<WorldEvent>,
-    /// The present incarnation of each task that is alive.
+    /// The current incarnation of each task that is alive.
     pub(crate) lives: BTreeMap<TaskId, Life>,
     pub(crate) links: Links,
     pub(crate) network: Network,
     pub(crate) compute: ComputeModel,
-    /// The time at which each incarnation has finished its jobs. The jobs of one incarnation run
-    /// one after another.
+    /// The time at which each incarnation will have finished all jobs that it has started. The jobs
+    /// of one incarnation run one after another.
     pub(crate) busy_until: BTreeMap<LifeId, Duration>,
     pub(crate) files: ChiefFiles,
     pub(crate) clocks: BTreeMap<TaskId, SkewedClock>,
@@ -54,19 +55,21 @@ pub(crate) struct State {
     pub(crate) orders: Vec<ExecutorOrder>,
     /// The highest version that ps 0 has had so far.
     pub(crate) step: Step,
-    /// Whether a supervisor restarts a task whose storage failed or that was fenced.
+    /// Whether a supervisor restarts a task that failed because of its storage, or because it was
+    /// fenced (refused as an older incarnation).
     pub(crate) supervised: bool,
     pub(crate) n_events: u64,
-    /// The last incarnation that halted since `Ends` read this field: whether it had finished, and
-    /// when it halted.
+    /// The newest halt of a node that `Ends` has not read yet: whether the node had finished the
+    /// run, and the time of the halt.
     pub(crate) ended: Option<(bool, Duration)>,
-    /// Whether a rule is broken. No node does anything then, so that traces end at the violation.
+    /// Whether the run is stopped because a node violated a rule. The nodes of a stopped run take
+    /// no inputs, so that traces end at the violation.
     pub(crate) is_stopped: bool,
-    /// Whether an incarnation was woken since the executor ran last.
+    /// Whether an incarnation was woken since the executor last ran.
     pub(super) woken: bool,
 }
 
-/// An order to the executor. Only madsim can start and drop futures.
+/// An order to the executor, which alone can start and drop the futures of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExecutorOrder {
     /// Drop the future of a dead incarnation.
@@ -140,8 +143,8 @@ impl State {
         }
     }
 
-    /// Returns an incarnation if it is the present incarnation of its task, and the run is not
-    /// stopped.
+    /// Returns the state of an incarnation. Returns `None` if the task has another current
+    /// incarnation or none, or if the run is stopped.
     pub(crate) fn life(&mut self, id: LifeId) -> Option<&mut Life> {
         let is_stopped = self.is_stopped;
         // The complete id is compared: an event for an earlier incarnation must not reach the
@@ -183,8 +186,8 @@ impl State {
         }
     }
 
-    /// Ends the incarnation of a node that was refused as older. Returns whether its process is
-    /// alive, and so can start another node.
+    /// Ends an incarnation whose node was refused because a newer incarnation is known. Returns
+    /// whether the process is alive, so that the process can start another node.
     pub(crate) fn on_outdated(&mut self, id: LifeId) -> bool {
         let is_alive = self.life(id).is_some();
         if is_alive {
@@ -229,8 +232,8 @@ impl State {
         self.outcomes.insert(id.task, outcome);
     }
 
-    /// Returns whether there is an order for the executor or a woken task. Resets the flag of woken
-    /// tasks.
+    /// Returns whether the executor has an order to carry out or a woken task to run. Resets the
+    /// flag that records woken tasks.
     pub(crate) fn has_news(&mut self) -> bool {
         mem::take(&mut self.woken) || !self.orders.is_empty()
     }
@@ -253,8 +256,8 @@ impl State {
         self.files.close(id);
     }
 
-    /// Counts an effect of an incarnation that a fault kills between two effects. The incarnation
-    /// dies with its last effect.
+    /// Counts an effect that an incarnation has carried out, if a fault will kill the incarnation
+    /// between two effects. Kills the incarnation after the last effect before the fault.
     pub(super) fn count_act(&mut self, id: LifeId) {
         if let Some(life) = self.life(id)
             && let Some(left) = &mut life.doom
@@ -351,7 +354,8 @@ impl State {
         self.agenda.plan(at, WorldEvent::Done(id, cause, done));
     }
 
-    /// Returns the cause of the present actions of an incarnation: the input that it took last.
+    /// Returns the number of the input that an incarnation took last, which is the cause of its
+    /// current effects.
     pub(super) fn cause(&self, id: LifeId) -> Cause {
         self.lives.get(&id.task).and_then(|life| life.event)
     }

@@ -15,11 +15,12 @@ use crate::scenario::{PartitionMode, Wire};
 use crate::streams::Purpose;
 use crate::world::network::{Slowness, pair_number};
 
-/// An unanswered call is repeated after this time, and then each time after twice the preceding
-/// pause, as TCP repeats its SYN.
+/// The pause before the first repetition of an unanswered call. Each further pause is twice as long
+/// as the preceding pause, like the pauses between the SYN packets of TCP.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// No frame exceeds these limits. The check of the limits is tested in `wire` alone.
+/// The limits for decoding messages. No simulated frame exceeds these limits. The tests of the
+/// module `wire` cover the check of the limits.
 const LIMITS: wire::Limits = wire::Limits::with_tensor_bytes(1 << 32);
 
 impl State {
@@ -129,8 +130,8 @@ impl State {
         }
     }
 
-    /// Closes the end of a link on which too many frames wait. It is closed at once, as on the real
-    /// host.
+    /// Closes the sender's end of a link at once, as the real host does, because too many sent
+    /// frames wait.
     fn cut_off(&mut self, id: LinkId, end: LifeId, full: QueueFull) {
         self.close(id, end, "reset by the other end");
         let cause = self.cause(end);
@@ -171,8 +172,9 @@ impl State {
         }
     }
 
-    /// Returns the delivery time of a parcel that would arrive now. Its delay starts now, even if
-    /// the parcel waits for earlier parcels. A parcel does not overtake earlier parcels.
+    /// Returns the delivery time of a parcel that reaches the receiver's machine now. The delay
+    /// that faults add starts now, even if the parcel waits for earlier parcels. A parcel does not
+    /// overtake earlier parcels.
     fn due(&mut self, flight: &Flight) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
@@ -187,7 +189,7 @@ impl State {
     }
 
     /// Delivers the parcels that a partition has held back, in the order in which they would have
-    /// arrived. They are delivered before any other event of this time.
+    /// arrived. The delivery comes before all planned events of the same time.
     pub(super) fn release_held(&mut self) {
         for flight in std::mem::take(&mut self.held) {
             self.on_arrival(flight);
@@ -240,9 +242,9 @@ impl State {
         Parcel::Bytes(bytes)
     }
 
-    /// Handles a parcel for an end that takes no more parcels. If only the process is dead, its
-    /// machine answers with a reset. A close gets no answer, because otherwise two dead ends would
-    /// answer each other for ever.
+    /// Handles a parcel that arrives at a closed end of a link. If the process at this end is dead
+    /// but its machine is alive, the machine answers with a reset. A close gets no answer, because
+    /// otherwise two dead ends would answer each other for ever.
     fn bounce(&mut self, flight: &Flight) {
         let Flight { link, from, to, cause, .. } = *flight;
         let is_dead = self.life(to).is_none();

@@ -1,7 +1,7 @@
 //! The simulated world of a run, which the hosts of its tasks share.
 //!
-//! Time jumps from one planned event to the next, and only while no task is ready to run. The
-//! beginnings and ends of faults are planned events, too. `state.rs`, `transport.rs` and
+//! Virtual time jumps from one planned event to the next, and only while no task is ready to run.
+//! The beginnings and ends of faults are planned events, too. `state.rs`, `transport.rs` and
 //! `fault_effects.rs` handle the events.
 
 use std::collections::VecDeque;
@@ -36,7 +36,8 @@ pub(crate) struct Taken {
 }
 
 impl Universe {
-    /// Creates the world of a scenario, at time zero, with all tasks and timed faults planned.
+    /// Creates the world of a scenario at time zero. Plans the starts of all tasks, and the
+    /// beginnings of all faults that begin at a fixed time.
     #[must_use]
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State::new(scenario, seed))))
@@ -48,7 +49,7 @@ impl Universe {
         self.state().now
     }
 
-    /// Returns the incarnation at the other end of a link of the incarnation `of`.
+    /// Returns the incarnation to which a link connects the incarnation `of`.
     #[must_use]
     pub fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
         self.state().links.peer(link, of)
@@ -66,8 +67,8 @@ impl Universe {
         state.lives.insert(id.task, Life::new(id));
     }
 
-    /// Triggers the faults that wait for this input. Then the incarnation takes the input, which
-    /// has the number `number`. Returns `None` if the incarnation has ended.
+    /// Triggers the faults that wait for this input. Then records that the incarnation takes this
+    /// input, whose number is `number`. Returns `None` if the incarnation has ended.
     pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
         let mut state = self.state();
         // This comes first, because a fault that begins before the input may kill the incarnation.
@@ -78,8 +79,9 @@ impl Universe {
         Some(Taken { now, cause: life.cause.take(), disk_is_damaged })
     }
 
-    /// Triggers the faults that wait for one of these effects. Returns the time, and the effects
-    /// that are carried out before the incarnation ends; `None` if it has ended already.
+    /// Triggers the faults that wait for one of these effects, or for the end of the input. Returns
+    /// the effects that are carried out before a fault kills the incarnation. Returns `None` if the
+    /// incarnation has ended already.
     pub(crate) fn take_effects<'a>(
         &self,
         id: LifeId,
@@ -121,7 +123,8 @@ impl Universe {
         poll
     }
 
-    /// Does a job with `work`. The result arrives when the virtual time of the job has passed.
+    /// Computes the result of a job with `work`. The incarnation receives the result when the
+    /// virtual duration of the job has passed.
     pub(crate) fn compute(&self, id: LifeId, job: Job, work: impl FnOnce(Job) -> Done) {
         let mut state = self.state();
         if state.life(id).is_none() {
@@ -134,20 +137,22 @@ impl Universe {
         self.act(id, |state| state.compute(id, takes, done));
     }
 
-    /// Carries out one effect of a node. Effects of a dead node are dropped. A node that a fault
-    /// kills between two effects dies after its last effect.
+    /// Carries out one effect of a node. Effects of a dead node are dropped. If a fault kills the
+    /// node between two effects, the node dies after the last effect before the fault.
     pub(super) fn act(&self, id: LifeId, what: impl FnOnce(&mut State)) {
         let mut state = self.state();
         if state.life(id).is_none() {
             return;
         }
         what(&mut state);
-        // This comes after the effect: an incarnation with one effect left still carries it out.
+        // The effect is counted after it was carried out: an incarnation with one effect left still
+        // carries it out.
         state.count_act(id);
     }
 }
 
-/// Returns the effects up to the `n`-th effect that does more than report.
+/// Returns the effects up to the `n`-th effect that is not a report, and the reports directly after
+/// it.
 fn first_acts(effects: &[Effect], n: usize) -> &[Effect] {
     let mut n_acts = 0;
     let end = effects.iter().position(|effect| {

@@ -1,9 +1,9 @@
-//! The vector operations that the kernels need, implemented with `pulp`.
+//! Vector operations on f32 values, for the kernels of the arithmetic. Implemented with `pulp`.
 //!
-//! Every operation is rounded exactly. There are no approximate operations, and no reductions whose
-//! order depends on the vector width.
+//! Every operation rounds its exact result once. There are no approximate operations, and no
+//! reductions whose order depends on the vector width.
 
-/// A token for a vector type of `LANES` f32 values.
+/// A set of vector instructions, or its emulation, with vectors of `LANES` f32 values.
 ///
 /// Every function that is generic over this trait is `#[inline(always)]`, so that it is compiled
 /// for the instruction set of its caller.
@@ -12,11 +12,12 @@ pub(crate) trait Lanes: Copy {
     type V: Copy;
     /// Number of values per vector; a power of two, at most 16.
     const LANES: usize;
-    /// Number of vector registers. It determines how many sums a kernel keeps in registers.
+    /// Number of vector registers, which determines how many sums a kernel keeps in registers.
     const REGISTERS: usize;
 
-    /// Runs a kernel as a function of its own. Within a large function, the compiler would keep
-    /// some sums in memory, even if a loop needs all registers for its sums.
+    /// Runs a kernel as a separate function that is not inlined. If the kernel were a part of a
+    /// large function, the compiler would keep some of the kernel's sums in memory instead of in
+    /// registers.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
     /// Splits a slice into whole vectors and the remaining values.
     fn split(values: &[f32]) -> (&[Self::V], &[f32]);
@@ -39,8 +40,9 @@ pub(crate) trait Lanes: Copy {
     fn pass(self, gate: Self::V, values: Self::V) -> Self::V;
 }
 
-/// A computation that [`SimdLevel::run`](crate::model::SimdLevel::run) compiles for each level. Its
-/// method `run` must be `#[inline(always)]`.
+/// A computation that [`SimdLevel::run`](crate::model::SimdLevel::run) compiles for each SIMD
+/// level. The method `run` must be `#[inline(always)]`, so that it is compiled for the level of its
+/// caller.
 pub(crate) trait Kernel {
     type Output;
     /// Runs the computation with vectors of type `L`.

@@ -1,4 +1,5 @@
-//! The distribution of a model's variables over the parameter servers. It affects no result.
+//! The distribution of a model's variables over the parameter servers. The distribution does not
+//! affect the results of training.
 
 use std::ops::Range;
 
@@ -26,7 +27,7 @@ impl Variable {
         self.shape.iter().product()
     }
 
-    /// Returns an array of the variable's shape with these values, in row-major order.
+    /// Returns an array that has the variable's shape and contains `values` in row-major order.
     ///
     /// # Panics
     /// If the number of values is not [`Self::n_elements`].
@@ -38,35 +39,39 @@ impl Variable {
         })
     }
 
-    /// Returns the number of elements per row: the size of the last dimension.
+    /// Returns the number of elements per row, which is the size of the last dimension. For a
+    /// scalar, returns 1.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         self.shape.last().copied().unwrap_or(1)
     }
 }
 
-/// A range of consecutive elements of one variable. A shard is a sequence of pieces.
+/// A piece of a shard: a range of consecutive elements of one variable. A shard is a sequence of
+/// pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Index of the variable, in creation order.
     pub variable: usize,
-    /// Index of the first element within the variable, in row-major order.
+    /// Index of the piece's first element within the variable, in row-major order.
     pub start: usize,
     /// Number of elements, at least 1.
     pub len: usize,
 }
 
-/// A part of a piece: either whole rows, or a part of one row. Only the first row and the last row
-/// of a piece can be incomplete.
+/// A part of a [`Piece`] that contains either whole rows of the variable, or a part of one row.
+/// Only the first row and the last row of a piece can be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RowBlock {
     /// The ps whose shard holds the block.
     pub(crate) ps: usize,
     /// The block's elements within the shard.
     pub(crate) range: Range<usize>,
-    /// The rows of the block. A single row, if the block does not have all columns.
+    /// The rows that the block contains. If the block does not contain all columns, this is a
+    /// single row.
     pub(crate) rows: Range<usize>,
-    /// The columns of the block. All columns, if the rows are whole.
+    /// The columns that the block contains. If the block contains whole rows, these are all columns
+    /// of the variable.
     pub(crate) columns: Range<usize>,
 }
 
@@ -74,7 +79,7 @@ pub(crate) struct RowBlock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     variables: Vec<Variable>,
-    /// The pieces of each ps, in the order of its shard.
+    /// For each ps, the pieces of its shard, in order.
     pieces: Vec<Vec<Piece>>,
     /// The row blocks of each variable, ascending by element.
     row_blocks: Vec<Vec<RowBlock>>,
@@ -83,11 +88,11 @@ pub struct Layout {
 impl Layout {
     /// Distributes variables over `n_ps` parameter servers. The variables must be in creation
     /// order. Some shards may be empty.
-    /// empty.
     ///
-    /// - [`Placement::RoundRobin`] puts variable i on ps i mod P, as `replica_device_setter` does.
-    /// - [`Placement::Even`] cuts the sequence of all elements into P parts whose lengths differ by
-    ///   at most one, longer parts first.
+    /// - [`Placement::RoundRobin`] puts variable i on ps i mod `n_ps`, as TensorFlow's
+    ///   `replica_device_setter` does.
+    /// - [`Placement::Even`] cuts the sequence of all elements into `n_ps` shards whose lengths
+    ///   differ by at most one. The longer shards come first.
     ///
     /// # Panics
     /// If `n_ps` is 0.
@@ -126,7 +131,8 @@ impl Layout {
         self.pieces[ps].iter().map(|piece| piece.len).sum()
     }
 
-    /// Returns the ranges of elements in the shard of a ps that the L2 term covers, ascending.
+    /// Returns the ranges of elements that the L2 term covers, within the shard of a ps and in
+    /// ascending order.
     #[must_use]
     pub fn regularized(&self, ps: usize) -> Vec<Range<usize>> {
         let mut end = 0;
@@ -138,8 +144,9 @@ impl Layout {
         self.pieces[ps].iter().filter_map(range).collect()
     }
 
-    /// Returns the variable to which element `at` of a ps's shard belongs, and the element's
-    /// row-major index in that variable. Returns `None` if the shard has no such element.
+    /// Finds element `at` of the shard of a ps. Returns the variable that contains the element, and
+    /// the element's row-major index in that variable. Returns `None` if the shard has no such
+    /// element.
     #[must_use]
     pub fn variable_at(&self, ps: usize, at: usize) -> Option<(&Variable, usize)> {
         let mut left = at;
@@ -170,10 +177,11 @@ impl Layout {
         self.pieces.iter().map(|pieces| shard(pieces).into()).collect()
     }
 
-    /// Returns the values of all variables from the shards, in creation order.
+    /// Gathers the values of all variables from the shards. Returns the variables in creation
+    /// order.
     ///
     /// # Panics
-    /// If the lengths of the shards are not those of this layout.
+    /// If the number of shards or the length of a shard differs from this layout.
     #[must_use]
     pub fn gather(&self, shards: &[Floats]) -> Vec<ArrayD<f32>> {
         self.assert_shards(shards.iter().map(|shard| shard.len()));
@@ -198,8 +206,8 @@ impl Layout {
         }
     }
 
-    /// Returns the row blocks of a variable, ascending by element. Blocks of the same row are
-    /// therefore consecutive.
+    /// Returns the row blocks of a variable, in ascending order of their elements. Therefore,
+    /// blocks of the same row are consecutive.
     pub(crate) fn row_blocks(&self, variable: usize) -> &[RowBlock] {
         &self.row_blocks[variable]
     }
@@ -251,8 +259,8 @@ fn even(variables: &[Variable], n_ps: usize) -> Vec<Vec<Piece>> {
 }
 
 /// Cuts the pieces into row blocks, grouped by variable. The loop visits the ps in order. Both
-/// placements put the pieces of a variable on ascending ps, so the variable's blocks come in
-/// ascending order.
+/// placements assign the pieces of a variable to ps in ascending order, so the row blocks of a
+/// variable are in ascending order, too.
 fn row_blocks(variables: &[Variable], pieces: &[Vec<Piece>]) -> Vec<Vec<RowBlock>> {
     let mut blocks = vec![Vec::new(); variables.len()];
     for (ps, pieces) in pieces.iter().enumerate() {

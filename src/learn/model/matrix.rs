@@ -1,5 +1,5 @@
-//! A matrix whose rows start on cache lines. The rows are distributed over the sets of the CPU's
-//! caches.
+//! A matrix whose rows start on cache lines. The row length is chosen so that the rows are spread
+//! over all sets of the CPU's caches.
 
 use crate::model::aligned::{Aligned, LINE};
 
@@ -29,7 +29,7 @@ impl Matrix {
         self.n_columns
     }
 
-    /// Returns the number of values between the starts of consecutive rows.
+    /// Returns the distance between the starts of consecutive rows, in values.
     pub(crate) const fn stride(&self) -> usize {
         stride_of(self.n_columns)
     }
@@ -64,8 +64,9 @@ impl Matrix {
     }
 }
 
-/// Returns the padded length of a row: an odd number of cache lines. With an even number, such as
-/// 512 values, many rows would share the same few sets of the CPU's caches.
+/// Returns the padded length of a row, which is an odd number of cache lines. If the number were
+/// even, such as 32 cache lines (512 values), many rows would share the same few sets of the CPU's
+/// caches.
 const fn stride_of(n_columns: usize) -> usize {
     (n_columns.div_ceil(LINE) | 1) * LINE
 }

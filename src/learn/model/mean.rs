@@ -1,5 +1,5 @@
-//! The mean of gradients over slots: a sum in the order of a binary tree over slot numbers, then
-//! one division.
+//! Computes the mean of gradients over slots. The gradients are added in the order of a binary tree
+//! over the slot numbers, and the sum is then divided once.
 //!
 //! The tree depends only on the slot numbers. So neither the worker nor the arrival time of a
 //! gradient affects the bits of the mean.
@@ -7,8 +7,8 @@
 use unisono_core::floats::Floats;
 use unisono_core::ids::Slot;
 
-/// Number of values processed at a time. The operands and results of two levels of the tree stay in
-/// the L1 cache.
+/// Number of values that are processed at a time. With this number, the operands and results of two
+/// levels of the tree stay in the L1 cache.
 pub(crate) const CHUNK: usize = 1024;
 
 /// The mean of R gradients, ascending by slot.
@@ -36,8 +36,8 @@ impl Leaf<'_> {
     }
 }
 
-/// The way to divide by R. If R is a power of two, multiplying by the reciprocal is faster and
-/// yields the same bits.
+/// The way to divide a sum by the number of gradients, R. If R is a power of two, multiplying by
+/// the reciprocal is faster and yields the same bits.
 #[derive(Clone, Copy, Debug)]
 enum Divisor {
     Reciprocal(f32),
@@ -67,7 +67,8 @@ impl<'a> Mean<'a> {
     /// Writes the elements `start..start + mean.len()` of the mean into `mean`. `mean` must have at
     /// most [`CHUNK`] values.
     ///
-    /// `room` is scratch memory for a gradient in the memory of another process.
+    /// `room` is scratch memory. If the gradient of a slot is in the memory of another process, its
+    /// values are copied to `room`.
     #[inline(always)]
     pub(crate) fn chunk(&self, start: usize, mean: &mut [f32], room: &mut [f32; CHUNK]) {
         match (&self.gradients[..], self.divisor) {
@@ -98,10 +99,11 @@ fn add(sum: &mut [f32], other: &[f32]) {
     }
 }
 
-/// Writes the sum of the leaves below a node into `out`.
+/// Writes the sum of `leaves` into `out`, beginning with element `start` of the gradients. `leaves`
+/// are all gradients below one node of the tree, at least one.
 ///
-/// The node covers 2^height slots, and at least one of them has a leaf. If only one half of the
-/// node has leaves, the sum is the sum of that half, unchanged.
+/// The node covers 2^height slots. If only one half of these slots has gradients, the sum is the
+/// sum of that half, unchanged.
 fn sum(leaves: &[Leaf<'_>], height: u32, start: usize, out: &mut [f32]) {
     if let [leaf] = leaves {
         return leaf.read(start, out);
@@ -127,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// Computes one node of the tree of sums directly from its definition: at `height`, node
-    /// `index` covers the slots [index · 2^height, (index + 1) · 2^height).
+    /// Computes one node of the summation tree directly from the tree's definition. Node `index` at
+    /// height `height` covers the slots [index · 2^height, (index + 1) · 2^height).
     fn naive(gradients: &[Option<f32>], height: u32, index: usize) -> Option<f32> {
         if height == 0 {
             return gradients.get(index).copied().flatten();

@@ -12,25 +12,26 @@ use crate::model::workspace::{Squares, Workspace};
 /// A fully connected network with the variables `layer1/weights`, `layer1/biases`, ….
 #[derive(Debug)]
 pub struct Mlp {
-    /// Sizes of the layers: features, hidden layers, classes.
+    /// The number of features, the sizes of the hidden layers, and the number of classes.
     sizes: Vec<usize>,
     regularization_rate: f64,
     level: SimdLevel,
     workspace: Workspace,
-    /// The rows of the batch that [`Model::prepare`] has loaded into the workspace. Empty if no
-    /// batch is loaded.
+    /// The row indices of the batch that [`Model::prepare`] has loaded into the workspace. Empty if
+    /// no batch is prepared.
     prepared: Vec<usize>,
 }
 
 impl Mlp {
-    /// Creates a network with layers of these sizes: features, hidden layers, classes.
+    /// Creates a network. `sizes` contains the number of features, the sizes of the hidden layers,
+    /// and the number of classes, in this order.
     ///
     /// A network without hidden layers is softmax regression. `regularization_rate` is the factor λ
     /// of the L2 term Σ λ·w²/2 over the weights.
     ///
     /// # Panics
-    /// If there are fewer than two sizes, if a size is 0, or if this CPU does not support the
-    /// level.
+    /// If `sizes` has fewer than two elements or contains a 0, or if this CPU does not support
+    /// `level`.
     #[must_use]
     pub fn new(sizes: &[usize], regularization_rate: f64, level: SimdLevel) -> Self {
         assert!(sizes.len() >= 2, "a model needs features and classes, not {sizes:?}");
@@ -51,7 +52,8 @@ impl Mlp {
     }
 }
 
-/// Returns the variables of a network with layers of these sizes, in creation order.
+/// Returns the variables of a network, in creation order. `sizes` contains the number of features,
+/// the sizes of the hidden layers, and the number of classes.
 #[must_use]
 pub fn variables(sizes: &[usize]) -> Vec<Variable> {
     let layer = |(i, pair): (usize, &[usize])| {
@@ -64,10 +66,11 @@ pub fn variables(sizes: &[usize]) -> Vec<Variable> {
     sizes.windows(2).enumerate().flat_map(layer).collect()
 }
 
-/// Returns the layer sizes of the network whose variables have these names and shapes.
+/// Returns the layer sizes of a network, from features to classes. `shapes` maps the names of the
+/// network's tensors to their shapes.
 ///
 /// # Errors
-/// If the shapes are not those of a multilayer perceptron. The text is for the user.
+/// If the shapes are not the shapes of a multilayer perceptron. The error text is for the user.
 pub fn layer_sizes(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<usize>, String> {
     let mut sizes = Vec::new();
     for layer in 1.. {
@@ -125,8 +128,8 @@ impl Model for Mlp {
     }
 }
 
-/// The computation of a whole gradient as one kernel, so that all its loops are compiled for the
-/// level.
+/// The computation of a loss and its gradient as one kernel, so that all loops are compiled for the
+/// same SIMD level.
 struct GradientKernel<'a> {
     workspace: &'a mut Workspace,
     parameters: Parameters<'a>,
@@ -206,8 +209,8 @@ mod tests {
         (loss, gather(layout, &gradient))
     }
 
-    /// Computes the loss and the gradient of the cross-entropy in f64, by the formulas of
-    /// textbooks.
+    /// Computes the loss, including the L2 term, and the gradient of the cross-entropy. All
+    /// arithmetic is in f64, by the textbook formulas.
     fn naive(sizes: &[usize], variables: &[Vec<f64>], batch: Batch<'_>) -> (f64, Vec<Vec<f64>>) {
         let mut gradient: Vec<_> = variables.iter().map(|v| vec![0.0; v.len()]).collect();
         let n_layers = sizes.len() - 1;
@@ -263,7 +266,7 @@ mod tests {
 
     const SHAPES: [&[usize]; 5] = [&[9, 3], &[1, 1], &[20, 13, 4], &[12, 7, 5, 3], &[90, 70, 10]];
 
-    /// Returns initial values with biases that are not all zero.
+    /// Returns initial values, but with biases of which most are not zero.
     fn variables(model: &Mlp) -> Vec<Vec<f32>> {
         let mut variables: Vec<_> = model.initial_values(2).iter().map(flat).collect();
         for (i, bias) in variables.iter_mut().skip(1).step_by(2).flatten().enumerate() {

@@ -1,7 +1,7 @@
 //! The arithmetic: initial values, the gradient of the model, the mean over slots, the update.
 //!
-//! `docs/arithmetic.md` defines the bits of every result. This module uses no messages, time or
-//! threads.
+//! `docs/arithmetic.md` defines the bits of every result. This module does not use messages, clocks
+//! or threads.
 
 pub mod accuracy;
 mod aligned;

@@ -1,4 +1,4 @@
-//! The trait of models, and the types of its arguments.
+//! The trait that models implement, and the types of its arguments.
 //!
 //! [`Mlp`](crate::model::Mlp) implements [`Model`]. Users of the library can implement other
 //! models.
@@ -15,7 +15,8 @@ use unisono_core::floats::{Buffer, Floats};
 pub struct Batch<'a> {
     /// The examples from which `rows` selects some.
     pub examples: &'a Examples,
-    /// Indices of the selected examples. Sums over the batch add their terms in this order.
+    /// Indices of the selected examples. A sum over the batch adds its terms in the order of these
+    /// indices.
     pub rows: &'a [usize],
 }
 
@@ -27,10 +28,11 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// Creates parameters from `shards`, which must be in the order of the ps.
+    /// Creates parameters from `shards`, which must contain one shard per ps, in the order of the
+    /// ps.
     ///
     /// # Panics
-    /// If the lengths of the shards are not those of the layout.
+    /// If the number of shards or the length of a shard differs from the layout.
     #[must_use]
     pub fn new(layout: &'a Layout, shards: &'a [Floats]) -> Self {
         layout.assert_shards(shards.iter().map(|shard| shard.len()));
@@ -69,7 +71,7 @@ impl<'a> Gradient<'a> {
         Self { layout, shards }
     }
 
-    /// Writes the gradient of variable number `variable`, counted in creation order.
+    /// Writes the gradient with respect to variable number `variable`, counted in creation order.
     ///
     /// # Panics
     /// If `values` does not have the variable's shape.
@@ -80,8 +82,8 @@ impl<'a> Gradient<'a> {
         self.write_flat(variable, values.as_slice().expect("in standard layout"));
     }
 
-    /// Writes the gradient of variable number `variable`, counted in creation order. `values` must
-    /// be in row-major order.
+    /// Writes the gradient with respect to variable number `variable`, counted in creation order.
+    /// `values` must be in row-major order.
     pub(crate) fn write_flat(&mut self, variable: usize, values: &[f32]) {
         self.layout.write(variable, values, self.shards);
     }
@@ -89,32 +91,34 @@ impl<'a> Gradient<'a> {
 
 /// A model that can be trained.
 ///
-/// Every result must depend only on the arguments, bit for bit. A model may keep scratch memory
-/// between calls, but the content of that memory must not affect a result.
+/// The arguments of a method and the configuration of the model must determine every result, bit
+/// for bit. A model may keep scratch memory between calls, but the content of that memory must not
+/// affect a result.
 pub trait Model: Send {
     /// Returns the variables, in creation order. Every call returns the same variables.
     fn variables(&self) -> Vec<Variable>;
 
     /// Returns the initial values of each variable, as a function of the seed.
     ///
-    /// The default is [`initial::initial_values`]: truncated normal values for variables of two or
-    /// more dimensions, and 0 for all others.
+    /// The default implementation returns [`initial::initial_values`]: truncated normal values for
+    /// variables of two or more dimensions, and 0 for all others.
     fn initial_values(&self, seed: u64) -> Vec<ArrayD<f32>> {
         initial::initial_values(&self.variables(), seed)
     }
 
-    /// Loads a batch while the caller has nothing else to do, because its gradient will probably be
-    /// requested next.
+    /// Loads a batch whose gradient will probably be requested next. The caller calls this method
+    /// while it has nothing else to do.
     ///
-    /// This call affects no result, and the default does nothing. The caller's next call is either
-    /// [`Self::gradient`] of the same batch, or [`Self::prepare`] of another batch.
+    /// This call must not affect any result. The default implementation does nothing. The caller's
+    /// next call is either [`Self::gradient`] of the same batch, or [`Self::prepare`] of another
+    /// batch.
     fn prepare(&mut self, _batch: Batch<'_>) {}
 
     /// Computes the loss and the gradient of a batch.
     ///
-    /// Returns the mean loss over the batch, including the L2 term. Writes the gradient of the loss
-    /// without the L2 term into every element of `gradient`. The ps adds the gradient of the L2
-    /// term only once per update, to the mean over the slots.
+    /// Returns the mean loss over the batch, including the L2 term. Overwrites every element of
+    /// `gradient` with the gradient of the loss without the L2 term. The ps adds the gradient of
+    /// the L2 term only once per update, to the mean over the slots.
     fn gradient(
         &mut self,
         batch: Batch<'_>,
@@ -122,7 +126,7 @@ pub trait Model: Send {
         gradient: Gradient<'_>,
     ) -> f32;
 
-    /// Replaces the content of `logits` by the logits of a batch: `n_classes` values per example,
+    /// Replaces the content of `logits` with the logits of a batch: `n_classes` values per example,
     /// in the order of the batch.
     fn logits(&mut self, batch: Batch<'_>, parameters: Parameters<'_>, logits: &mut Vec<f32>);
 }

@@ -1,6 +1,7 @@
 //! The update rules of TensorFlow's `training_ops.cc`, which treat each element separately.
 //!
-//! Every operation is rounded to f32 separately, in the order in which it is written.
+//! Every operation on an element rounds its result to f32. The operations run in the order in which
+//! the code states them.
 
 use unisono_core::ids::Step;
 use unisono_core::train_config::Optimizer;
@@ -24,7 +25,8 @@ pub(crate) enum Rule {
     },
 }
 
-/// Returns the suffixes of the names under which TensorFlow saves an optimizer's buffers.
+/// Returns the suffixes that TensorFlow appends to a variable's name to name the optimizer's
+/// buffers.
 pub(crate) const fn buffer_names(optimizer: Optimizer) -> &'static [&'static str] {
     match optimizer {
         Optimizer::Sgd => &[],
@@ -34,7 +36,8 @@ pub(crate) const fn buffer_names(optimizer: Optimizer) -> &'static [&'static str
 }
 
 impl Rule {
-    /// Returns the rule of update `step`, whose scheduled learning rate is `learning_rate`.
+    /// Returns the rule for update `step`. `learning_rate` is the scheduled learning rate of this
+    /// update.
     pub(crate) fn new(optimizer: Optimizer, step: Step, learning_rate: f32) -> Self {
         match optimizer {
             Optimizer::Sgd => Self::Sgd { learning_rate },
@@ -56,7 +59,8 @@ impl Rule {
         }
     }
 
-    /// Applies a gradient to a chunk of a variable and to the same chunk of each buffer.
+    /// Applies a gradient to a chunk of a variable, and updates the same chunk of each of the
+    /// optimizer's buffers.
     #[inline(always)]
     pub(crate) fn apply(self, gradient: &[f32], var: &mut [f32], buffers: &mut [&mut [f32]]) {
         let var_and_gradient = var.iter_mut().zip(gradient);

@@ -9,8 +9,8 @@ use crate::model::lanes::Lanes;
 
 /// Returns the width of the next strip, in vectors, if `n_left` vectors of columns remain.
 ///
-/// All strips of a matrix have the width `widest`, except that the last strip may have up to 4
-/// vectors. The last strip may end with vectors of padding.
+/// All strips of a matrix are `widest` vectors wide, except that the last strip may be 1, 2 or 4
+/// vectors wide. The last strip may end with vectors of padding.
 #[inline(always)]
 pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     match n_left {
@@ -21,7 +21,8 @@ pub(crate) const fn strip_width(n_left: usize, widest: usize) -> usize {
     }
 }
 
-/// A matrix in strips. The strips fit vectors of one width. The padding is zero.
+/// A matrix that is stored in strips of columns. The width of a strip is a whole number of vectors.
+/// The padding is zero.
 #[derive(Debug, Default)]
 pub(crate) struct Panels {
     buffer: Aligned,
@@ -127,8 +128,8 @@ mod tests {
     use crate::model::lanes::Kernel;
     use crate::model::simd::SimdLevel;
 
-    /// Writes a matrix of this shape with element (i, j) = 1000·i + j + 1, and then reads the
-    /// strips.
+    /// A kernel that writes a matrix with element (i, j) = 1000·i + j + 1, and then checks the
+    /// strips. The fields are the number of rows and the number of columns.
     struct RoundTrip(usize, usize);
 
     impl Kernel for RoundTrip {

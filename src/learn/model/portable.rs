@@ -3,7 +3,7 @@
 
 use crate::model::lanes::{Kernel, Lanes};
 
-/// Vectors that need only IEEE 754 arithmetic in f32 and f64.
+/// Vectors whose operations need only IEEE 754 arithmetic in f32 and f64.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
@@ -69,8 +69,8 @@ impl Lanes for Portable {
 ///
 /// The product of two f32 values is exact in f64. The sum of the product and `c` is rounded to odd
 /// in f64. A second rounding, to f32, then gives the correctly rounded result, because f64 has 53
-/// bits and 2·24 + 2 bits suffice (Boldo and Melquiond, "Emulation of a FMA and correctly rounded
-/// sums: proved algorithms using rounding to odd", 2008).
+/// significant bits and 2·24 + 2 bits suffice (Boldo and Melquiond, "Emulation of a FMA and
+/// correctly rounded sums: proved algorithms using rounding to odd", 2008).
 #[inline(always)]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     let product = f64::from(a) * f64::from(b);
@@ -154,8 +154,8 @@ mod tests {
         }
     }
 
-    /// Returns values for the addend: near the negated product, near half an ulp of it, and far
-    /// above it.
+    /// Returns addends `c` near four values: the negated product of `a` and `b`, half an ulp of the
+    /// product, a value far above the product, and -`a`.
     fn addends(a: f32, b: f32, raw: u32) -> [f32; 4] {
         let product = a * b;
         let near = |x: f32| f32::from_bits(x.to_bits().wrapping_add(raw % 7).wrapping_sub(3));

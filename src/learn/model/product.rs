@@ -1,15 +1,16 @@
 //! The dense matrix product. Each element is one chain of fused multiply-adds.
 //!
-//! A register block is a group of elements that are computed together. Its size affects no bit. The
-//! sum over k is never split, because that would change its bits.
+//! The kernel computes one block of elements at a time, and keeps their sums in registers. The size
+//! of the block affects no bit of the result. The sum over the inner dimension is never split,
+//! because a split would change the bits.
 
 use std::ops::Range;
 
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::matrix::Matrix;
 
-/// The left operand. Each element is read where it lies and copied to all lanes, so a transposed
-/// operand costs nothing more.
+/// The left operand of a product. Each element is loaded separately and copied to all lanes of a
+/// vector, so a transposed operand costs no additional time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Left<'a> {
     /// A matrix.
@@ -29,7 +30,8 @@ pub(crate) struct Out<'a> {
 
 /// A function that is applied to each element of a product before the element is stored.
 pub(crate) trait Last: Copy {
-    /// Applies the function to elements of row `at.0`, beginning with vector `at.1` of the row.
+    /// Applies the function to `NV` vectors of row `at.0`, beginning with vector `at.1` of the row.
+    /// Returns the results.
     fn apply<L: Lanes, const NV: usize>(
         self,
         lanes: L,
@@ -54,8 +56,8 @@ impl Last for Identity {
     }
 }
 
-/// Multiplication by the derivative of ReLU. An element is kept if this matrix is above zero at its
-/// position, and replaced by +0 otherwise.
+/// The multiplication of each element by the derivative of ReLU. An element is kept if the
+/// contained matrix is above zero at the element's position, and replaced with +0 otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WhereAboveZero<'a>(pub(crate) &'a Matrix);
 
@@ -81,7 +83,8 @@ impl Out<'_> {
         &mut self.values[row * self.stride + column..][..self.n_columns - column]
     }
 
-    /// Stores vectors, beginning at a row and column. Drops the values beyond the last column.
+    /// Stores vectors in one row, beginning at the given row and column. Drops the values beyond
+    /// the last column.
     #[inline(always)]
     #[expect(clippy::manual_memcpy, reason = "the vectors are in registers")]
     pub(crate) fn store<L: Lanes, const NV: usize>(
@@ -113,12 +116,12 @@ impl Out<'_> {
     }
 }
 
-/// Maximum number of columns that a kernel processes as one strip. This many zeros follow a bias,
-/// so that the last strip can read whole vectors.
+/// Maximum number of columns that a kernel processes as one strip. A bias is followed by as many
+/// zeros, so that a kernel can read whole vectors in the last strip.
 pub(crate) const MAX_STRIP: usize = 256;
 
-/// Writes the rows `rows` of `left · right` into `out`. The first of them becomes the first row of
-/// `out`.
+/// Computes the rows `rows` of `left · right`, applies `last` to each element, and writes the rows
+/// into `out`. Row `rows.start` of the product becomes the first row of `out`.
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     lanes: L,
@@ -152,8 +155,8 @@ struct Operands<'a> {
     rows: Range<usize>,
 }
 
-/// The product of all rows with one strip of columns, which begins at vector `first` and is `NV`
-/// vectors wide.
+/// A kernel that computes the requested rows of a product in one strip of columns. The strip begins
+/// at vector `first` and is `NV` vectors wide.
 struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
     of: Operands<'a>,
     last: T,
@@ -180,7 +183,8 @@ impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, 
     }
 }
 
-/// Computes a block of `MR` rows and `NV` vectors. Its sums stay in registers. Returns `MR`.
+/// Computes a block of `MR` rows and `NV` vectors. The sums of the block stay in registers. Returns
+/// `MR`.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
 fn tile<L: Lanes, const MR: usize, const NV: usize>(

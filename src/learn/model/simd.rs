@@ -1,7 +1,7 @@
 //! The level of vector instructions that the kernels use. The level affects the speed, but no bit
 //! of a result.
 //!
-//! This module does not read the environment. The program passes the content of the environment
+//! This module does not read the environment. The caller passes the value of the environment
 //! variable `UNISONO_SIMD`.
 
 use std::fmt;
@@ -18,13 +18,13 @@ pub enum SimdLevel {
     Avx2,
     /// aarch64: 4 lanes.
     Neon,
-    /// Any CPU. No explicit vector instructions are used, and the fused multiply-add is computed in
-    /// software.
+    /// The level for any CPU. No explicit vector instructions are used, and the fused multiply-add
+    /// is computed in software.
     Portable,
 }
 
-/// The content of the environment variable `UNISONO_SIMD` is not the name of a level that this CPU
-/// supports.
+/// The error for a value of the environment variable `UNISONO_SIMD` that is not the name of a
+/// level, or that names a level that this CPU does not support.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("UNISONO_SIMD is {value:?}, which {why}; unset it, or set one of: {available}")]
 pub struct SimdError {
@@ -45,8 +45,8 @@ impl SimdLevel {
         Self::ALL.into_iter().find(|level| level.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// Parses `value`, the content of the environment variable `UNISONO_SIMD`. Without the
-    /// variable, returns the fastest level.
+    /// Parses `value`, the content of the environment variable `UNISONO_SIMD`. If the variable is
+    /// not set (`None`), returns the fastest level that this CPU supports.
     ///
     /// # Errors
     /// If `value` is not the name of a level, or this CPU does not support that level.
@@ -62,7 +62,7 @@ impl SimdLevel {
         Err(SimdError { value: value.into(), why, available })
     }
 
-    /// Returns all levels that this CPU supports, fastest first. The last one is always
+    /// Returns all levels that this CPU supports, fastest first. The last level is always
     /// [`Self::Portable`].
     #[must_use]
     pub fn available() -> Vec<Self> {

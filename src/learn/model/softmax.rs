@@ -3,12 +3,12 @@
 use crate::model::elementary::{exp, ln};
 use crate::model::matrix::Matrix;
 
-/// Returns the mean cross-entropy of the first `labels.len()` rows of logits. Replaces these rows
-/// by the gradient of the mean.
+/// Returns the mean cross-entropy of the first `labels.len()` rows of `logits`. Replaces these rows
+/// with the gradient of the mean.
 ///
-/// All arithmetic is in f64 and in ascending order. Only the gradient is rounded to f32, at the
-/// end. If a logit of a row is infinite or NaN, the loss of the row is NaN, and so is the mean.
-/// `exps` is scratch memory for one value per class.
+/// All arithmetic is in f64. Sums add the rows and the classes in ascending order. Only the
+/// gradient is rounded to f32, at the end. If a logit of a row is infinite or NaN, the loss of the
+/// row and the mean are NaN. `exps` is scratch memory for one value per class.
 #[inline(always)]
 pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &mut [f64]) -> f64 {
     let n_rows = labels.len() as f64;
@@ -19,7 +19,8 @@ pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &
     total / n_rows
 }
 
-/// Returns the cross-entropy of one row. Replaces the row by its part of the gradient of the mean.
+/// Returns the cross-entropy of one row. Replaces the row with the gradient of the mean
+/// cross-entropy with respect to this row.
 #[inline(always)]
 fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -> f64 {
     if !row.iter().all(|z| z.is_finite()) {

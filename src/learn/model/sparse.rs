@@ -1,7 +1,8 @@
-//! The two products of the first layer. They skip the inputs that are zero.
+//! The forward product and the weight gradient of the first layer. Both computations skip inputs
+//! that are zero, or pairs of inputs that are both zero.
 //!
-//! A result is computed one strip of columns after the other, so that the sums of a row within a
-//! strip stay in registers. The right operands are [`Panels`].
+//! Each result is computed strip by strip, so that the sums of a row within a strip of columns stay
+//! in registers. The right operands are stored in the same strips, as [`Panels`].
 
 use std::ops::Range;
 
@@ -12,17 +13,17 @@ use crate::model::matrix::Matrix;
 use crate::model::panels::{Panels, strip_width};
 use crate::model::product::Out;
 
-/// Number of vectors per strip of the forward product. This many sums fit in registers together
-/// with the operands.
+/// Number of vectors per strip of the forward product. The sums of a strip fit in registers
+/// together with the operands.
 pub(crate) const FORWARD_STRIP: usize = 8;
 
-/// Number of pairs of rows of the gradient per block. A block is finished for all strips before the
-/// next block begins. A strip may end within a cache line. With so few rows, that line stays in the
-/// L2 cache until the next strip completes it.
+/// Number of pairs of gradient rows per block. All strips of a block are computed before the next
+/// block begins. A strip may end within a cache line. Because a block has so few rows, that line
+/// stays in the L2 cache until the next strip completes it.
 const PAIRS_A_BLOCK: usize = 56;
 
-/// Returns the number of vectors per strip of the gradient. The sums of two rows of a strip are in
-/// registers at the same time.
+/// Returns the number of vectors per strip of the gradient. With this number, the sums of two rows
+/// of a strip fit in registers.
 #[inline(always)]
 pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
     if L::REGISTERS >= 32 { WIDE } else { NARROW }
@@ -31,14 +32,14 @@ pub(crate) const fn gradient_strip<L: Lanes>() -> usize {
 const WIDE: usize = 8;
 const NARROW: usize = 6;
 
-/// The forward product with bias and activation. It is computed one block of features after the
-/// other.
+/// The forward product of the first layer, with bias and activation. The blocks of features are
+/// processed one after the other.
 #[derive(Debug)]
 pub(crate) struct Forward<'a> {
     pub(crate) inputs: &'a Inputs,
     /// The sums over the blocks that were already added.
     pub(crate) sums: &'a mut Panels,
-    /// The bias, followed by enough zeros for the last strip.
+    /// The bias, followed by enough zeros to read whole vectors in the last strip.
     pub(crate) bias: &'a [f32],
     pub(crate) activation: Activation,
     pub(crate) outputs: &'a mut Matrix,
@@ -46,7 +47,7 @@ pub(crate) struct Forward<'a> {
 
 impl Forward<'_> {
     /// Adds the terms of one block of features to the sums of all examples. `weights` contains the
-    /// rows of the block.
+    /// rows of weights that belong to the block.
     ///
     /// The caller must pass the blocks in ascending order. The first block overwrites the sums, and
     /// the last block writes the outputs.
@@ -77,8 +78,8 @@ impl Forward<'_> {
         lanes.call(ForwardStrip::<NV> { forward: self, block, weights, first });
     }
 
-    /// Adds the bias to the complete sums of a row, applies the activation, and stores the outputs.
-    /// Does so only for the strip that begins at vector `first`.
+    /// Completes one row within the strip that begins at vector `first`. Adds the bias to the sums,
+    /// applies the activation, and stores the outputs.
     #[inline(always)]
     fn finish<L: Lanes, const NV: usize>(
         &mut self,
@@ -98,8 +99,8 @@ impl Forward<'_> {
     }
 }
 
-/// The forward product of one block of features with one strip of columns, which begins at vector
-/// `first`.
+/// A kernel that adds the terms of one block of features within one strip of columns. The strip
+/// begins at vector `first` and is `NV` vectors wide.
 struct ForwardStrip<'a, 'b, const NV: usize> {
     forward: &'a mut Forward<'b>,
     block: usize,
@@ -130,8 +131,8 @@ impl<const NV: usize> Kernel for ForwardStrip<'_, '_, NV> {
     }
 }
 
-/// Continues the chains of fused multiply-adds of one row in one strip. The chains begin with
-/// `sums`.
+/// Adds the terms of `entries` to `sums` by fused multiply-adds, and returns the new sums. `sums`
+/// are the sums of one row within one strip.
 #[inline(always)]
 fn chains<L: Lanes, const NV: usize>(
     lanes: L,
@@ -149,17 +150,19 @@ fn chains<L: Lanes, const NV: usize>(
     sums
 }
 
-/// How the gradient treats terms whose input is zero. A pair of inputs may have one zero.
+/// The treatment of zero inputs in the gradient of the first layer. A pair of inputs is left out
+/// only if both inputs are zero, so one input of a pair may be zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zeros {
-    /// The terms are added, which is faster. They change no bit, because all deltas are finite.
+    /// Terms with a zero input are added, which is faster. These terms change no bit of a sum,
+    /// because all deltas are finite.
     Added,
-    /// The terms are skipped, because 0 times an infinite or NaN delta would be NaN.
+    /// Terms with a zero input are skipped, because 0 times an infinite or NaN delta would be NaN.
     LeftOut,
 }
 
 /// Computes the gradient of the first layer's weights: rows 2·p and 2·p + 1 of `inputsᵀ · deltas`
-/// for each p in `pairs`. The first of these rows becomes the first row of `out`.
+/// for each p in `pairs`. Row 2·`pairs.start` becomes the first row of `out`.
 #[inline(always)]
 pub(crate) fn pair_products<L: Lanes>(
     lanes: L,
@@ -197,8 +200,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: Zeros,
 }
 
-/// The rows of some pairs, in the strip that begins at vector `first`. The first of them is stored
-/// as row `place` of `out`.
+/// A kernel that computes the gradient rows of `pairs` within the strip that begins at vector
+/// `first`. The first computed row is stored as row `place` of `out`.
 struct PairStrip<'a, 'b, const NV: usize> {
     operands: &'a Operands<'a>,
     pairs: Range<usize>,
@@ -232,8 +235,8 @@ impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
     }
 }
 
-/// Computes the chains of two rows in one strip, including the terms whose input is zero. The
-/// deltas are loaded once for both rows.
+/// Computes the sums of two gradient rows within one strip, including the terms whose input is
+/// zero. The deltas are loaded once for both rows.
 #[inline(always)]
 fn pair_chains<L: Lanes, const NV: usize>(
     lanes: L,
@@ -254,7 +257,7 @@ fn pair_chains<L: Lanes, const NV: usize>(
     (even, odd)
 }
 
-/// Computes the chains of two rows in one strip, without the terms whose input is zero.
+/// Computes the sums of two gradient rows within one strip, without the terms whose input is zero.
 #[inline(always)]
 fn pair_chains_without_zeros<L: Lanes, const NV: usize>(
     lanes: L,
@@ -358,7 +361,7 @@ mod tests {
         terms.fold(0.0f32, |sum, (x, w)| x.mul_add(w, sum)) + 0.0
     }
 
-    /// Returns a value. One in 31 values is infinite or NaN.
+    /// Generates values. One in 31 values is infinite or NaN.
     fn any_value() -> impl Strategy<Value = f32> {
         prop_oneof![
             30 => value(),
@@ -366,7 +369,7 @@ mod tests {
         ]
     }
 
-    /// Asserts that the bits are equal, except that all NaNs count as equal.
+    /// Asserts that `got` and `want` have the same bits, except that all NaNs count as equal.
     fn assert_same(got: &[f32], want: &[f32], what: &str) {
         let plain = |values: &[f32]| -> Vec<f32> {
             values.iter().map(|x| if x.is_nan() { f32::NAN } else { *x }).collect()

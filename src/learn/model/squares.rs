@@ -1,16 +1,17 @@
-//! The sum of the squares of a row. The definition uses 64 interleaved lanes and then a fixed tree,
-//! so it holds for any vector width.
+//! The sum of the squares of a row. The sum is defined by 64 interleaved partial sums and a fixed
+//! tree that adds them. Therefore, the result does not depend on the vector width.
 
 use crate::model::lanes::Lanes;
 
-/// Number of lanes in the definition. It does not depend on the width of the vectors.
+/// Number of interleaved lanes in the definition of the sum. This number does not depend on the
+/// vector width.
 const N_LANES: usize = 64;
 
 /// Returns Σ x² over a row.
 ///
-/// Lane l is a chain of fused multiply-adds over the columns ≡ l (mod 64) in ascending order, and
-/// begins with +0. Then the upper half of the lanes is added to the lower half, again and again,
-/// until one lane is left.
+/// The sum has 64 lanes. Lane l begins with +0 and adds the squares of the columns ≡ l (mod 64) by
+/// fused multiply-adds, in ascending order. Then the upper half of the lanes is added to the lower
+/// half, again and again, until one lane is left.
 #[inline(always)]
 pub(crate) fn sum_of_squares<L: Lanes>(lanes: L, row: &[f32]) -> f32 {
     match L::LANES {

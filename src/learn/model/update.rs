@@ -48,22 +48,24 @@ impl UpdateRule {
     }
 
     /// Returns the learning rate of update `step`: base · decay^(step / decay_steps), computed in
-    /// f64 and then rounded. This is TensorFlow's `exponential_decay` without `staircase`.
+    /// f64 and then rounded to f32. TensorFlow's `exponential_decay` without `staircase` uses the
+    /// same formula.
     #[must_use]
     pub fn learning_rate(&self, step: Step) -> f32 {
         let exponent = step.0 as f64 / self.decay_steps;
         (self.learning_rate * libm::pow(self.learning_rate_decay, exponent)) as f32
     }
 
-    /// Returns the suffixes of TensorFlow's names for the auxiliary buffers, in the order of
-    /// [`ShardState::auxiliary`]: first the buffers of the optimizer, then the moving average.
+    /// Returns the suffixes of TensorFlow's names for the auxiliary buffers. The suffixes are in
+    /// the order of [`ShardState::auxiliary`]: first the buffers of the optimizer, then the moving
+    /// average.
     #[must_use]
     pub fn auxiliary_names(&self) -> Vec<&'static str> {
         let average = self.moving_average_decay.map(|_| MOVING_AVERAGE);
         buffer_names(self.optimizer).iter().copied().chain(average).collect()
     }
 
-    /// Returns the initial auxiliary buffers of a shard with these parameters.
+    /// Returns the initial auxiliary buffers of a shard whose initial parameters are `parameters`.
     ///
     /// The buffers of the optimizer are zero. The moving average equals the parameters.
     #[must_use]
@@ -73,8 +75,8 @@ impl UpdateRule {
         buffer_names(self.optimizer).iter().map(|_| zeros()).chain(average).collect()
     }
 
-    /// Computes update `step` of a shard. Returns the state at version `step` + 1, in buffers of
-    /// the pool.
+    /// Computes update `step` of a shard. Returns the state at version `step` + 1. The buffers of
+    /// the new state come from `pool`.
     ///
     /// # Panics
     /// If the number of gradients is not `replicas_to_aggregate`, if the gradients are not strictly
@@ -124,7 +126,8 @@ fn one_minus_decay(decay: f64, step: Step) -> f32 {
     (1.0 - decay.min((1.0 + n) / (10.0 + n))) as f32
 }
 
-/// A range of consecutive elements of a shard. The L2 term covers either all or none of them.
+/// A range of consecutive elements of a shard. The L2 term covers either all or none of these
+/// elements.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start: usize,
@@ -161,7 +164,8 @@ struct UpdateKernel<'a> {
     next: Vec<Buffer>,
 }
 
-/// One chunk of each buffer that an update reads or writes. The chunks stay in the L1 cache.
+/// Scratch memory with one chunk of each buffer that an update reads or writes. The chunks stay in
+/// the L1 cache.
 struct Scratch {
     var: [f32; CHUNK],
     gradient: [f32; CHUNK],
@@ -227,7 +231,7 @@ impl UpdateKernel<'_> {
     }
 
     /// Applies the optimizer and the moving average to a chunk. The scratch memory must contain the
-    /// gradient of the chunk, with its L2 term.
+    /// gradient of the chunk, including the gradient of the L2 term.
     #[inline(always)]
     fn chunk_with_buffers(&mut self, range: Range<usize>) {
         let len = range.len();
@@ -294,7 +298,8 @@ mod tests {
         optimizers.map(|o| [config(o, None), config(o, Some(0.99))]).concat()
     }
 
-    /// Makes three updates, each from 3 of 5 slots. Returns the gathered parameters and buffers.
+    /// Makes three updates, each from the gradients of three slots. Returns the parameters and the
+    /// auxiliary buffers, gathered from all shards.
     fn run(config: &TrainConfig, layout: &Layout, level: SimdLevel) -> Vec<Vec<Vec<f32>>> {
         let rule = UpdateRule::new(config, 3, level);
         let mut states: Vec<_> = split(layout, &variables(1))

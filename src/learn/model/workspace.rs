@@ -1,6 +1,7 @@
 //! The scratch memory of a multilayer perceptron: padded weights, activations and deltas.
 //!
-//! The memory is allocated once and reused for every batch.
+//! The memory is kept between batches, and grows only if a batch is larger than all earlier
+//! batches.
 
 #[cfg(feature = "benching")]
 #[path = "../../../benches/support/gradient_parts.rs"]
@@ -22,13 +23,13 @@ use crate::model::squares::sum_of_squares;
 /// The parameters, outputs and deltas of one layer.
 #[derive(Debug)]
 struct Layer {
-    /// The weights. Empty for the first layer, because its weights are read directly from the
-    /// shards during the product.
+    /// The weights. Empty for the first layer, whose weights are read directly from the shards
+    /// during the product.
     weights: Matrix,
     /// The transpose of the weights. Empty for the first layer, because no deltas are computed for
     /// the inputs.
     transposed: Matrix,
-    /// The bias, followed by enough zeros for the widest strip of columns.
+    /// The bias, followed by enough zeros to read whole vectors in the widest strip of columns.
     bias: Aligned,
     /// The outputs after the activation. The outputs of the last layer are the logits.
     outputs: Matrix,
@@ -38,7 +39,7 @@ struct Layer {
     bias_gradient: Aligned,
 }
 
-/// The scratch memory of a network. It grows with the largest batch.
+/// The scratch memory of a network. The memory grows to the size that the largest batch needs.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     layers: Vec<Layer>,
@@ -50,11 +51,11 @@ pub(crate) struct Workspace {
     sums: Panels,
     /// A copy of the first layer's deltas in strips.
     deltas: Panels,
-    /// Whether the first layer's gradient may add terms of zero inputs. That depends on the first
-    /// layer's deltas.
+    /// Whether the first layer's gradient adds or skips terms whose input is zero. The terms may be
+    /// added only if all deltas of the first layer are finite.
     zeros: Zeros,
-    /// Pairs of rows of the first layer's gradient. The two rows of a pair lie in different row
-    /// blocks.
+    /// Numbers of the pairs of rows in the first layer's gradient that are not two whole rows of
+    /// one row block. These pairs are computed in scratch memory.
     split_pairs: Vec<usize>,
     /// Scratch memory for two rows of the widest layer.
     rows: Vec<f32>,
@@ -70,7 +71,8 @@ pub(crate) enum Squares {
 }
 
 impl Workspace {
-    /// Allocates scratch memory for layers of these sizes: features, hidden layers, classes.
+    /// Allocates scratch memory for a network. `sizes` contains the number of features, the sizes
+    /// of the hidden layers, and the number of classes.
     pub(crate) fn new(sizes: &[usize]) -> Self {
         let layer = |(i, pair): (usize, &[usize])| Layer {
             weights: if i == 0 { Matrix::new(0, 0) } else { Matrix::new(pair[0], pair[1]) },
@@ -107,11 +109,11 @@ impl Workspace {
         self.inputs.load(examples, rows);
     }
 
-    /// Computes the outputs of every layer. If `squares` asks for it, returns the sum of all
-    /// squared weights; otherwise returns 0.
+    /// Computes the outputs of every layer. Returns the sum of all squared weights if `squares` is
+    /// [`Squares::Wanted`], and 0 otherwise.
     ///
-    /// The sum is in f64, over the rows of all layers in ascending order. [`sum_of_squares`]
-    /// defines the sum of each row.
+    /// The sums of the squares of all rows are added in f64, in ascending order of layers and rows.
+    /// [`sum_of_squares`] defines the sum of one row.
     #[inline(always)]
     pub(crate) fn forward<L: Lanes>(
         &mut self,
@@ -138,7 +140,7 @@ impl Workspace {
         if i + 1 == self.layers.len() { Activation::None } else { Activation::Relu }
     }
 
-    /// Computes the outputs of layer `i`. The layer must not be the first one.
+    /// Computes the outputs of layer `i`, which must not be the first layer.
     #[inline(always)]
     fn forward_next<L: Lanes>(&mut self, lanes: L, i: usize) {
         let (n_rows, activation) = (self.labels.len(), self.activation(i));
@@ -151,11 +153,12 @@ impl Workspace {
         add_bias(outputs, n_rows, bias.values(), activation);
     }
 
-    /// Computes the outputs of the first layer, and the sum of its squared weights if that sum is
-    /// needed.
+    /// Computes the outputs of the first layer. Returns the sum of the layer's squared weights if
+    /// `squares` is [`Squares::Wanted`], and 0 otherwise.
     ///
-    /// The weights are read once, one block of features after the other. If both features of a pair
-    /// are zero in every example, their rows of weights are not copied.
+    /// The weights are read once, and the blocks of features are processed one after the other. If
+    /// both features of a pair are zero in every example, the weights of these features are not
+    /// copied.
     #[inline(always)]
     fn forward_first<L: Lanes>(
         &mut self,
@@ -198,8 +201,8 @@ impl Workspace {
         total
     }
 
-    /// Copies the weights of layer `i` and their transpose. Returns `total`, to which the layer's
-    /// squared weights are added if they are needed.
+    /// Copies the weights of layer `i` into the workspace, both plain and transposed. If `squares`
+    /// is [`Squares::Wanted`], adds the squares of the weights to `total`. Returns `total`.
     #[inline(always)]
     fn load_weights<L: Lanes>(
         &mut self,
@@ -228,8 +231,8 @@ impl Workspace {
         total
     }
 
-    /// Returns the mean cross-entropy of the batch and writes its gradient. The caller must have
-    /// called [`Self::forward`].
+    /// Returns the mean cross-entropy of the batch, and writes the gradient of the mean into
+    /// `gradient`. The caller must have called [`Self::forward`].
     #[inline(always)]
     pub(crate) fn backward<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) -> f64 {
         let last = self.layers.len() - 1;
@@ -285,7 +288,8 @@ impl Workspace {
         column_sums(lanes, deltas, self.labels.len(), bias_gradient.values_mut());
     }
 
-    /// Copies the first layer's deltas into strips, and computes its bias gradient.
+    /// Copies the first layer's deltas into strips, and computes the gradient of the first layer's
+    /// bias.
     #[inline(always)]
     fn spread_deltas<L: Lanes>(&mut self, lanes: L) {
         self.sum_deltas(lanes, 0);
@@ -312,8 +316,8 @@ impl Workspace {
 
     /// Writes the gradient of the first layer's weights directly into the shards.
     ///
-    /// Rows are computed in pairs. If the rows of a pair do not lie in the same row block, the pair
-    /// is computed in scratch memory and then copied to the shards.
+    /// Rows are computed in pairs. If a pair is not two whole rows of one row block, the pair is
+    /// computed in scratch memory and then copied to the shards.
     #[inline(always)]
     fn first_gradient<L: Lanes>(&mut self, lanes: L, gradient: &mut Gradient<'_>) {
         let Self { inputs, deltas, split_pairs, rows, zeros, .. } = self;
@@ -355,8 +359,8 @@ impl Workspace {
         }
     }
 
-    /// Writes the gradient of the weights of layer `i` directly into the shards. The layer must not
-    /// be the first one.
+    /// Writes the gradient of the weights of layer `i` directly into the shards. Layer `i` must not
+    /// be the first layer.
     #[inline(always)]
     fn weight_gradient<L: Lanes>(&mut self, lanes: L, i: usize, gradient: &mut Gradient<'_>) {
         let n_rows = self.labels.len();
@@ -386,9 +390,9 @@ impl Workspace {
 
 /// Returns row `row` of a variable if the row ends in the block `part`. Otherwise returns `None`.
 ///
-/// If several shards share the row, it is assembled in `room`, which must have the length of a row.
-/// The caller visits the blocks in ascending order, so the row is complete when its last part is
-/// read.
+/// If several shards share the row, the row is assembled in `room`, which must have the length of a
+/// row. The caller visits the blocks in ascending order, so the row is complete when its last part
+/// is read.
 #[inline(always)]
 fn whole_row<'a>(
     parameters: Parameters<'a>,

@@ -1,5 +1,5 @@
 //! Converts a run's state to the named tensors of a checkpoint, and back. The tensors do not depend
-//! on the placement.
+//! on the placement of the variables on the ps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,11 +30,12 @@ pub enum InitError {
 }
 
 impl Plan {
-    /// Returns the state in which a new run begins: the values of the file `init_from`. Without a
-    /// file, random values from the run's seed.
+    /// Returns the state in which a new run begins. The values come from the file `init_from`. If
+    /// no file is given, random values are generated from the run's seed.
     ///
     /// # Errors
-    /// If the file cannot be read, or lacks a variable of the model in the right shape.
+    /// If the file cannot be read, or if a variable of the model is missing in the file or has a
+    /// different shape.
     pub fn initial(&self, init_from: Option<&Path>) -> Result<Snapshot, InitError> {
         let values = match init_from {
             Some(path) => read_variables(&self.layout, path)?,
@@ -61,8 +62,8 @@ impl Plan {
         Ok(self.files_from(logdir, Arc::new(self.initial(init_from)?)))
     }
 
-    /// Returns the configuration of this run's files in `logdir`. A run without a checkpoint begins
-    /// at `initial`.
+    /// Returns the configuration of this run's files in `logdir`. A run that has no checkpoint
+    /// begins with the state `initial`.
     #[must_use]
     pub fn files_from(&self, logdir: &Path, initial: Arc<Snapshot>) -> RunFilesConfig {
         let names = Names::new(&self.layout, &self.rule);
@@ -91,10 +92,11 @@ impl Plan {
 }
 
 /// Returns the state in a checkpoint, split into the shards of a run. The function does not need
-/// the data.
+/// the training data.
 ///
 /// # Errors
-/// If the tensors of the checkpoint are not those of the run's model. The text is for the user.
+/// If the names or the shapes of the checkpoint's tensors do not match the run's model and
+/// optimizer. The error text is for the user.
 pub fn snapshot_of(run: &RunConfig, checkpoint: &Checkpoint) -> Result<Snapshot, String> {
     let shapes = checkpoint.shapes();
     let variables = variables_of(checkpoint, &shapes)?;
@@ -142,12 +144,12 @@ fn read_variables(layout: &Layout, path: &Path) -> Result<Vec<ArrayD<f32>>, Init
     layout.variables().iter().map(variable).collect()
 }
 
-/// The names of a checkpoint's tensors: the variables, and for each variable its buffers of the
-/// optimizer and the moving average.
+/// The names of a checkpoint's tensors. Each variable has one tensor for its values, and one for
+/// each auxiliary buffer (of the optimizer and of the moving average).
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     layout: Arc<Layout>,
-    /// Suffixes of the buffers' names, in the order of `ShardState::auxiliary`.
+    /// Suffixes of the auxiliary buffers' names, in the order of `ShardState::auxiliary`.
     auxiliary: Vec<&'static str>,
 }
 

@@ -1,4 +1,5 @@
-//! Computes the loss and the gradient of batch(seed, slot, step) from the data and the model.
+//! Computes the loss and the gradient of a slot's batch from the data and the model. The seed, the
+//! slot and the step determine the batch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
 use unisono_core::protocol::{Done, Job};
 
-/// Maximum number of gradients per shard that are in use at a time. A worker keeps the gradients of
-/// the previous step until the next versions have arrived.
+/// Maximum number of gradient buffers that the pool of a shard keeps for reuse. Buffers of two
+/// steps are in use at a time, because a worker keeps the gradients of the previous step until the
+/// next versions have arrived.
 const MAX_LENT: usize = 4;
 
 /// Computes the gradients of a run.
@@ -21,14 +23,14 @@ pub struct Gradients {
     layout: Arc<Layout>,
     batches: Batches,
     model: Box<dyn Model>,
-    /// The rows of the current batch, in the type of [`Batches`]. The field exists to reuse its
-    /// memory.
+    /// The row indices of the current batch, in the type that [`Batches`] returns. The vector is
+    /// kept to reuse its memory.
     drawn: Vec<u32>,
-    /// The rows of the current batch, in the type of [`Batch`].
+    /// The row indices of the current batch, in the type that [`Batch`] requires.
     rows: Vec<usize>,
-    /// The batch that the model is prepared for, if any.
+    /// The step and the slot of the batch that the model has loaded in advance, if any.
     prepared: Option<(Step, Slot)>,
-    /// The batch whose gradient was computed last.
+    /// The step and the slot of the last computed gradient.
     last: Option<(Step, Slot)>,
     /// Whether the last two gradients were of the same slot, at consecutive steps.
     is_steady: bool,
@@ -43,7 +45,7 @@ impl Gradients {
         Self::of_model(plan, plan.model())
     }
 
-    /// Creates the computation of gradients for `model`. The model must have the variables of the
+    /// Creates the computation of gradients for `model`, which must have the variables of the
     /// plan's layout.
     #[must_use]
     pub fn of_model(plan: &Plan, model: Box<dyn Model>) -> Self {
@@ -66,8 +68,8 @@ impl Gradients {
         self.pools.iter_mut().for_each(|pool| pool.make_buffers(make));
     }
 
-    /// Computes the loss and the gradient of the slot's batch. The gradient has one buffer per
-    /// shard.
+    /// Computes the loss and the gradient of the batch of `slot` at `step`. The gradient has one
+    /// buffer per shard.
     ///
     /// `parameters` are all shards of version `step`, in the order of the ps.
     pub fn compute(&mut self, step: Step, slot: Slot, parameters: &[Floats]) -> (f32, Vec<Floats>) {
@@ -101,7 +103,7 @@ impl Gradients {
 
 impl Work for Gradients {
     /// # Panics
-    /// If the job is an update. Only a ps does such jobs.
+    /// If the job is an update. Only a ps computes updates.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Gradient { cut: Cut { generation, step }, slot, parameters } => {
@@ -112,8 +114,8 @@ impl Work for Gradients {
         }
     }
 
-    /// Prepares the slot's batch of the next step. Does so only if the last two gradients were of
-    /// the same slot, because the next gradient will then probably be of that slot, too.
+    /// Prepares the next batch, if the last two gradients were of the same slot at consecutive
+    /// steps. The next batch is then probably the batch of this slot at the next step.
     fn look_ahead(&mut self) {
         if let (true, Some((step, slot))) = (self.is_steady, self.last) {
             self.prepare(step.next(), slot);

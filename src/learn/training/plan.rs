@@ -1,5 +1,5 @@
-//! The objects with which a run computes. They are derived once from the run's configuration and
-//! data.
+//! The data, the model, the layout and the update rule of a run. They are created once, from the
+//! run's configuration and data.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Plan {
     make_model: MakeModel,
 }
 
-/// A constructor of the run's model. Each model has its own workspace.
+/// A function that creates the run's model. Each created model has its own workspace.
 #[derive(Clone)]
 struct MakeModel(Arc<dyn Fn() -> Box<dyn Model> + Send + std::marker::Sync>);
 

@@ -1,5 +1,5 @@
-//! The serial reference: a run in one loop, without protocol and messages. The run of a cluster
-//! must compute the same bits.
+//! The serial reference: a run in one loop, without protocol and messages. A cluster must compute
+//! the same bits as the serial reference.
 
 use crate::training::{Gradients, Plan, Updates};
 use unisono_core::floats::Floats;
@@ -18,7 +18,7 @@ pub struct Reference<W = SerialWork> {
     last_gradients: Vec<(Slot, Vec<Floats>)>,
 }
 
-/// The jobs of a worker and of all ps in one thread.
+/// Does the jobs of a worker and of all ps, one after the other.
 #[derive(Debug)]
 pub struct SerialWork {
     gradients: Gradients,
@@ -45,7 +45,7 @@ impl Reference {
 }
 
 impl<W: Work> Reference<W> {
-    /// Creates a run that continues from `snapshot`. `work` does the run's jobs.
+    /// Creates a run that continues from `snapshot`. `work` computes the gradients and the updates.
     #[must_use]
     pub const fn with_work(work: W, sync: Sync, snapshot: Snapshot) -> Self {
         Self { sync, work, snapshot, last_gradients: Vec::new() }
@@ -69,7 +69,7 @@ impl<W: Work> Reference<W> {
         &self.last_gradients
     }
 
-    /// Returns the slots of an update if there are no backup workers: the first R slots.
+    /// Returns the slots that every update uses in a run without backup workers: the first R slots.
     pub fn default_slots(&self) -> impl Iterator<Item = Slot> + use<W> {
         (0..self.sync.replicas_to_aggregate).map(Slot)
     }
@@ -77,7 +77,8 @@ impl<W: Work> Reference<W> {
     /// Makes one update from the gradients of `slots`. The slots must be ascending.
     ///
     /// # Errors
-    /// [`Failure::NonFinite`] if a loss is infinite or NaN. The state does not change then.
+    /// [`Failure::NonFinite`] if a loss is infinite or NaN. In this case, the state does not
+    /// change.
     pub fn update(
         &mut self,
         slots: impl IntoIterator<Item = Slot>,

@@ -13,13 +13,13 @@ use unisono_files::checkpoint::{Checkpoint, Shapes};
 const VALIDATION_SIZE: &str = "validation_size";
 
 impl Plan {
-    /// Returns the settings that a checkpoint of this run records. They are the settings that
-    /// determine the checkpoint's tensors.
+    /// Returns the settings that a checkpoint of this run records. These settings determine the
+    /// checkpoint's tensors.
     ///
     /// Settings that change no bit are left out: the number of ps, the placement and, with R >= N,
-    /// the number of workers. So if the tensors of two checkpoints are equal, their files are
-    /// equal, too. The validation size is recorded as a number even if it is the default, because
-    /// both select the same examples.
+    /// the number of workers. Therefore, if the tensors of two checkpoints are equal, their files
+    /// are equal, too. The validation size is always recorded as a number, because the default and
+    /// its number select the same examples.
     pub(crate) fn checkpoint_settings(&self) -> Settings {
         let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
         if self.sync.is_determined() {
@@ -29,11 +29,11 @@ impl Plan {
         settings.with(VALIDATION_SIZE, self.data.validation.len())
     }
 
-    /// Checks that a run can continue from a checkpoint at all.
+    /// Checks that this run can continue from a checkpoint, regardless of changed settings.
     ///
     /// # Errors
-    /// If the run ends before the checkpoint, or if a tensor does not fit the model. The text names
-    /// the first such tensor, and a remedy.
+    /// If the checkpoint's step is beyond the run's last step, or if a tensor does not fit the
+    /// model. The error text names the first mismatch and a remedy.
     pub(crate) fn check_fits(&self, checkpoint: &Checkpoint) -> Result<(), String> {
         let (step, training_steps) = (checkpoint.step, self.train.training_steps);
         if step.0 > training_steps {
@@ -51,10 +51,12 @@ impl Plan {
         }
     }
 
-    /// Describes what changed since the checkpoint was written, with both values of each change.
+    /// Describes what changed since the checkpoint was written, with the old and the new value of
+    /// each change.
     ///
-    /// Returns `None` if the training continues as if it had not been interrupted, bit for bit. The
-    /// number of training steps and the layout over tasks do not matter for that.
+    /// Returns `None` if the training continues, bit for bit, as if it had not been interrupted.
+    /// Different numbers of training steps or of ps, and a different placement, do not count as
+    /// changes. With R >= N, a different number of workers does not count either.
     pub(crate) fn changes_since(&self, checkpoint: &Checkpoint) -> Option<String> {
         let (ours, theirs) = (self.data.digest(), checkpoint.data.as_deref());
         let mut changes = self.changed_settings(&checkpoint.settings, theirs == Some(ours));
@@ -99,8 +101,8 @@ impl Plan {
     }
 }
 
-/// Describes the first tensor (in the order of the names) that differs between a checkpoint and the
-/// model, if any.
+/// Finds the first tensor, in the order of the names, that differs between a checkpoint and the
+/// model. Returns a description of the difference, or `None` if all tensors match.
 fn mismatch(saved: &Shapes, expected: &Shapes) -> Option<String> {
     let names: BTreeSet<&String> = saved.keys().chain(expected.keys()).collect();
     names.into_iter().find_map(|name| match (saved.get(name), expected.get(name)) {
@@ -148,12 +150,13 @@ mod tests {
         (files.to_checkpoint)(&files.initial)
     }
 
-    /// Returns a checkpoint as version 0.1.0 wrote it, with all settings that tasks compare.
+    /// Returns a checkpoint in the form of version 0.1.0, with all settings that tasks compare.
     fn checkpoint_of_0_1(run: &RunConfig) -> Checkpoint {
         Checkpoint { settings: run.settings(), ..checkpoint(run) }
     }
 
-    /// Returns the changes between `checkpoint` and a run whose configuration `change` modified.
+    /// Returns the reported changes between `checkpoint` and a run. The closure `change` modifies
+    /// the configuration of the run.
     fn changes(checkpoint: &Checkpoint, change: impl Fn(&mut RunConfig)) -> Option<String> {
         let mut now = run();
         change(&mut now);
@@ -180,7 +183,8 @@ mod tests {
         }
     }
 
-    /// A cluster of any layout therefore writes the same bytes to a checkpoint as the reference.
+    /// A checkpoint must not record the layout, so that a cluster of any layout writes the same
+    /// bytes as the serial reference.
     #[test]
     fn checkpoint_of_a_determined_run_records_neither_layout_nor_workers() {
         let was = checkpoint(&run());
@@ -226,7 +230,8 @@ mod tests {
         assert!(other.starts_with("it was trained on data with digest d1 (this run: "), "{other}");
     }
 
-    /// With R < N, each worker has one slot, and timing chooses R of these slots.
+    /// With R < N, each worker has one slot, and timing decides which R of these slots an update
+    /// uses.
     #[test]
     fn number_of_workers_is_compared_only_where_it_affects_the_updates() {
         let was = checkpoint(&run());

@@ -1,6 +1,6 @@
 //! Checks the lengths of the tensors in messages.
 //!
-//! The arithmetic panics on tensors of a wrong length. This check rejects such tensors first, so
+//! The arithmetic panics on tensors of a wrong length. This module rejects such tensors first, so
 //! that a peer with a different model or a wrong shard cannot stop a task.
 
 use super::plan::Plan;
@@ -10,37 +10,39 @@ use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::{Message, ShardState};
 use unisono_core::wire::Limits;
 
-/// Maximum number of tensor bytes per frame for a task that does not know the model: 4 GiB, enough
-/// for a shard of a billion parameters.
+/// Maximum number of tensor bytes per frame that a task accepts if it does not know the model. The
+/// limit of 4 GiB is enough for a shard of a billion parameters.
 const MAX_TENSOR_BYTES: usize = 1 << 32;
 
-/// The lengths of tensors, as far as a task knows them.
+/// The tensor lengths that a task expects in messages, as far as the task knows them.
 #[derive(Clone, Debug)]
 pub struct Shapes {
     /// Number of parameters of each shard, in the order of the ps. `None` at a ps, because a ps
     /// does not know the model. A ps gets its shard from the chief, and the protocol compares the
     /// lengths of gradients with the shard's length.
     shards: Option<Vec<usize>>,
-    /// Number of buffers that the optimizer and the moving average keep beside the parameters.
+    /// Number of auxiliary buffers of a shard: the buffers of the optimizer and of the moving
+    /// average.
     n_auxiliary: usize,
 }
 
 impl Shapes {
-    /// Returns the lengths for a worker. A worker knows them all, because it has the model.
+    /// Returns the tensor lengths that a worker expects. A worker knows the length of every shard,
+    /// because it has the model.
     #[must_use]
     pub fn of_plan(plan: &Plan) -> Self {
         let shards = (0..plan.layout.n_ps()).map(|ps| plan.layout.shard_len(ps)).collect();
         Self { shards: Some(shards), ..Self::of_rule(&plan.rule) }
     }
 
-    /// Returns the lengths for a ps. A ps has no model, and knows only the number of auxiliary
-    /// buffers, from the update rule.
+    /// Returns the tensor lengths that a ps expects. A ps has no model, and knows only the number
+    /// of auxiliary buffers, from the update rule.
     #[must_use]
     pub fn of_rule(rule: &UpdateRule) -> Self {
         Self { shards: None, n_auxiliary: rule.auxiliary_names().len() }
     }
 
-    /// Returns limits for frames. The whole state of the largest shard fits within them.
+    /// Returns limits for received frames. The limits admit the whole state of the largest shard.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let largest = self.shards.as_ref().map(|shards| shards.iter().max().copied().unwrap_or(0));
@@ -51,7 +53,8 @@ impl Shapes {
     /// Checks that the tensors of a message from the task `from` have the right lengths.
     ///
     /// # Errors
-    /// If a length differs. The text names the actual and the expected length.
+    /// If a tensor has a wrong length, or if a state has a wrong number of auxiliary buffers. The
+    /// error text names both numbers.
     pub fn check(&self, from: Option<TaskId>, message: &Message) -> Result<(), String> {
         match message {
             Message::Version { parameters, .. } => self.check_shard(from, "a version", parameters),

@@ -1,4 +1,4 @@
-//! Computes the updates of a shard. That is the work of a ps.
+//! Computes the updates of shards, which is the work of a ps.
 
 use crate::model::UpdateRule;
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
@@ -6,9 +6,9 @@ use unisono_core::host::Work;
 use unisono_core::ids::{Cut, Slot, Step};
 use unisono_core::protocol::{Done, Job, ShardState};
 
-/// Maximum number of buffers of a shard that are in use at a time: four buffers (the parameters,
-/// the moving average and the two of Adam) of three versions. Messages to workers may still use the
-/// two older versions.
+/// Maximum number of buffers per shard that the pool keeps for reuse: four buffers (the parameters,
+/// the moving average and the two of Adam) for each of three versions. Messages to workers may
+/// still use the buffers of the two older versions.
 const MAX_LENT: usize = 12;
 
 /// Computes the next version of shards.
@@ -19,7 +19,7 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// Creates the computation of updates by `rule`. Its pool of buffers has room for `n_shards`
+    /// Creates the computation of updates by `rule`. The pool keeps enough buffers for `n_shards`
     /// shards.
     #[must_use]
     pub const fn new(rule: UpdateRule, n_shards: usize) -> Self {
@@ -45,7 +45,7 @@ impl Updates {
 
 impl Work for Updates {
     /// # Panics
-    /// If the job is a gradient. Only a worker does such jobs.
+    /// If the job is a gradient. Only a worker computes gradients.
     fn work(&mut self, job: Job) -> Done {
         match job {
             Job::Update { cut: Cut { generation, step }, state, gradients } => Done::Update {

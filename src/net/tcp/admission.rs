@@ -1,5 +1,5 @@
 //! Limits on the number of callers: in total, from one address, and of callers that have not sent
-//! their first message. This module only counts. [`super::entrance`] accepts and closes
+//! their first message. This module only counts callers. [`super::entrance`] accepts and closes
 //! connections.
 
 use std::collections::BTreeMap;
@@ -9,30 +9,31 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use unisono_core::host::limits::MAX_LINKS;
 
 /// The maximum number of accepted links from one address, so that one address cannot take all
-/// links. The limit is not lower, because all tasks of a cluster may have the same address.
+/// links. The limit is as high as half of all links, because all tasks of a cluster may have the
+/// same address.
 const MAX_LINKS_OF_ADDRESS: usize = MAX_LINKS / 2;
 
-/// The maximum number of callers that have not sent their first message. A further caller evicts
-/// the oldest of them. A task sends its hello at once, so a flood of callers does not evict it
-/// before that.
+/// The maximum number of callers that have not sent their first message. If a further caller
+/// connects, the oldest of these callers is evicted. A task sends its hello at once, so even in a
+/// flood of callers the task is not evicted before its hello arrives.
 const MAX_HALF_OPEN: usize = 512;
 
 /// The maximum number of callers from one address that have not sent their first message. The limit
-/// is not lower, because many tasks of a cluster may start at one address at the same time.
+/// is high enough for many tasks of a cluster to start at one address at the same time.
 const MAX_HALF_OPEN_OF_ADDRESS: usize = 128;
 
-/// Number of files that a task needs besides its links: logs, checkpoints, the listener, 32
-/// connections to the metrics port, and shared memory. Strangers must not use up these files.
-/// Without them, a task can neither save a checkpoint nor answer a probe. If 4,096 files may be
-/// open, [`MAX_LINKS`] links remain.
+/// Number of files that are reserved for purposes other than links: logs, checkpoints, the
+/// listener, 32 connections to the metrics port, and shared memory. Callers must not use up these
+/// files, because a task needs them to save a checkpoint and to answer a probe. If 4,096 files may
+/// be open, [`MAX_LINKS`] links remain.
 const OTHER_FILES: usize = 64;
 
 /// The number of links that are admitted even if the limit of open files is too low for them. With
 /// fewer links, a task could not serve a cluster.
 const MIN_LINKS: usize = 16;
 
-/// The limits of one process: the constants above, or smaller numbers if the limit of open files is
-/// low.
+/// The limits of one process: the maximum numbers that this module defines, or smaller numbers if
+/// the limit of open files is low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmissionLimits {
     links: usize,
@@ -57,7 +58,7 @@ impl AdmissionLimits {
     /// Checks that `n_callers` tasks can be connected at the same time.
     ///
     /// # Errors
-    /// If the links do not suffice. The text names the remedy.
+    /// If fewer than `n_callers` links are allowed. The error text names the remedy.
     pub(super) fn check(self, n_callers: usize) -> Result<(), String> {
         let Self { links, .. } = self;
         if n_callers <= links {
@@ -103,7 +104,7 @@ pub(super) struct Admitted {
     pub(super) evicted: Option<CallerId>,
 }
 
-/// The count of one link. The link counts until the permit is dropped.
+/// The permit for one link. The link counts towards the limits until the permit is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Admission,
@@ -121,7 +122,7 @@ impl Admission {
     /// Admits a caller.
     ///
     /// # Errors
-    /// If a limit on links is reached. The text is for a log line.
+    /// If a limit on links is reached. The error text is for a log line.
     pub(super) fn admit(&self, address: IpAddr) -> Result<Admitted, String> {
         let mut counts = self.counts();
         let limits = counts.limits;
@@ -149,7 +150,7 @@ impl Admission {
         Ok(Admitted { caller, permit: Permit { admission: self.clone(), address }, evicted })
     }
 
-    /// Takes note that a caller has sent its first message or has left. It can no longer be
+    /// Records that a caller has sent its first message or has left. The caller can no longer be
     /// evicted.
     pub(super) fn settle(&self, caller: CallerId) {
         self.counts().half_open.remove(&caller);
@@ -197,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the limits of a process that may have 1,024 files open.
+    /// Returns the admission of a process that may have 1,024 files open.
     fn usual() -> Admission {
         Admission::new(AdmissionLimits::within(1024))
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use unisono_core::host::Clock;
 use unisono_core::time::Moment;
 
-/// A monotonic clock. Its origin is the moment of its construction.
+/// A monotonic clock that is zero at the moment of its construction.
 #[derive(Clone, Copy, Debug)]
 pub struct RealClock {
     origin: Instant,

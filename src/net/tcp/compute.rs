@@ -1,5 +1,5 @@
-//! The production implementations of [`Compute`]. One computes on the caller's thread, the other on
-//! a separate thread.
+//! The production implementations of [`Compute`]. [`InlineCompute`] computes every job on the
+//! caller's thread. [`ComputeThread`] computes long jobs on a separate thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,15 +18,15 @@ use unisono_core::protocol::{Done, Job};
 
 /// The maximum duration of a job that is computed on the caller's thread. The duration of the
 /// previous job serves as the estimate. Moving a job to the compute thread and back costs two
-/// wake-ups, a tenth of the time of a step of the original script's model. The network can wait
-/// this long without harm.
+/// wake-ups, which take a tenth of the step time of the original script's model. The network can
+/// wait for 2 ms without harm.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// Computes long jobs on a separate thread, so that the network does not wait for arithmetic.
 /// Computes short jobs at once, in [`Compute::start`].
 ///
-/// If the value is dropped, the thread finishes its current job without reporting it, and discards
-/// all further jobs.
+/// When this value is dropped, the thread finishes its current job without reporting the result,
+/// and discards all queued jobs.
 pub struct ComputeThread {
     work: Arc<Mutex<Box<dyn Work>>>,
     jobs: blocking::Sender<Job>,
@@ -40,9 +40,11 @@ pub struct ComputeThread {
     at_once: Duration,
     /// Duration of the last job; `None` before the first result.
     last_took: Option<Duration>,
-    /// Whether the caller has just received a result. The caller may be about to send it.
+    /// Whether the last call of `next` returned a result. The caller may be about to send this
+    /// result.
     is_answering: bool,
-    /// Whether the next wait without a result may prepare the next batch on the caller's thread.
+    /// Whether the next call of `next` may prepare the next batch on the caller's thread if no
+    /// result is available.
     may_look_ahead: bool,
 }
 
@@ -55,7 +57,8 @@ impl ComputeThread {
         Self::with_limit(work, AT_ONCE)
     }
 
-    /// Does the same as [`Self::start`], with a different limit for jobs on the caller's thread.
+    /// Does the same as [`Self::start`], with `at_once` as the limit for jobs on the caller's
+    /// thread.
     fn with_limit(work: Box<dyn Work>, at_once: Duration) -> io::Result<Self> {
         // The queues need no limit, because a node gives at most one job for each of its slots.
         let (jobs, todo) = blocking::channel();
@@ -86,7 +89,7 @@ impl ComputeThread {
         })
     }
 
-    /// Whether to compute the next job on the caller's thread.
+    /// Returns whether the next job should be computed on the caller's thread.
     fn is_for_caller_thread(&self) -> bool {
         let is_short = self.last_took.is_some_and(|took| took <= self.at_once);
         // While the thread has jobs, it must also do the next one, because results must keep the
@@ -161,8 +164,8 @@ fn look_ahead(work: &Mutex<Box<dyn Work>>) {
     work.lock().unwrap_or_else(PoisonError::into_inner).look_ahead();
 }
 
-/// Does every job at once, in [`Compute::start`]. A ps uses this type, because an update takes no
-/// longer than moving the job to another thread.
+/// Computes every job at once, in [`Compute::start`]. A ps uses this type, because an update takes
+/// no longer than moving the job to another thread.
 pub struct InlineCompute {
     work: Box<dyn Work>,
     results: VecDeque<Done>,

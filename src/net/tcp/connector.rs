@@ -80,9 +80,9 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
 }
 
 /// Returns whether the socket is connected to itself. TCP's simultaneous open causes this if the
-/// called port is on this machine, no process listens there, and the system has just chosen the
-/// same port as the caller's own port. Such a connection must be closed, because it keeps the port
-/// from the task that is to listen there.
+/// called port is on this machine, no process listens there, and the system has chosen the called
+/// port as the caller's own port. Such a connection must be closed, because it keeps the port from
+/// the task that is to listen there.
 fn is_connected_to_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(ours), Ok(theirs)) if ours == theirs)
 }

@@ -1,6 +1,6 @@
-//! Accepts callers, authenticates each of them within a time limit, reads its first message, and
-//! passes it on to the network. A refused caller costs at most one log line, and the number of log
-//! lines is limited.
+//! Accepts callers, and authenticates each caller within a time limit. Reads the caller's first
+//! message, and passes the caller and the message on to the network. A refused caller costs at most
+//! one log line, and the number of log lines is limited.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -30,8 +30,8 @@ use unisono_core::host::Clock as _;
 use unisono_core::time::Moment;
 use unisono_core::wire::{Limits, WireError};
 
-/// Pause after a failed `accept`. A lasting failure (no file descriptor, no memory) ends only when
-/// another part of the process or of the machine frees the resource.
+/// Pause after a failed `accept`. If `accept` fails for lack of file descriptors or memory, the
+/// failure lasts until this process or another process frees some.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// A caller that has sent its first message, and the permit of its link.
@@ -41,22 +41,23 @@ type Greeted = (GreetedCaller, Permit);
 pub(super) struct Entrance {
     security: Arc<Security>,
     admission: Admission,
-    /// The running tasks for callers that have not sent their first message.
+    /// The running tokio tasks, one for each caller that has not sent its first message.
     greeting: JoinSet<(CallerId, IpAddr, Result<Greeted, Refusal>)>,
-    /// The callers of `greeting`, with handles to evict one of them.
+    /// The address of each caller of `greeting`, and a handle to evict the caller.
     callers: BTreeMap<CallerId, (IpAddr, AbortHandle)>,
     clock: RealClock,
     /// Warnings about refused callers.
     warnings: Warnings,
-    /// Warnings about failures of `accept`. They have their own limit, so that a flood of refused
-    /// callers cannot hide them.
+    /// Warnings about failures of `accept`. These warnings have their own limit, so that a flood of
+    /// refused callers cannot hide them.
     accept_warnings: Warnings,
-    /// Time of the next `accept`; `None` if the last `accept` succeeded.
+    /// Time of the next `accept` after a failure; `None` if the last `accept` succeeded.
     retry_at: Option<Moment>,
 }
 
 impl Entrance {
-    /// Creates the entrance of a task that `n_callers` other tasks may call.
+    /// Creates the entrance of a task. `n_callers` is the number of other tasks that may call the
+    /// task.
     ///
     /// # Errors
     /// If the limit of open files is too low for `n_callers` links.
@@ -75,7 +76,7 @@ impl Entrance {
         })
     }
 
-    /// Accepts callers until the network is dropped. After an error of `accept`, tries again.
+    /// Accepts callers until the network is dropped. Retries after an error of `accept`.
     pub(super) async fn run<A>(
         mut self,
         mut accept: impl FnMut() -> A,

@@ -39,7 +39,7 @@ pub(super) struct LinkEventSender {
 }
 
 impl LinkEventSender {
-    /// Waits until the queue has room for the event. Returns `false` if the network was dropped.
+    /// Sends an event. Waits until the queue has room. Returns `false` if the network was dropped.
     pub(super) async fn send(&self, event: LinkEvent) -> bool {
         self.network.send(NetworkTaskEvent::Link(self.link, event)).await.is_ok()
     }

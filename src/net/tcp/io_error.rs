@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Returns the meaning of a socket's error, without the system's error number.
+/// Returns a description of a socket's error, without the system's error number.
 pub(super) fn describe(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -19,8 +19,8 @@ pub(super) fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
 
-/// Escapes bytes that a peer has sent, for a log line. Otherwise control characters could forge log
-/// lines or control the terminal.
+/// Escapes bytes that a peer has sent, for a log line. Without the escapes, control characters
+/// could forge log lines or control the terminal.
 pub(super) fn printable(text: &[u8]) -> String {
     // `escape_ascii` also escapes quotes, which are harmless in a log line.
     text.escape_ascii().to_string().replace("\\'", "'").replace("\\\"", "\"")

@@ -1,5 +1,4 @@
-//! One link: a tokio task that reads, a tokio task that writes, and the queue of frames before the
-//! writer.
+//! One link: a tokio task that reads, a tokio task that writes, and the queue of frames to write.
 
 use std::io;
 use std::sync::Arc;
@@ -96,8 +95,8 @@ impl Link {
         self.limit.check(n_bytes, self.queued.load(Ordering::Relaxed))
     }
 
-    /// Writes the queued frames, shuts down the writing half, and waits until the peer has done the
-    /// same.
+    /// Writes the queued frames, shuts down the writing half, and waits until the peer closes its
+    /// half. Both waits have a time limit.
     pub(super) async fn close(self) {
         let Self { frames, mut writer, mut reader, .. } = self;
         // After the sender is dropped, the writer stops when it has written the last queued frame.
@@ -110,7 +109,7 @@ impl Link {
     }
 }
 
-/// A spawned task that is aborted when its handle is dropped.
+/// A handle of a spawned task. Dropping the handle aborts the task.
 #[derive(Debug)]
 struct AbortOnDrop(JoinHandle<()>);
 

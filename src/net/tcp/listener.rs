@@ -50,7 +50,7 @@ fn is_of_port(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
-/// Returns the reason for which the system refuses to listen, and a remedy.
+/// Returns the reason for which the system does not let the task listen, and a remedy.
 fn explain(host: &str, port: u16, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => format!(
@@ -166,7 +166,7 @@ pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
 /// is 0, the system chooses a free port.
 ///
 /// # Errors
-/// If the task cannot listen. The text is one line with a remedy.
+/// If the task cannot listen. The error text is one line with a remedy.
 pub fn bind(address: &str) -> Result<Listeners, BindError> {
     let (host, port) =
         host_and_port(address).ok_or_else(|| BindError::Malformed(address.to_owned()))?;

@@ -1,10 +1,9 @@
-//! Tensors between two tasks of one machine. They are passed through shared memory instead of the
-//! socket.
+//! Passes tensors between two tasks of one machine through shared memory instead of the socket.
 //!
 //! A task computes gradients and versions in [buffers](shareable) that its peer can map into
 //! memory. The head of a frame still goes through the socket, and names the buffers of the frame's
-//! tensors. The peer reads the tensors there while it computes, and needs no copy. The sender
-//! writes a buffer again only after the peer has reported every tensor in it as read.
+//! tensors. The peer computes directly from the tensors in these buffers, so it needs no copy. The
+//! sender writes a buffer again only after the peer has reported every tensor in it as read.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -26,8 +25,8 @@ const LEAST_BYTES: usize = 16 << 10;
 /// limit, tensors go through the socket, where the writer waits for a slow peer.
 const MAX_LENT: usize = 16;
 
-/// The maximum number of buffers that each end of a link may offer. A pool has no more buffers.
-/// Tensors in further buffers go through the socket.
+/// The maximum number of buffers that each end of a link may offer. A pool does not have more
+/// buffers. Tensors in further buffers go through the socket.
 const MAX_BUFFERS: usize = 64;
 
 /// Returns a buffer of `len` zeros that other tasks of this machine can read. If `len` is small, or
@@ -39,7 +38,7 @@ pub fn shareable(len: usize) -> Buffer {
     memory.map_or_else(|| vec![0.0; len].into(), |memory| Buffer::in_memory(OwnMemory(memory)))
 }
 
-/// Shared memory that this process writes, as the core's [`Memory`].
+/// Shared memory that this process writes. Implements [`Memory`] of the core.
 #[derive(Debug)]
 struct OwnMemory(SharedMemory);
 
@@ -92,15 +91,16 @@ pub(super) struct SharedTensors {
 /// The state that a link's reader and writer share.
 #[derive(Debug, Default)]
 struct BufferStates {
-    /// The buffers of this task that the peer has opened.
+    /// The numbers of this task's buffers that the peer has opened.
     taken: Vec<u32>,
-    /// The tensors of this task that the peer has not reported as read, each with its buffer.
+    /// The tensors of this task that the peer has not reported as read, each with the number of its
+    /// buffer.
     lent: Vec<(u32, Floats)>,
-    /// The buffers of the peer that this task has opened, and for which it must still send a
-    /// `Note::Taken`.
+    /// The numbers of the peer's buffers that this task has opened, but has not yet acknowledged
+    /// with a `Note::Taken`.
     opened: Vec<u32>,
-    /// The buffers of the peer for which this task must still send a `Note::Read`. A buffer is
-    /// listed once for each tensor.
+    /// The numbers of the peer's buffers for which this task must still send a `Note::Read`. A
+    /// number is listed once for each tensor that was read.
     read: Vec<u32>,
     /// Number of tensors that this task has received in shared memory and has not reported as read.
     n_borrowed: usize,
@@ -116,8 +116,8 @@ impl SharedTensors {
     }
 }
 
-/// The part of the state that a link's writer uses. It offers this task's buffers to the peer and
-/// places tensors in them.
+/// The sending part of a link's shared-memory state, for the writer of the link. The outbox offers
+/// this task's buffers to the peer, and lends the tensors in them.
 #[derive(Debug)]
 pub(super) struct Outbox {
     common: Arc<Mutex<BufferStates>>,
@@ -131,13 +131,14 @@ pub(super) struct Outbox {
 struct Offered {
     number: u32,
     token: [u8; 16],
-    /// A reference that can no longer be upgraded once the buffer is dropped.
+    /// A weak reference that can be upgraded only while the buffer exists.
     life: Weak<()>,
 }
 
 impl Outbox {
-    /// Places a frame's tensors for the peer, and returns the numbers of their buffers. The caller
-    /// must send these numbers. Returns `None` if the tensors must go through the socket.
+    /// Lends a frame's tensors to the peer in shared memory, and returns the numbers of the
+    /// tensors' buffers. The caller must send these numbers. Returns `None` if the tensors must go
+    /// through the socket.
     pub(super) fn place(&mut self, frame: &Frame) -> Option<Vec<u32>> {
         let memories: Option<Vec<_>> = frame.floats().iter().map(memory_of).collect();
         let memories = memories.filter(|memories| !memories.is_empty())?;
@@ -155,8 +156,8 @@ impl Outbox {
         Some(numbers)
     }
 
-    /// Returns the notes to send to the peer, and forgets them. They must follow a frame, because
-    /// the first frame on a link must be a message.
+    /// Returns the notes to send to the peer, and removes them from the outbox. The caller must
+    /// send the notes after a frame, because the first frame on a link must be a message.
     pub(super) fn take_notes(&mut self) -> Vec<Note> {
         let (opened, read) = {
             let mut common = lock(&self.common);
@@ -170,8 +171,8 @@ impl Outbox {
         take(&mut self.notes)
     }
 
-    /// Returns the number of a buffer. If the buffer is new, offers it to the peer. Returns `None`
-    /// if too many buffers are on offer.
+    /// Returns the number of a buffer. If the buffer is new, offers the buffer to the peer. Returns
+    /// `None` if too many buffers are on offer.
     fn number_of(&mut self, memory: &SharedMemory) -> Option<u32> {
         let Offer { process, file, token } = memory.offer();
         if let Some(known) = self.offered.iter().find(|known| known.token == token) {
@@ -207,8 +208,8 @@ impl Drop for Outbox {
     }
 }
 
-/// The part of the state that a link's reader uses. It opens the peer's buffers and reads tensors
-/// in them.
+/// The receiving part of a link's shared-memory state, for the reader of the link. The inbox opens
+/// the peer's buffers and reads the tensors in them.
 #[derive(Debug)]
 pub(super) struct Inbox {
     common: Arc<Mutex<BufferStates>>,
@@ -228,8 +229,8 @@ pub(super) enum InboxError {
 }
 
 impl Inbox {
-    /// Handles a note of the peer. Does not open a buffer that is longer than the tensors of a
-    /// frame may be within `limits`.
+    /// Handles a note of the peer. Opens an offered buffer only if its length is within the limit
+    /// for the tensors of one frame.
     pub(super) fn on_note(&mut self, note: Note, limits: &Limits) {
         match note {
             Note::Offer { buffer, process, file, token } => {
@@ -296,7 +297,8 @@ impl Inbox {
     }
 }
 
-/// A tensor in a buffer of the peer. After it is dropped, the peer may write the buffer again.
+/// A tensor in a buffer of the peer. After the value is dropped, this task reports the tensor as
+/// read, and the peer may write the buffer again.
 struct Borrowed {
     view: Arc<View>,
     buffer: u32,

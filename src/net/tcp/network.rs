@@ -38,17 +38,18 @@ use unisono_core::wire::{Frame, Limits};
 /// while the node is busy. A longer queue was not faster.
 const MAX_EVENTS: usize = 16;
 
-/// The time for which an ending task waits until its peers have received its last messages.
+/// The maximum time that an ending task waits until its peers have received its last messages.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A function that checks the content of messages. Its first argument is the peer, or `None` on a
+/// A function that checks the content of messages. The first argument is the peer, or `None` on a
 /// link whose first message was not a hello. If the check fails, the network closes the link for
 /// the returned reason.
 pub type Check = Box<dyn Fn(Option<TaskId>, &Message) -> Result<(), String> + Send>;
 
 /// Configuration of a [`TcpNetwork`].
 pub struct NetworkConfig {
-    /// The address of every task of the cluster, as `host:port`. Each call resolves the name again.
+    /// The address of every task of the cluster, as `host:port`. The host name is resolved again
+    /// for each call.
     pub addresses: BTreeMap<TaskId, String>,
     /// The limits of the frames that a peer may send.
     pub limits: Limits,
@@ -56,7 +57,8 @@ pub struct NetworkConfig {
     pub security: Arc<Security>,
     /// Whether tensors between two tasks of one machine go through shared memory.
     pub shared_memory: bool,
-    /// The check of every received message, except the first message of an accepted link.
+    /// The function that checks every received message, except the first message of an accepted
+    /// link.
     pub check: Check,
 }
 
@@ -80,26 +82,27 @@ impl fmt::Debug for NetworkConfig {
     }
 }
 
-/// A [`Network`] over TCP. It spawns its tasks on the tokio runtime in which it is used.
+/// A [`Network`] over TCP. The network spawns tokio tasks on the runtime in which it is used.
 ///
-/// If the network is dropped, its links are reset. [`Network::flush`] closes them after their
-/// queued messages are sent.
+/// Dropping the network resets its links. [`Network::flush`] closes the links after their queued
+/// messages are sent.
 #[derive(Debug)]
 pub struct TcpNetwork {
     config: NetworkConfig,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
     largest_sent: LargestSent,
-    /// Events that do not come from a spawned task. They are closes of links by this network, and
-    /// the first message of each accepted link, which was read before the link had a number.
+    /// Events that the network itself creates: the end of a link that the network has closed, and
+    /// the first message of an accepted link, which was read before the link had a number.
     local_events: VecDeque<(LinkId, NetworkEvent)>,
     events: mpsc::Receiver<NetworkTaskEvent>,
     event_sender: mpsc::Sender<NetworkTaskEvent>,
-    /// The spawned task that accepts callers, and the calls in progress.
+    /// The spawned tasks that open links: one that accepts callers, and one for each call in
+    /// progress.
     opening: JoinSet<()>,
     /// Closed links that still write their queued frames.
     closing: JoinSet<()>,
-    /// For each called task that failed to authenticate, the reason that was last logged.
+    /// For each called task with which authentication failed, the reason that was last logged.
     untrusted: BTreeMap<TaskId, String>,
     clock: RealClock,
     traffic: Traffic,
@@ -151,8 +154,8 @@ impl TcpNetwork {
         self.traffic.clone()
     }
 
-    /// Converts an event of a spawned task to an event for the node. Drops the event if it is out
-    /// of date.
+    /// Converts an event of a spawned task to an event for the node. Returns `None` if the event
+    /// belongs to a closed link.
     fn node_event(&mut self, event: NetworkTaskEvent) -> Option<NetworkEvent> {
         match event {
             NetworkTaskEvent::CallFinished { to, result: Ok(halves) } => {

@@ -17,12 +17,12 @@ use unisono_core::protocol::Message;
 use unisono_core::wire::{HEADER_BYTES, Header, Kind, MAGIC, WireError, check_magic};
 
 /// The maximum number of bytes of one read while no tensor is expected. Most frames without tensors
-/// fit. If the start of a tensor arrives in the same read, it must be copied once more. A larger
-/// buffer would therefore copy more.
+/// fit. If the start of a tensor arrives in the same read, these bytes are copied an additional
+/// time. A larger buffer would therefore cause more copying.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// The maximum number of tensors of a link that the pool keeps for reuse: those of the current step
-/// and of the previous step.
+/// The maximum number of tensors per link that the pool keeps for reuse: the tensors of the current
+/// step and of the previous step.
 const MAX_LENT: usize = 4;
 
 /// The interval at which progress is reported while a long frame arrives.
@@ -36,7 +36,7 @@ pub(super) enum ReadError {
     #[error("closed by the other end in the middle of a message")]
     EndedWithin,
     /// An encrypted stream ended without the final record that a shutdown sends. The peer died, or
-    /// somebody on the way ended the connection.
+    /// a third party ended the connection.
     #[error("cut off: the connection ended without a close by the other end")]
     CutOff,
     #[error("{}", describe(.0))]
@@ -73,7 +73,7 @@ impl From<io::Error> for ReadError {
 #[derive(Debug)]
 pub(super) struct Reader<R> {
     source: R,
-    /// Bytes `start..end` were read from the source and are not consumed yet.
+    /// The read buffer. Bytes `start..end` were read from the source and are not consumed yet.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -97,12 +97,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Lets the reader read tensors in shared memory of the peer.
+    /// Allows the reader to read tensors in the peer's shared memory.
     pub(super) fn set_inbox(&mut self, memory: Inbox) {
         self.memory = Some(memory);
     }
 
-    /// Adds all bytes that are read from now on to `traffic`.
+    /// Counts all bytes that are read from now on in `traffic`.
     pub(super) fn set_traffic(&mut self, traffic: Traffic) {
         self.traffic = traffic;
     }
@@ -125,7 +125,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Waits for the next frame. Returns `None` if the frame has a note for [`Inbox`].
+    /// Waits for the next frame. Returns `None` if the frame contains a note instead of a message.
     async fn frame(
         &mut self,
         room: &Room,
@@ -184,8 +184,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(Some(head.finish(tensors?)?))
     }
 
-    /// Returns the next `n` bytes. They pass through the buffer, which grows to `n` bytes if
-    /// necessary.
+    /// Consumes and returns the next `n` bytes. The buffer grows to `n` bytes if necessary.
     async fn take(&mut self, n: usize, progress: &mut impl FnMut()) -> Result<&[u8], ReadError> {
         self.ensure_buffered(n, progress).await?;
         self.start += n;
@@ -205,8 +204,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    /// Reads once into the buffer. Before that, resizes the buffer so that it can contain `n`
-    /// bytes.
+    /// Resizes the buffer so that it can contain `n` bytes, and then reads once from the source.
     async fn read_more(&mut self, n: usize) -> Result<(), ReadError> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -262,8 +260,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Converts an error of a read at the start of a frame. There, the peer may end the connection
-/// without damage.
+/// Converts an error of the read that waits for a new frame. At that point, an end of the
+/// connection does not cut off a message.
 fn between_frames(error: ReadError) -> ReadError {
     match error {
         ReadError::EndedWithin => ReadError::Ended,

@@ -20,8 +20,9 @@ impl LargestSent {
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     limits: Limits,
-    /// If set, tensors may be as long as the largest tensors that this task has sent. A ps does not
-    /// know the model. But it knows that gradients are as long as the parameters that it has sent.
+    /// If set, the tensors of a frame may be as long as the largest tensors that this task has
+    /// sent. A ps does not know the model, but gradients are as long as the parameters that the ps
+    /// has sent.
     sent: Option<LargestSent>,
 }
 

@@ -1,8 +1,7 @@
-//! The production implementation of [`Storage`]: the files of a run. Slow work is done on a
-//! separate thread.
+//! Implements [`Storage`] with the files of a run. A separate thread does the slow work.
 //!
 //! The caller's thread appends losses, with one small write per update, so that recorded losses
-//! survive a kill of the process. The separate thread reads, writes and syncs checkpoints.
+//! survive a kill of the process. A separate thread reads, writes and syncs checkpoints.
 
 use std::collections::VecDeque;
 use std::future;
@@ -19,11 +18,12 @@ use unisono_files::disk::LockedBy;
 use unisono_files::losses::error::LossesError;
 use unisono_files::run_files::{Losses, RunFiles, RunFilesConfig, RunFilesError};
 
-/// The maximum number of requests that may wait for the disk. Each request to save keeps a whole
-/// state in memory. If the disk is this far behind, it will not catch up, so further requests fail.
+/// The maximum number of requests that may wait for the disk. Each waiting request to save keeps a
+/// whole state in memory. Further requests fail, because a disk that is this far behind does not
+/// catch up.
 const MAX_WAITING: usize = 4;
 
-/// The reason for which the storage could not be opened.
+/// The reason why the storage could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The logdir cannot be used.
@@ -38,7 +38,7 @@ pub enum StorageError {
 #[derive(Debug)]
 pub struct FileStorage {
     jobs: std_mpsc::Sender<Job>,
-    /// The results of the thread. At most one waits for each pending request.
+    /// The results of the storage thread: at most one for each pending request.
     done: mpsc::UnboundedReceiver<StorageEvent>,
     losses: Losses,
     /// Whether the last append of losses failed and was logged.
@@ -72,19 +72,20 @@ impl Request {
 }
 
 impl FileStorage {
-    /// Opens the files of a run, checks that the logdir is writable, and starts the thread.
+    /// Opens the files of a run, checks that the logdir is writable, and starts the storage thread.
     ///
     /// # Errors
-    /// If the logdir cannot be used. The text is one line with a remedy.
+    /// Returns an error if the logdir cannot be used, or the storage thread cannot start. The
+    /// message is one line with a remedy.
     pub fn open(config: RunFilesConfig) -> Result<Self, StorageError> {
         Self::open_locked(config, LockedBy::Nobody)
     }
 
-    /// Does the same as [`Self::open`], for a logdir that the parent process may have locked for
-    /// this process.
+    /// Opens the files of a run like [`Self::open`]. `locked_by` says whether the parent process
+    /// has locked the logdir for this process.
     ///
     /// # Errors
-    /// The same as of [`Self::open`].
+    /// Returns an error in the same cases as [`Self::open`].
     pub fn open_locked(config: RunFilesConfig, locked_by: LockedBy) -> Result<Self, StorageError> {
         let (files, warnings) = RunFiles::open_alone(config, locked_by)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -164,7 +165,7 @@ impl Storage for FileStorage {
     }
 }
 
-/// Runs jobs in their order until the storage is dropped.
+/// Runs the jobs in `queue` in order, until the [`FileStorage`] is dropped.
 fn work(
     mut files: RunFiles,
     queue: &std_mpsc::Receiver<Job>,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// The time that a caller has to authenticate and to send its hello. A task has everything ready
-/// when it connects, so only a slow network needs more than a moment.
+/// The time within which a caller must authenticate and send its hello. A task has both ready when
+/// it connects, so only a slow network needs more than a moment.
 pub(super) const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The time to wait, after the last byte was written, until the peer closes its side. If a socket
-/// is dropped while bytes still arrive, TCP resets the connection, and the peer could lose bytes
-/// that it has not read.
+/// The maximum time for which a task, after its last byte, waits for the peer to close the
+/// connection. Without this wait, TCP could reset the connection while bytes still arrive, and the
+/// peer could lose bytes that the peer has not read.
 pub(super) const LINGER: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug, Default)]
 pub struct Traffic(Arc<Counts>);
 
-/// Byte counters by direction, for sockets and for shared memory.
+/// Counters of sent and received bytes, for sockets and for shared memory.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Bytes read from sockets, after decryption.

@@ -18,10 +18,10 @@ pub struct Event {
 /// The content of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payload {
-    /// Version of the file format; the first event of each file.
+    /// The version of the file format, which is the first event of each file.
     FileVersion,
-    /// `SessionLog.START`: voids all earlier events in the file whose step is this event's step or
-    /// a larger one.
+    /// `SessionLog.START`: readers discard all earlier events whose step is this event's step or a
+    /// larger one.
     SessionStart,
     /// Values with their tags.
     Summary(Vec<Value>),
@@ -47,8 +47,9 @@ pub enum Content {
     Text(String),
 }
 
-/// From this version on, readers let `SessionLog` decide which events are void. With an older
-/// version, every event whose step goes back voids events.
+/// The version of the file format. With this version, readers discard events only after a
+/// `SessionLog.START`. With an older version, readers would also discard events whenever a step is
+/// smaller than the step before it.
 const FILE_VERSION: &str = "brain.Event:2";
 
 impl Event {
@@ -104,7 +105,7 @@ fn string_tensor(text: &str) -> Message {
         .present_bytes(8, text.as_bytes())
 }
 
-/// Returns a `SummaryMetadata` that names the plugin for a value.
+/// Returns a `SummaryMetadata` with the name of the TensorBoard plugin that displays the value.
 fn of_plugin(name: &str) -> Message {
     Message::default().message(1, &Message::default().present_bytes(1, name.as_bytes()))
 }

@@ -1,8 +1,8 @@
 //! Appends events to a file; each incarnation of the chief has its own file.
 //!
-//! A file that lacks an event is still valid, so appending may be retried after an error. A torn
-//! record would end the file for every reader, so the torn record is removed before the next record
-//! is written.
+//! After an error, later events may still be appended, because a file that lacks an event is valid.
+//! Readers stop at a torn record, which a failed write may leave. So a torn record is removed
+//! before the next record is written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,17 +25,17 @@ pub struct EventFile {
     path: PathBuf,
     /// Length of all complete records, in bytes.
     len: u64,
-    /// Whether a failed write may have left further bytes after the complete records.
+    /// Whether a failed write may have left a torn record after the complete records.
     is_torn: bool,
     /// Buffer for records, reused to avoid allocations.
     records: Vec<u8>,
 }
 
-/// Returns the name of the event file of an incarnation of the chief on `host`. The number of the
-/// incarnation is its start in microseconds since 1970.
+/// Returns the name of the event file of an incarnation of the chief on the machine `host`. The
+/// number of an incarnation is normally its start in microseconds since 1970.
 ///
-/// The name is that of TensorFlow, followed by the microseconds. Readers sort names, so they read
-/// the files in the order of the incarnations.
+/// The name has the form of TensorFlow's names, followed by the microseconds. Readers sort the
+/// names, and so read the files in the order of the incarnations.
 #[must_use]
 pub fn file_name(life: Incarnation, host: &str) -> String {
     let (secs, micros) = (life.0 / MICROS, life.0 % MICROS);
@@ -45,10 +45,11 @@ pub fn file_name(life: Incarnation, host: &str) -> String {
 }
 
 impl EventFile {
-    /// Creates the file of an incarnation, with the version of the format as its first event.
+    /// Creates the event file of an incarnation of the chief. The first event is the version of the
+    /// file format.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// Returns an error if the operating system refuses the operation.
     pub fn create(
         disk: Arc<dyn Disk>,
         logdir: &Path,
@@ -67,8 +68,8 @@ impl EventFile {
     /// Appends events with one write.
     ///
     /// # Errors
-    /// If the operating system refuses. None of the events is in the file then, and later events
-    /// may be appended.
+    /// Returns an error if the operating system refuses the write. The events then count as not
+    /// written, and later events may still be appended.
     pub fn append(&mut self, events: &[Event]) -> Result<(), DiskError> {
         if self.is_torn {
             self.cut()?;

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-/// Upper limits of the buckets, ascending. On both sides of 0, the limits grow from 1e-12 to 1e20
-/// by a factor of 1.1; the outermost buckets take all other values. A value equal to a limit
-/// belongs to the next bucket.
+/// Upper limits of the buckets, ascending. The positive limits start at 1e-12 and grow by a factor
+/// of 1.1 up to 1e20. The last limit is `f64::MAX`. The negative limits mirror the positive limits,
+/// and 0 is a limit, too. A value that equals a limit belongs to the next bucket.
 static LIMITS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let positive: Vec<_> =
         std::iter::successors(Some(1e-12), |end| Some(end * 1.1).filter(|end| *end < 1e20))
@@ -71,14 +71,15 @@ impl Histogram {
         self.n_values += values.len() as u64;
     }
 
-    /// Returns whether all values are finite. TensorFlow creates no histogram of other values.
+    /// Returns whether all values are finite. TensorFlow creates no histogram if a value is
+    /// infinite or NaN.
     #[must_use]
     pub const fn is_finite(&self) -> bool {
         self.is_finite
     }
 
-    /// Returns the buckets, with consecutive empty buckets merged. There is always at least one
-    /// bucket.
+    /// Returns the buckets, and merges consecutive empty buckets into one. There is always at least
+    /// one bucket.
     pub(crate) fn buckets(&self) -> Vec<Bucket> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for (&limit, &count) in LIMITS.iter().zip(&self.counts) {

@@ -9,7 +9,7 @@
 //! | [`series`] | reads a curve from event files |
 //! | [`run_info`] | reads the start and the settings of a run |
 //!
-//! Nothing here reads a clock; callers pass the wall time. `docs/tensorboard.md` explains each tag.
+//! This module reads no clock; callers pass the wall time. `docs/tensorboard.md` explains each tag.
 
 pub mod event;
 pub mod file;

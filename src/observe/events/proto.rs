@@ -1,7 +1,7 @@
 //! The part of protobuf's wire format that events need.
 //!
-//! Callers must add fields in ascending order of their numbers. Then the bytes equal those of
-//! protobuf's own writers.
+//! Callers must add fields in ascending order of their numbers. The encoded bytes are then the same
+//! as those of protobuf's own libraries.
 
 /// A message that is being encoded.
 #[derive(Clone, Debug, Default)]
@@ -32,14 +32,14 @@ impl Message {
         self
     }
 
-    /// Adds a float of a `oneof`, which is present even if it is 0.
+    /// Adds a float that belongs to a `oneof`. The field is written even if the value is 0.
     pub(super) fn present_float(mut self, field: u32, value: f32) -> Self {
         self.key(field, FIXED_32);
         self.0.extend(value.to_le_bytes());
         self
     }
 
-    /// Adds bytes, a string or an encoded message, which is present even if it is empty.
+    /// Adds bytes, a string or an encoded message. The field is written even if the value is empty.
     pub(super) fn present_bytes(mut self, field: u32, bytes: &[u8]) -> Self {
         self.key(field, BYTES);
         self.varint(bytes.len() as u64);
@@ -47,7 +47,7 @@ impl Message {
         self
     }
 
-    /// Adds a message, which is present even if it is empty.
+    /// Adds a message. The field is written even if the message is empty.
     pub(super) fn message(self, field: u32, message: &Self) -> Self {
         self.present_bytes(field, &message.0)
     }
@@ -75,8 +75,8 @@ impl Message {
         self.varint(u64::from(field) << 3 | wire_type);
     }
 
-    /// Encodes seven bits per byte, lowest bits first. All bytes except the last one have their top
-    /// bit set.
+    /// Encodes an integer with seven bits per byte, lowest bits first. All bytes except the last
+    /// byte have their top bit set.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -99,13 +99,13 @@ pub(super) enum Field<'a> {
     Float(f32),
 }
 
-/// Returns the fields of a message with their numbers, up to the first invalid field.
+/// Returns the fields of a message, each with its number, up to the first invalid field.
 pub(super) fn fields(message: &[u8]) -> impl Iterator<Item = (u64, Field<'_>)> {
     let mut rest = message;
     std::iter::from_fn(move || next_field(&mut rest))
 }
 
-/// Returns the values of a `Summary` that have this tag.
+/// Returns the values in a `Summary` whose tag is `tag`.
 pub(super) fn values_of<'a>(summary: &'a [u8], tag: &str) -> impl Iterator<Item = &'a [u8]> {
     let bytes = fields(summary).filter_map(|(_, field)| match field {
         Field::Bytes(bytes) => Some(bytes),

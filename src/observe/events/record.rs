@@ -1,12 +1,14 @@
 //! The framing of a TFRecord file (`tensorflow/core/lib/io/record_writer.cc`).
 //!
 //! ```text
-//! length of the data, u64 little-endian masked CRC32C of those eight bytes, u32 little-endian the
-//! data masked CRC32C of the data, u32 little-endian
+//! length of the data              u64, little-endian
+//! masked CRC32C of the length     u32, little-endian
+//! data
+//! masked CRC32C of the data       u32, little-endian
 //! ```
 
-/// TensorFlow's constant for masking. An unmasked CRC over data that contain CRCs could have a
-/// special value.
+/// TensorFlow's constant for masking a CRC. CRCs are masked, because a CRC over data that contain
+/// unmasked CRCs detects errors less reliably.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
 /// Appends one record to `file`.
@@ -18,8 +20,8 @@ pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     file.extend(masked_crc(data).to_le_bytes());
 }
 
-/// Returns the data of the first record, and the bytes after the record. Returns `None` if the
-/// record is torn or damaged.
+/// Splits a file into the data of its first record and the remaining bytes. Returns `None` if the
+/// first record is torn or damaged.
 pub(super) fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = file.split_first_chunk::<8>()?;
     let (crc, rest) = rest.split_first_chunk()?;

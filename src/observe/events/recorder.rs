@@ -1,8 +1,8 @@
 //! Selects observations for TensorBoard from the inputs and effects of the chief's node.
 //!
 //! The recorder copies no tensor and computes nothing. Observations share tensors with the node,
-//! and another file turns them into events. Between summaries, the recorder only compares a time
-//! and a step for each gradient.
+//! and the summarizer turns observations into events. While no summary is due, the recorder only
+//! compares the time and the step of each gradient with limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use unisono_core::time::Moment;
 /// An observation that becomes events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// A generation starts at this step. Earlier observations are void if their step is this step
-    /// or a larger one.
+    /// A generation starts at a step. Earlier observations of this step and of larger steps are
+    /// void.
     Began {
         /// Step at which the generation starts.
         step: Step,
@@ -31,7 +31,7 @@ pub enum Observation {
     Checkpoint {
         /// State in the checkpoint.
         snapshot: Arc<Snapshot>,
-        /// Whether the checkpoint is the one at the end of the run.
+        /// Whether the checkpoint is the final checkpoint of the run.
         is_last: bool,
     },
     /// The last update of the run was made.
@@ -45,7 +45,7 @@ pub enum Observation {
     },
 }
 
-/// A version and the update that was made from it, as the chief received them.
+/// A version, the losses of the update that makes the next version, and the chief's gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSummary {
     /// Step of the version and of the update.
@@ -56,22 +56,24 @@ pub struct StepSummary {
     pub gradient: Vec<Floats>,
     /// Parameters of the version, one buffer per shard.
     pub parameters: Vec<Floats>,
-    /// Steps per second since the last summary of this generation; `None` for its first summary.
+    /// Steps per second since the last summary of this generation; `None` for the first summary of
+    /// the generation.
     pub steps_per_sec: Option<f64>,
 }
 
-/// Observes the chief's node, and selects observations for event files.
+/// Selects observations for event files from the inputs and effects of the chief's node.
 #[derive(Debug)]
 pub struct Recorder {
     interval: Duration,
     training_steps: Step,
     /// Time after which the next gradient gets a summary.
     due: Moment,
-    /// Step from which on a summary is due regardless of time: one of 1, 2, 5, 10, 20, 50, …. With
-    /// these steps, even a run of a few seconds has a curve.
+    /// The next step for which a summary is due regardless of time: one of 1, 2, 5, 10, 20, 50, and
+    /// so on. With these steps, even a run of a few seconds has a curve.
     milestone: Step,
     generation: Option<Generation>,
-    /// State that was read from a checkpoint, and from which no generation has started yet.
+    /// State that the chief has read from a checkpoint, and from which no generation has started
+    /// yet.
     restored: Option<Arc<Snapshot>>,
     draft: Option<Draft>,
     /// Time and step of the last summary.
@@ -92,8 +94,8 @@ struct Draft {
 impl Recorder {
     /// Creates a recorder for a run of `training_steps` updates.
     ///
-    /// The first step gets a summary, then the steps 1, 2, 5, 10, 20, 50, …, and a step whenever
-    /// `interval` has passed since the last summary.
+    /// A summary is due for the first step, for the steps 1, 2, 5, 10, 20, 50, and so on, and for
+    /// the next step whenever `interval` has passed since the last summary.
     #[must_use]
     pub const fn new(interval: Duration, training_steps: Step) -> Self {
         Self {
@@ -157,7 +159,8 @@ impl Recorder {
         }
     }
 
-    /// Records the generation of an effect. Returns an observation if the generation is new.
+    /// Stores the generation of an effect. Returns [`Observation::Began`] if the generation is
+    /// newer than the stored generation.
     fn begin(
         &mut self,
         generation: Generation,
@@ -205,8 +208,8 @@ impl Recorder {
         })
     }
 
-    /// Returns the draft as a summary after both the gradient and the update have arrived, in any
-    /// order.
+    /// Returns the draft as a summary if both its gradient and its losses have arrived, in any
+    /// order; otherwise `None`.
     fn complete(&mut self) -> Option<StepSummary> {
         let is_complete = |draft: &mut Draft| draft.gradient.is_some() && draft.losses.is_some();
         let draft = self.draft.take_if(is_complete)?;
@@ -229,7 +232,8 @@ impl Recorder {
     }
 }
 
-/// Returns the first of the steps 1, 2, 5, 10, 20, 50, … that is not below `step`.
+/// Returns the smallest of the steps 1, 2, 5, 10, 20, 50, and so on, that is not smaller than
+/// `step`.
 fn milestone_from(step: Step) -> Step {
     let decades = std::iter::successors(Some(1_u64), |decade| decade.checked_mul(10));
     let mut milestones =
@@ -346,7 +350,8 @@ mod tests {
         assert_eq!(step(&mut recorder, at(13), A, 521), [summary(521, Some(2.0))]);
     }
 
-    /// The chief receives the record of an update together with the version that the update made.
+    /// While the chief handles one input, it records update 1 and starts to compute the gradient of
+    /// step 2.
     #[test]
     fn two_consecutive_milestones_are_both_summarised() {
         let mut recorder = recorder();

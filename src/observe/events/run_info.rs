@@ -11,8 +11,8 @@ use super::summarizer::CONFIGURATION;
 use unisono_core::protocol::Settings;
 use unisono_files::disk::RealDisk;
 
-/// Maximum number of bytes read from a file. Each incarnation of the chief writes its settings
-/// first, so they are near the start of its file.
+/// Maximum number of bytes that are read from a file. Each incarnation of the chief writes its
+/// settings first, so the settings are near the start of its event file.
 const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// The start and the settings of a run.
@@ -20,9 +20,9 @@ const MAX_READ_BYTES: u64 = 1 << 20;
 pub struct RunInfo {
     /// Wall time of the first event, since 1970; `None` if there is no event.
     pub began: Option<Duration>,
-    /// Settings of the chief's newest incarnation; empty if the files contain no settings. The key
-    /// `unisono` contains the version of the program, and the key `training_data` the digest of the
-    /// training data.
+    /// Settings of the chief's newest incarnation; empty if the files contain no settings. The
+    /// setting `unisono` is the version of the program, and the setting `training_data` is the
+    /// digest of the training data.
     pub settings: Settings,
 }
 
@@ -30,7 +30,7 @@ impl RunInfo {
     /// Reads the event files of a logdir.
     ///
     /// # Errors
-    /// If the folder or a file cannot be read.
+    /// Returns an error if the folder or a file cannot be read.
     pub fn read(logdir: &Path) -> io::Result<Self> {
         let mut info = Self::default();
         // The sorted names are in the order of the incarnations, so the newest settings win.

@@ -1,7 +1,7 @@
 //! Reads one curve from the event files of a logdir, for `unisono top` and the report.
 //!
-//! Each read continues where the previous read ended. A torn or damaged record ends its file until
-//! it is complete, as for every reader of event files.
+//! Each read continues where the previous read ended. Like every reader of event files, a read
+//! stops at a torn or damaged record. The next read tries this record again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,8 +13,8 @@ use super::proto::{self, Field};
 use super::record::split_record;
 use unisono_core::ids::Step;
 
-/// Maximum number of bytes read from a file at a time. Even hours of training produce a smaller
-/// event file.
+/// Maximum number of bytes that one read takes from a file. Even after hours of training, an event
+/// file is smaller.
 const MAX_READ_BYTES: u64 = 64 << 20;
 
 /// A curve of scalars by step.
@@ -22,13 +22,14 @@ const MAX_READ_BYTES: u64 = 64 << 20;
 pub struct Series {
     logdir: PathBuf,
     tag: &'static str,
-    /// Number of bytes read from each file. The sorted names are in the order of the incarnations.
+    /// Number of bytes that have been read from each file. The order of the file names is the order
+    /// of the chief's incarnations.
     read: BTreeMap<String, u64>,
     points: BTreeMap<Step, f32>,
 }
 
 impl Series {
-    /// Creates the curve of a tag in the event files of a logdir, without reading anything yet.
+    /// Creates the curve of a tag from the event files of a logdir, without reading anything yet.
     #[must_use]
     pub fn new(logdir: &Path, tag: &'static str) -> Self {
         let logdir = logdir.to_owned();
@@ -38,7 +39,7 @@ impl Series {
     /// Reads the new records of all files.
     ///
     /// # Errors
-    /// If the folder or a file cannot be read.
+    /// Returns an error if the folder or a file cannot be read.
     pub fn read(&mut self) -> io::Result<()> {
         for name in event_files(&self.logdir)? {
             self.read.entry(name).or_default();
@@ -61,11 +62,10 @@ impl Series {
     }
 }
 
-/// Returns the names of the event files in a folder. Sorted names are in the order of the chief's
-/// incarnations.
+/// Returns the names of the event files in a folder, in the order of the chief's incarnations.
 ///
 /// # Errors
-/// If the folder cannot be read.
+/// Returns an error if the folder cannot be read.
 pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(logdir)? {

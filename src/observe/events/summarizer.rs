@@ -1,7 +1,7 @@
 //! Turns observations into events: norms of tensors, histograms, the accuracy of a checkpoint.
 //!
-//! This is the expensive part of event files, so it is meant to run on its own thread. It reads
-//! tensors in place, one chunk at a time.
+//! This computation is expensive, so the summarizer is meant to run on its own thread. The
+//! summarizer reads tensors in place, one chunk at a time.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -19,12 +19,12 @@ use unisono_learn::training::Plan;
 
 /// Tag of the validation accuracy.
 pub const VALIDATION_ACCURACY: &str = "accuracy/validation";
-/// Tag of the steps per second since the previous summary.
+/// Tag of the curve of steps per second since the previous summary.
 pub const STEPS_PER_SEC: &str = "global_step/sec";
 /// Tag of the text with all settings.
 pub(super) const CONFIGURATION: &str = "configuration";
 
-/// Number of floats processed at a time, so that they fit into the L1 cache.
+/// Number of floats that are processed at a time. They fit into the L1 cache.
 const CHUNK: usize = 4096;
 
 /// Turns the observations of a run into events.
@@ -34,8 +34,8 @@ pub struct Summarizer {
     rule: UpdateRule,
     has_averages: bool,
     model: Box<dyn Model>,
-    /// Steps whose accuracy was reported since the session started. A summary and a checkpoint may
-    /// have the same version, but a curve has only one point for each step.
+    /// Steps whose accuracy was reported, without the steps that a rollback has voided. A summary
+    /// and a checkpoint may have the same version, but a curve has only one point for each step.
     evaluated: BTreeSet<Step>,
     configuration: String,
 }
@@ -121,8 +121,7 @@ impl Summarizer {
         values
     }
 
-    /// Returns a histogram of every variable. A variable that contains infinity or NaN has no
-    /// histogram.
+    /// Returns a histogram of every variable, except of variables that contain infinity or NaN.
     fn histograms(&self, shards: &[Floats]) -> Vec<Value> {
         let variables = self.layout.variables();
         let mut histograms = vec![Histogram::default(); variables.len()];
@@ -142,8 +141,9 @@ impl Summarizer {
         named.map(value).collect()
     }
 
-    /// Evaluates a checkpoint, with its moving averages if it contains them. Returns `None` if
-    /// there are no validation examples.
+    /// Returns the validation accuracy of a checkpoint, with the moving averages if the run has
+    /// them. Returns `None` if the accuracy of this step was already reported, or there are no
+    /// validation examples.
     fn validation_accuracy(&mut self, snapshot: &Snapshot) -> Option<Value> {
         // The moving average is the last auxiliary buffer of a shard.
         let average = |shard: &ShardState| shard.auxiliary.last().cloned();
@@ -181,8 +181,8 @@ fn norm(shards: &[Floats]) -> f64 {
     sum.sqrt()
 }
 
-/// Passes a range of floats to `look` in chunks. The range is not copied as a whole, because the
-/// floats may be in another process's memory.
+/// Calls `look` with each chunk of a range of floats. The range is not copied as a whole, because
+/// the floats may be in the memory of another process.
 fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl FnMut(&[f32])) {
     let mut room = [0.0; CHUNK];
     for start in range.clone().step_by(CHUNK) {
@@ -190,7 +190,8 @@ fn for_each_chunk(floats: &Floats, range: std::ops::Range<usize>, mut look: impl
     }
 }
 
-/// Returns all settings that affect the trajectory, as a Markdown table.
+/// Returns all settings that affect the trajectory, the version of the program, and the digest of
+/// the training data, as a Markdown table.
 fn configuration(plan: &Plan) -> String {
     let mut text = String::from("| setting | value |\n|---|---|\n");
     let about = [("unisono", env!("CARGO_PKG_VERSION")), ("training_data", plan.data.digest())];

@@ -1,4 +1,4 @@
-//! Reads ledgers. Any bytes may be parsed; an error names the line and the problem.
+//! Reads ledgers. Invalid bytes cause an error that names the line and the problem.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
 use unisono_files::disk::lines::{self, ReadError};
 
-/// Maximum number of characters of an invalid line that an error shows.
+/// Maximum number of bytes of an invalid line that an error quotes.
 const MAX_SHOWN: usize = 80;
 
 /// A ledger that was read completely.
@@ -20,8 +20,9 @@ pub struct Ledger {
     pub ps: u32,
     /// Lines of the ledger. The first line is a header.
     pub lines: Vec<Numbered>,
-    /// Number of an incomplete last line, which `lines` does not contain. A crash or a full disk
-    /// tore the line, or the ps is still writing it.
+    /// Line number of an incomplete last line, which `lines` does not contain; `None` if the last
+    /// line is complete. A crash or a full disk tore the incomplete line, or the ps is still
+    /// writing the line.
     pub torn: Option<usize>,
 }
 
@@ -77,7 +78,7 @@ pub enum WrongLine {
          wrote it, or a later one"
     )]
     Format(u32),
-    /// The ledger belongs to another ps than the name of its file says.
+    /// The header of the ledger names a different ps than the name of the file.
     #[error(
         "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
         file_name(*found)
@@ -89,7 +90,7 @@ pub enum WrongLine {
 }
 
 impl Ledger {
-    /// Creates a ledger that is not stored in a file.
+    /// Creates a ledger from lines in memory, without a file.
     #[must_use]
     pub fn of_lines(ps: u32, lines: Vec<Line>) -> Self {
         let lines = (1..).zip(lines).map(|(number, line)| Numbered { number, line }).collect();
@@ -108,7 +109,8 @@ fn ps_of(name: &str) -> Option<u32> {
     (file_name(ps) == name).then_some(ps)
 }
 
-/// Returns the newest header of the last of these ledgers.
+/// Returns the last header in the last of these ledgers. This header belongs to the newest
+/// incarnation of that ps.
 #[must_use]
 pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
     let mut headers =
@@ -122,7 +124,7 @@ pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
 /// Reads all ledgers of a logdir, ascending by ps.
 ///
 /// # Errors
-/// If the logdir contains no ledger, or a ledger cannot be read.
+/// Returns an error if the logdir contains no ledger, or a ledger cannot be read.
 pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
     let found = lines::find(logdir, ps_of)?;
     if found.is_empty() {
@@ -134,12 +136,12 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 /// Reads the ledger of a ps.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is not valid.
+/// Returns an error if the file cannot be read, or a line is not valid.
 pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
     parse(path, ps, &lines::read(path)?)
 }
 
-/// Returns the last incarnation of a ps that its ledger contains; `None` if there is no ledger.
+/// Returns the last incarnation in the ledger of a ps; `None` if there is no readable ledger.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
     let lines = lines::last_lines(&logdir.join(file_name(ps)));
@@ -150,7 +152,7 @@ pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
 /// Parses the bytes of the ledger at `path`.
 ///
 /// # Errors
-/// If a line is not valid.
+/// Returns an error if a line is not valid.
 pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> {
     let mut ledger = Ledger { path: path.to_owned(), ps, lines: Vec::new(), torn: None };
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
@@ -166,7 +168,8 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
     Ok(ledger)
 }
 
-/// Checks that a line of this kind may have this line number in the ledger of this ps.
+/// Checks that the ledger of `ps` may have this line at this line number: the first line must be a
+/// header, and every header must name `ps` and valid counts.
 fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, WrongLine> {
     let why = match &line {
         Line::Header(Header { ps: found, .. }) if *found != ps => {
@@ -211,7 +214,8 @@ fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
     }
 }
 
-/// Shortens a parser's error that quotes the line, and makes it a single line.
+/// Shortens a parser's error message, which may quote a long line, and replaces control characters,
+/// so that the message fits in one line.
 fn shown(why: &str) -> String {
     let in_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let chars: Vec<char> = why.chars().map(in_line).collect();

@@ -1,5 +1,5 @@
-//! The format of one line of a ledger: the fields in order, and the text of numbers. This file
-//! reads and writes no files.
+//! The format of one line of a ledger: the order of the fields, and the text form of numbers. This
+//! module reads and writes no files.
 //!
 //! Every number is printed without losing a bit.
 
@@ -63,7 +63,7 @@ impl Header {
         Sync { replicas_to_aggregate, total_num_replicas }
     }
 
-    /// Returns a description of an invalid field, for the user.
+    /// Returns a description of an invalid field, for the user; `None` if all fields are valid.
     pub(super) fn mistake(&self) -> Option<String> {
         let largest = ClusterSize::LARGEST;
         let counts = [
@@ -75,8 +75,9 @@ impl Header {
         wrong.map(|(key, count)| format!("{key} is {count}, but must be between 1 and {largest}"))
     }
 
-    /// Returns the first setting that differs, if the difference affects the trajectory up to any
-    /// step. The number of updates of the run does not affect it.
+    /// Returns the first setting that differs between two headers and affects the trajectory.
+    /// `training_steps` is not compared, because the number of updates does not affect the
+    /// trajectory up to any step.
     #[must_use]
     pub fn difference<'a>(&'a self, other: &'a Self) -> Option<Difference<'a>> {
         if self.settings == other.settings {
@@ -96,7 +97,7 @@ pub struct ChiefCame {
     pub incarnation: Incarnation,
     /// Incarnation of the chief.
     pub chief: Incarnation,
-    /// Version of the shard's state; `null` while the shard has no state.
+    /// Generation and step of the shard's state; `null` while the shard has no state.
     pub finds: Option<Cut>,
 }
 
@@ -128,7 +129,7 @@ pub struct UpdateMade {
     pub generation: Generation,
     /// Step k of the update, which makes version k + 1 from version k.
     pub step: Step,
-    /// Gradients that the update used, in the order of the computation.
+    /// Gradients that the update used, in the order in which the update summed them.
     pub slots: Vec<UsedSlot>,
     /// Hash of the shard's state at version k.
     pub before: StateHash,
@@ -155,7 +156,7 @@ impl UpdateMade {
 pub struct UsedSlot {
     /// Slot in which the update counted the gradient.
     pub slot: Slot,
-    /// Push message that contained the gradient; `null` if no such message was seen.
+    /// Push message that contained the gradient; `null` if the recorder saw no such message.
     pub push: Option<Push>,
     /// CRC32C of this shard's part of the gradient.
     pub checksum: Checksum,
@@ -169,11 +170,11 @@ pub struct Push {
     pub worker: u32,
     /// Incarnation of the worker.
     pub incarnation: Incarnation,
-    /// Slot in the push message; present only if the update counted the gradient in another slot.
+    /// Slot in the push message; absent if the update counted the gradient in this slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
-    /// Generation of the version from which the gradient was computed; present only if it differs
-    /// from the generation of the update.
+    /// Generation of the version from which the gradient was computed; absent if the update has the
+    /// same generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
     /// Version that the gradient was computed from.
@@ -208,13 +209,13 @@ pub struct GradientDropped {
 pub enum DropReason {
     /// The shard already held a gradient of this slot and version.
     Duplicate,
-    /// The version of the gradient is older than that of the shard.
+    /// The version of the gradient is older than the version of the shard.
     Stale,
-    /// The generation of the gradient is not that of the shard.
+    /// The generation of the gradient differs from the generation of the shard.
     Fenced,
-    /// With R < N, the gradient was not among the R that the update used.
+    /// In a run with R < N, the update used R other gradients.
     Surplus,
-    /// The ps did not report the gradient as dropped, against rule 5.
+    /// The ps neither used the gradient nor reported it as dropped, which violates rule 5.
     Uncounted,
 }
 
@@ -255,8 +256,8 @@ impl Line {
     }
 }
 
-/// A loss. It is compared bit by bit, except that all NaNs are equal. It is printed as in
-/// `losses.csv`, in quotes.
+/// A loss. Losses are compared bit by bit, except that all NaNs are equal. In a line, a loss is a
+/// string with the same text as in `losses.csv`.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss(pub f32);
 
@@ -291,14 +292,14 @@ impl FromStr for Loss {
 /// A hash of a shard's state at one version.
 ///
 /// Each buffer has a CRC32C over its values as little-endian bytes. The hash is the CRC32C over
-/// these checksums, 4 little-endian bytes each: first the parameters, then the buffers of the
-/// optimizer and of the moving average. The checksum of the parameters costs nothing here, because
-/// the wire protocol needs it, too.
+/// these checksums, as 4 little-endian bytes each: first the checksum of the parameters, then the
+/// checksums of the buffers of the optimizer and of the moving average. The checksum of the
+/// parameters costs no extra computation, because the wire protocol needs the same checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateHash(pub u32);
 
 impl StateHash {
-    /// Returns the hash of a state. The checksums of buffers are cached.
+    /// Returns the hash of a state. Each buffer caches its checksum.
     #[must_use]
     pub fn of(state: &ShardState) -> Self {
         let buffers = std::iter::once(&state.parameters).chain(&state.auxiliary);
@@ -450,9 +451,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// A bitwise CRC32C in Python computed the expected values. With `c` for that function and `p`
-    /// for `struct.pack`, the first value is `c(p('<I', c(p('<3f', 1, -.5, .25))))`. In the second
-    /// value, `c(bytes(12))` follows the first checksum.
+    /// A bitwise CRC32C in Python computed the expected values. If `c` is this CRC32C and `p` is
+    /// `struct.pack`, the first value is `c(p('<I', c(p('<3f', 1, -.5, .25))))`. For the second
+    /// value, the checksum `c(bytes(12))` follows the checksum of the parameters.
     #[test]
     fn state_hash_matches_the_documentation() {
         let parameters = Floats::from(vec![1.0, -0.5, 0.25]);

@@ -1,6 +1,6 @@
 //! Appends lines to the file of a ledger.
 //!
-//! When [`Log::append`] has returned, the operating system has the lines, so killing the process
+//! When [`Log::append`] has returned, the operating system has the lines, so a kill of the process
 //! loses no line. After [`Log::sync`], the lines also survive a loss of power.
 
 use std::path::Path;
@@ -18,11 +18,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens or creates the ledger of a ps in a logdir. A last line that a crash has torn is
-    /// removed.
+    /// Opens or creates the ledger of a ps in a logdir. Removes a last line that a crash has torn.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// Returns an error if the operating system refuses the operation.
     pub fn open(disk: &dyn Disk, logdir: &Path, ps: u32) -> Result<Self, DiskError> {
         let file = Lines::open(disk, logdir, &super::file_name(ps))?;
         Ok(Self { file, text: Vec::new() })
@@ -31,7 +30,8 @@ impl Log {
     /// Appends lines with one write.
     ///
     /// # Errors
-    /// As for [`Lines::append`]. After an error, nothing more may be appended.
+    /// Returns an error in the same cases as [`Lines::append`]. After an error, the caller must
+    /// append nothing more.
     pub fn append(&mut self, lines: &[Line]) -> Result<(), DiskError> {
         self.text.clear();
         for line in lines {
@@ -44,7 +44,7 @@ impl Log {
     /// Makes all appended lines durable.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// Returns an error if the operating system refuses the operation.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.file.sync()
     }

@@ -1,7 +1,8 @@
-//! Turns the inputs and effects of a ps into the lines of a ledger. Uses no file and no clock.
+//! Turns the inputs and effects of a ps into the lines of a ledger. The recorder uses no file and
+//! no clock.
 //!
 //! The recorder observes events and never reads the state of the node. The version and the worker
-//! of a gradient are those of the push message, even if the state of the node differs.
+//! of a gradient come from the push message, even if the state of the node contradicts the message.
 
 use std::collections::BTreeMap;
 
@@ -61,8 +62,8 @@ impl Recorder {
         (recorder, Line::Header(header))
     }
 
-    /// Returns the lines of a turn, in order. The caller must write the lines before it carries out
-    /// any of the effects.
+    /// Returns the lines for one handled input with its effects, in order. The caller must write
+    /// the lines before it carries out any of the effects.
     pub fn turn(&mut self, turn: &Turn<'_>) -> Vec<Line> {
         let effects = turn.effects;
         let mut lines = Vec::new();
@@ -121,7 +122,8 @@ impl Recorder {
         }
     }
 
-    /// Returns a line if the ps confirmed the state and its generation is new.
+    /// Returns a line if the ps confirmed the state that the chief sent, and the state belongs to a
+    /// new generation.
     fn on_restore(
         &mut self,
         turn: &Turn<'_>,
@@ -151,8 +153,8 @@ impl Recorder {
         }))
     }
 
-    /// Returns the line of a dropped gradient. By rule 5, the gradient is counted and its worker
-    /// gets an answer.
+    /// Returns the line for a gradient that the node reported as dropped, as rule 5 requires.
+    /// Returns `None` if the recorder holds no such gradient.
     fn on_dropped(
         &mut self,
         named: DroppedGradient,
@@ -179,7 +181,7 @@ impl Recorder {
         Some(self.dropped(slot, &held, why, effects.iter().any(tells)))
     }
 
-    /// Returns lines for gradients that were held, but are neither used nor reported as dropped.
+    /// Returns a line for each held gradient that is neither used nor reported as dropped.
     fn uncounted(&self, held: &BTreeMap<Slot, Vec<Held>>, used: &[(Slot, Floats)]) -> Vec<Line> {
         let mut lines = Vec::new();
         for (slot, held) in held.iter().flat_map(|(slot, all)| all.iter().map(|held| (*slot, held)))
@@ -249,7 +251,8 @@ impl Recorder {
     }
 }
 
-/// Returns whether the node closes this link because the worker broke the protocol.
+/// Returns whether the effects close `link`. The node closes the link of a worker that violates the
+/// protocol.
 fn is_closed(link: LinkId, effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Close { link: other } if *other == link))
 }
@@ -310,7 +313,8 @@ mod tests {
         LinkId(u64::from(worker))
     }
 
-    /// Returns the lines for a message from `link` and its effects.
+    /// Returns the lines that the recorder writes when `link` receives `message` and the node
+    /// answers with `effects`.
     fn told(
         recorder: &mut Script,
         link: LinkId,
@@ -320,7 +324,7 @@ mod tests {
         recorder.turn(&Input::Network(NetworkEvent::Received { link, message }), effects)
     }
 
-    /// Returns the push message of a worker for its first slot.
+    /// Returns a push message of a worker. The slot has the number of the worker.
     fn push(worker: u32, step: u64, gradient: &Floats) -> Message {
         Message::Push {
             cut: Cut { generation: GENERATION, step: Step(step) },

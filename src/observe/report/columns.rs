@@ -1,5 +1,5 @@
-//! The parts of a [`Document`](super::Document), as parallel lists of numbers, which the HTML page
-//! reads.
+//! The parts of a [`Document`](super::Document), which the HTML page reads. Most parts are parallel
+//! lists of numbers.
 //!
 //! Times are whole nanoseconds since the start of the run. A missing time, step, slot or task is
 //! −1. Tasks, states and kinds of messages are indices into the lists of their names.
@@ -18,12 +18,13 @@ pub struct Fact {
     pub value: String,
 }
 
-/// The lane of one task: spans without gaps. All lists except `files` have one entry for each span.
+/// The lane of one task, as consecutive spans of time. All lists except `files` have one entry for
+/// each span.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneColumns {
     /// Task, as an index into `tasks`.
     pub task: i64,
-    /// Begin of the first span, in ns since the start.
+    /// Begin of the first span, in ns since the start of the run.
     pub begin: i64,
     /// Length of each span, in ns.
     pub length: Vec<i64>,
@@ -36,8 +37,8 @@ pub struct LaneColumns {
     /// Peer of each span, as an index into `tasks`; −1 if the span has no peer. The peer is the
     /// receiver of a message in flight, or the task whose message ended a wait.
     pub peer: Vec<i64>,
-    /// Checkpoints that the task read or wrote: begin in ns since the start, length in ns, and
-    /// step. The step is −1 if it is not known.
+    /// Checkpoints that the task read or wrote. Each entry is the begin in ns since the start of
+    /// the run, the length in ns, and the step. The step is −1 if it is not known.
     pub files: Vec<(i64, i64, i64)>,
 }
 
@@ -46,7 +47,7 @@ pub struct LaneColumns {
 pub struct MessageColumns {
     /// Sender, as an index into `tasks`.
     pub from: Vec<i64>,
-    /// Receiver, as an index into `tasks`.
+    /// Send time, in ns since the start of the run.
     pub to: Vec<i64>,
     /// Send time, in ns since the start.
     pub sent: Vec<i64>,
@@ -54,10 +55,10 @@ pub struct MessageColumns {
     pub took: Vec<i64>,
 }
 
-/// The critical path, as segments without gaps from time 0 on.
+/// The critical path, as consecutive segments from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathColumns {
-    /// Task for which the run waited, as an index into `tasks`.
+    /// Task for which the run waited in each segment, as an index into `tasks`.
     pub task: Vec<i64>,
     /// Length of the segment, in ns.
     pub length: Vec<i64>,
@@ -68,11 +69,13 @@ pub struct PathColumns {
 pub struct Gate {
     /// Task, as an index into `tasks`.
     pub task: i64,
-    /// Time on the critical path in ns, one entry for each state in `states`.
+    /// Time for which the task is on the critical path, in ns, with one entry for each state in
+    /// `states`.
     pub by_state: Vec<i64>,
     /// Number of updates for which the gradient of this task arrived last.
     pub n_last: u64,
-    /// Time between the last gradient and the gradient before it, in ns, summed over those updates.
+    /// Sum of the times between the arrivals of the last two gradients, in ns, over the updates
+    /// that `n_last` counts.
     pub margin: i64,
 }
 
@@ -81,13 +84,14 @@ pub struct Gate {
 pub struct UpdateColumns {
     /// Step of the update.
     pub step: Vec<u64>,
-    /// Time at which the last shard had made the update, in ns since the start; 0 without a trace.
+    /// Time at which the last shard completed the update, in ns since the start of the run; 0
+    /// without a trace.
     pub at: Vec<i64>,
     /// Worker whose gradient arrived last, as an index into `tasks`; −1 if it is not known.
     pub last: Vec<i64>,
-    /// Time between the arrival of the last gradient and of the gradient before it, in ns.
+    /// Time between the arrivals of the last two gradients of the update, in ns.
     pub margin: Vec<i64>,
-    /// Number of times that the update was computed. It is above 1 after a rollback.
+    /// Number of times that the update was computed. The number is larger than 1 after a rollback.
     pub times: Vec<u32>,
     /// Slots that the update used, ascending.
     pub slots: Vec<Vec<u32>>,
@@ -131,13 +135,13 @@ impl<T> Extend<(Step, T)> for Curve<T> {
 /// A notable event, such as a restart or an injected fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkRow {
-    /// Begin, in ns since the start.
+    /// Begin, in ns since the start of the run.
     pub at: i64,
-    /// End, in ns since the start; −1 for an event without length.
+    /// End, in ns since the start of the run; −1 for an event without length.
     pub until: i64,
-    /// Current step of the run; −1 before the first version.
+    /// Step that the run had reached at the time of the event; −1 before the first version.
     pub step: i64,
-    /// Task, as an index into `tasks`; −1 if the mark belongs to no single task.
+    /// Task of the event, as an index into `tasks`; −1 if the event belongs to no single task.
     pub task: i64,
     /// Kind, such as `restart`, `lost-link` or `failure`.
     pub kind: String,
@@ -150,6 +154,6 @@ pub struct MarkRow {
 pub struct FailureRow {
     /// Description of the failure: one sentence.
     pub text: String,
-    /// Time of the failure's mark, in ns since the start; −1 if no event caused the failure.
+    /// Time of the failure, in ns since the start of the run; −1 if no event caused the failure.
     pub at: i64,
 }

@@ -29,7 +29,8 @@ pub struct Document {
     pub title: String,
     /// Version of the program that created the report.
     pub version: String,
-    /// Start of the run, in ms since 1970 (UTC); `None` if it is not known, and in simulated runs.
+    /// Start of the run, in ms since 1970 (UTC); `None` if the start is not known, or the run is
+    /// simulated.
     pub started_ms: Option<u64>,
     /// Whether the times are virtual times of a simulated run.
     pub is_simulated: bool,
@@ -42,9 +43,9 @@ pub struct Document {
     /// Notes for the reader: which data are missing, which flags add them, and which assumptions
     /// were made.
     pub notes: Vec<String>,
-    /// Names of all tasks. Other fields refer to tasks by their indices here.
+    /// Names of all tasks. Other fields refer to a task by its index in this list.
     pub tasks: Vec<String>,
-    /// Names of all states of a task. Other fields refer to states by their indices here.
+    /// Names of all states of a task. Other fields refer to a state by its index in this list.
     pub states: Vec<String>,
     /// Length of the run, in ns; 0 without a trace.
     pub length: i64,
@@ -60,15 +61,16 @@ pub struct Document {
     pub updates: UpdateColumns,
     /// Gradients that arrived and were not used.
     pub dropped: Vec<DroppedRow>,
-    /// The mean loss over the slots of each update; `None` if it is not finite.
+    /// The mean loss over the slots of each update; `None` if the mean is not finite.
     pub losses: Curve<Option<f32>>,
-    /// The share of the validation examples that each evaluated version classifies correctly.
+    /// The validation accuracy of each evaluated version, from 0 to 1.
     pub accuracies: Curve<f32>,
-    /// The steps per second. The value at each step is the mean over all steps since the value before.
+    /// The steps per second. The value of each point is the mean over all steps since the previous
+    /// point.
     pub rates: Curve<f32>,
-    /// Steps of the checkpoints, ascending: those in the trace and those in the logdir.
+    /// Steps of all checkpoints in the trace or in the logdir, ascending.
     pub checkpoints: Vec<u64>,
-    /// Marks, ascending by time.
+    /// Notable events of the run, ascending by time.
     pub marks: Vec<MarkRow>,
 }
 
@@ -117,7 +119,7 @@ impl Document {
         self.with_updates(&made, &unused).with_marks(&marks(history)).with_checkpoints(saved)
     }
 
-    /// Adds the steps of checkpoints, in any order. Steps that are already listed are not repeated.
+    /// Adds the steps of checkpoints, in any order. Skips steps that are already listed.
     pub(crate) fn with_checkpoints(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         let known = self.checkpoints.into_iter();
         let all: BTreeSet<_> = known.chain(steps.into_iter().map(|step| step.0)).collect();
@@ -125,8 +127,8 @@ impl Document {
         self
     }
 
-    /// Adds reasons why the run failed. If the time of a failure is known, the failure is also
-    /// marked on the time line, unless it is marked there already.
+    /// Adds reasons why the run failed. If the time of a failure is known, the failure also becomes
+    /// a notable event on the timeline, unless the timeline already has an event for it.
     #[must_use]
     pub fn with_failures(mut self, failures: &[Failure], steps: &Steps) -> Self {
         let mut new_marks = Vec::new();
@@ -174,7 +176,7 @@ impl Document {
         self
     }
 
-    /// Adds marks to the existing marks.
+    /// Adds notable events to the existing events, and sorts all events by time.
     #[must_use]
     pub fn with_marks(mut self, marks: &[Mark]) -> Self {
         let row = |mark: &Mark| MarkRow {

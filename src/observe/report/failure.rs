@@ -10,7 +10,7 @@ use unisono_core::ids::TaskId;
 pub struct Failure {
     /// Description of the failure: one sentence.
     pub text: String,
-    /// Time of the failure since the start of the run; `None` if no event caused it.
+    /// Time of the failure since the start of the run; `None` if no event caused the failure.
     pub at: Option<Duration>,
     /// Task that failed; `None` if the failure belongs to no single task.
     pub task: Option<TaskId>,
@@ -19,8 +19,8 @@ pub struct Failure {
 impl Failure {
     /// Returns the failure that ended a run, if its traces show one.
     ///
-    /// A task that fails tells the other tasks, which then fail with the same reason. So the
-    /// earliest failure is the cause.
+    /// A task that fails reports its failure to the other tasks, which then fail with the same
+    /// reason. So the earliest failure is the cause.
     pub(crate) fn that_ended(history: &History) -> Option<Self> {
         // A task that failed and was restarted did not end the run.
         let is_last = |life: usize| {
@@ -56,7 +56,7 @@ mod tests {
     const CHIEF: TaskId = TaskId::CHIEF;
     const WORKER: TaskId = TaskId::worker(1);
 
-    /// Returns an incarnation that starts, and ends at `end` ms with the given effect.
+    /// Returns an incarnation that starts at 0 ms, and has the given effect at `end` ms.
     fn life(task: TaskId, incarnation: u64, end: u64, effect: EventKind, note: &str) -> TracedLife {
         let what = |kind| NamedEvent { kind, step: None, slot: None };
         let details = Details { note: Some(note.to_owned()), ..Details::default() };

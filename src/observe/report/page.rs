@@ -1,5 +1,5 @@
 //! Creates one HTML page from a report. The page contains the data as JSON, and scripts that
-//! display the data. It loads nothing else.
+//! display the data. The page loads no other files.
 
 use super::document::Document;
 
@@ -48,8 +48,9 @@ fn in_html(text: &str) -> String {
     escaped.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
-/// Returns JSON that cannot end the surrounding script or start a comment in it. In JSON, `<`
-/// occurs only in strings, where it can be escaped.
+/// Returns the document as JSON for a script element. Every `<` is escaped, so that the JSON can
+/// neither end the element nor start a comment. In JSON, `<` occurs only in strings, where it can
+/// be escaped.
 fn in_script(document: &Document) -> String {
     let json = serde_json::to_string(document).expect("all keys of a document are strings");
     json.replace('<', "\\u003c")

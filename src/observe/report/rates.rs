@@ -5,14 +5,14 @@ use crate::trace::updates::UpdateMade;
 
 /// Maximum number of points of the curve. More points would only show the noise of single updates.
 const MAX_POINTS: usize = 200;
-/// Minimum number of updates for each point. With fewer updates, a point would show the noise of
+/// Minimum number of updates for each point. A point of fewer updates would show the noise of
 /// single updates.
 const MIN_UPDATES: usize = 5;
 
-/// Returns the speed of a run. `updates` must be ascending by step.
+/// Returns the curve of steps per second of a run. `updates` must be ascending by step.
 ///
-/// The curve begins with the first update, because the tasks only connect before it. An
-/// interruption of the run lowers the rate of the point in which it lies.
+/// The curve begins with the first update, because the tasks only connect to each other before
+/// that. An interruption of the run lowers the rate of the point that includes the interruption.
 pub(super) fn of_updates(updates: &[UpdateMade]) -> Curve<f32> {
     let mut rates = Curve::default();
     let n_intervals = updates.len().saturating_sub(1);

@@ -10,8 +10,8 @@ use unisono_core::protocol::Settings;
 use unisono_files::checkpoint::{DATA_DIR_FILE, newest_valid};
 use unisono_files::disk::{Disk as _, RealDisk};
 
-/// The listed settings in the order of the table, with their names in the table. All other settings
-/// follow under their own keys.
+/// The settings that have their own names in the table, in the order of the table: each key with
+/// its name. All other settings follow, and have names that are made from their keys.
 const NAMES: [(&str, &str); 18] = [
     ("hidden", "hidden layers"),
     ("optimizer", "optimizer"),
@@ -33,11 +33,12 @@ const NAMES: [(&str, &str); 18] = [
     (PROGRAM, "version of the run"),
 ];
 
-/// In the event files, the key of the digest of the training data.
+/// Key of the training data's digest in the event files.
 const TRAINING_DATA: &str = "training_data";
-/// In the event files, the key of the version of the program that trained.
+/// Key of the version of the training program in the event files.
 const PROGRAM: &str = "unisono";
-/// Number of displayed characters of a digest. This number suffices to distinguish data sets.
+/// Number of characters of a digest that the table shows. This number suffices to distinguish data
+/// sets.
 const SHOWN_DIGEST: usize = 16;
 
 /// Returns the rows of the table.
@@ -60,11 +61,12 @@ fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// Returns the settings of a run that the files in its logdir contain.
+/// Returns the settings of a run from the files in its logdir.
 ///
-/// Event files contain all settings, and ledgers contain all settings except the data. A checkpoint
-/// lacks the size of the cluster and is large, so it is read only if there is no other source. A
-/// trace contains the size of the cluster and the number of steps.
+/// Event files contain all settings, and ledgers contain all settings except the digest of the
+/// training data. A checkpoint is large and lacks the size of the cluster, so it is read only if
+/// neither event files nor ledgers contain settings. A trace contains only the size of the cluster,
+/// the number of gradients per update, and the number of steps.
 pub(super) fn of_logdir(
     logdir: &Path,
     info: &RunInfo,

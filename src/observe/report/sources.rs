@@ -45,7 +45,8 @@ pub enum ReportError {
 /// Returns the report of the run in a logdir.
 ///
 /// # Errors
-/// If the logdir has neither traces nor losses nor ledgers, or if one of these cannot be read.
+/// Returns an error if the logdir has neither traces nor losses nor ledgers, or if one of these
+/// files cannot be read.
 pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     let run = match Run::read(logdir) {
         Ok(run) => Some(run),
@@ -115,7 +116,7 @@ pub fn of_history(document: Document, history: &History) -> Document {
     Document { facts: facts(history, &Steps::of(history)), ..document }
 }
 
-/// Returns the losses of all gradients, as their workers computed them.
+/// Returns the loss of every gradient that a worker computed, according to the traces.
 fn traced_losses(history: &History) -> Vec<(Step, Slot, f32)> {
     let computed = history.events.iter().filter(|it| it.input.what.kind == EventKind::Computed);
     let loss = |event: &crate::trace::history::TimedEvent| {
@@ -153,7 +154,8 @@ fn with_notes(mut document: Document, history: &History) -> Document {
     document
 }
 
-/// Adds the content of ledgers: the gradients of each update, without times.
+/// Adds the content of the ledgers to the report of a run without a trace: the gradients of each
+/// update, without times.
 fn without_trace(mut document: Document, ledgers: &[Ledger]) -> Document {
     document.notes.push(
         "There is no trace of this run: run it with --trace (or trace = true under [checkpoint]) \

@@ -1,15 +1,16 @@
 //! Aligns the clocks of several machines as far as messages allow.
 //!
-//! A message is received after it was sent. If the wall clocks of two incarnations contradict that,
-//! the clock of the second incarnation is moved to the middle of the range that their messages
-//! allow. All other clocks are trusted.
+//! A message is received after it was sent. If the wall clocks of two incarnations contradict this
+//! order, the clock of the second incarnation is moved to the middle of the range that the messages
+//! between the incarnations allow. All other clocks are trusted.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::messages::Delivery;
 use super::run::Run;
 
-/// The latest accepted time (year 2043). It prevents overflows in differences of differences.
+/// The latest accepted time, in nanoseconds since 1970 (year 2043). Because of this limit,
+/// differences between differences of times cannot overflow.
 const LATEST: i64 = i64::MAX / 4;
 
 /// Returns the correction of each incarnation's wall clock, in nanoseconds.
@@ -45,8 +46,9 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
     corrections.into_iter().map(|correction| correction.expect("each was reached")).collect()
 }
 
-/// Returns the correction of a second incarnation, if that of the first is `base`. `there` is the
-/// minimum delay of messages from the first to the second, and `back` from the second to the first.
+/// Returns the correction of a second incarnation, given the correction `base` of the first
+/// incarnation. `there` is the minimum delay of messages from the first incarnation to the second,
+/// and `back` is the minimum delay in the other direction.
 fn correction(base: i64, there: Option<i64>, back: Option<i64>) -> i64 {
     let (lowest, highest) = (there.map(|took| base - took), back.map(|took| base + took));
     let fits =

@@ -1,4 +1,5 @@
-//! One input or effect of a node in a trace, without its time. This file reads and writes no files.
+//! One entry of a trace: an input or effect of a node, without its time. This module reads and
+//! writes no files.
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub struct Details {
     /// Link of the event, in this task's own numbering.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkId>,
-    /// Peer of the link. For a dropped gradient, the worker that computed it.
+    /// Peer of the link. For a dropped gradient, the peer is the worker that computed the gradient.
     #[serde(skip_serializing_if = "Option::is_none", with = "task_name")]
     pub peer: Option<TaskId>,
     /// Incarnation of the sender of a greeting.
@@ -56,7 +57,8 @@ impl Entry {
         Self { what, details: Details::default() }
     }
 
-    /// Returns whether the entry is only a heartbeat, the progress of a message, or a timer.
+    /// Returns whether the entry is only a heartbeat, a received part of a long message, or a
+    /// timer.
     #[must_use]
     pub const fn is_noise(&self) -> bool {
         use EventKind as E;

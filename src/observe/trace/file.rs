@@ -1,4 +1,4 @@
-//! Reads traces. Any bytes may be parsed; an error names the line and the problem.
+//! Reads traces. Invalid bytes cause an error that names the line and the problem.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -9,9 +9,9 @@ use unisono_core::ids::{Incarnation, Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 use unisono_files::disk::lines::{self, ReadError};
 
-/// Start of the header line of an incarnation. No other line starts like this.
+/// The first bytes of the header line of an incarnation. No other line starts with these bytes.
 const HEADER_START: &str = "{\"life\":";
-/// Maximum number of characters of an invalid line that an error shows.
+/// Maximum number of bytes of an invalid line that an error quotes.
 const MAX_SHOWN: usize = 80;
 
 /// The reason why a trace cannot be read.
@@ -63,7 +63,7 @@ fn task_of(name: &str) -> Option<TaskId> {
 /// Returns the traces in a folder, ascending by task.
 ///
 /// # Errors
-/// If the folder contains no trace, or cannot be read.
+/// Returns an error if the folder contains no trace, or the folder cannot be read.
 pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
     let found = lines::find(logdir, task_of)?;
     if found.is_empty() {
@@ -75,12 +75,12 @@ pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
 /// Reads the trace of a task. The result has one value for each incarnation of the task.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is not valid.
+/// Returns an error if the file cannot be read, or a line is not valid.
 pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
     parse(path, task, &lines::read(path)?)
 }
 
-/// Returns the last incarnation of a task that its trace contains; `None` if there is no trace.
+/// Returns the last incarnation in the trace of a task; `None` if there is no readable trace.
 #[must_use]
 pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     let path = logdir.join(file_name(task));
@@ -97,10 +97,10 @@ pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
     headers.filter_map(|line| of_line(&line)).last()
 }
 
-/// Parses the bytes of the trace at `path`. A torn last line is ignored.
+/// Parses the bytes of the trace at `path`. Ignores a torn last line.
 ///
 /// # Errors
-/// If a line is not valid.
+/// Returns an error if a line is not valid.
 pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, TraceError> {
     let mut lives: Vec<TracedLife> = Vec::new();
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {

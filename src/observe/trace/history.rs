@@ -14,18 +14,19 @@ use unisono_core::ids::{Incarnation, Step, TaskId};
 /// A run on a common clock.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// All tasks of the cluster, ps before workers, traced or not.
+    /// All tasks of the cluster, including tasks without a trace. The ps come before the workers.
     pub tasks: Vec<TaskId>,
     /// R, the number of gradients that an update uses.
     pub replicas_to_aggregate: u32,
     /// Number of updates of the whole run.
     pub training_steps: Step,
-    /// Incarnations of all tasks, ascending by task. The incarnations of a task are in their order.
+    /// Incarnations of all tasks, ascending by task. For each task, the incarnations are in the
+    /// order of their starts.
     pub lives: Vec<Life>,
-    /// Events of the first incarnation in order, then the events of the second incarnation, and so
-    /// on.
+    /// Events of all incarnations, in the order of [`History::lives`]. For each incarnation, the
+    /// events are in the order of their times.
     pub events: Vec<TimedEvent>,
-    /// Messages that were received, in the order of the events that received them.
+    /// Messages that were received, in the order of the receiving events.
     pub messages: Vec<Message>,
     /// Wall time of the first event, since 1970; zero for a simulated run.
     pub began: Duration,
@@ -48,13 +49,14 @@ pub struct Life {
     pub end: Duration,
     /// Events of the incarnation, as indices into [`History::events`].
     pub events: std::ops::Range<usize>,
-    /// Event that started a job which never completed, as an index into [`History::events`].
+    /// Index in [`History::events`] of the event that started a job which never completed; `None`
+    /// if all jobs completed.
     pub unfinished: Option<usize>,
-    /// Correction of the machine's wall clock in nanoseconds. With it, no message is received
-    /// before it was sent.
+    /// Correction of the machine's wall clock, in nanoseconds. With this correction, no message is
+    /// received before it was sent.
     pub correction: i64,
-    /// Reason why the trace ends before the incarnation; `None` if it does not, or the reason is
-    /// unknown.
+    /// Reason why the trace ends before the incarnation ends; `None` if the trace is complete, or
+    /// the reason is unknown.
     pub cut: Option<String>,
 }
 
@@ -69,8 +71,9 @@ pub struct TimedEvent {
     pub input: Entry,
     /// Effects of the node, in order.
     pub does: Vec<Entry>,
-    /// Event that caused this event, as an index into [`History::events`]. For a received message
-    /// it is the event that sent the message, for a result the event that started the job.
+    /// Index in [`History::events`] of the event that caused this event; `None` if the cause is
+    /// unknown. The cause of a received message is the event that sent the message. The cause of a
+    /// result is the event that started the job.
     pub cause: Option<usize>,
     /// Whether a job was running during the event.
     pub is_busy: bool,
@@ -162,8 +165,9 @@ impl History {
         });
     }
 
-    /// Finds the cause of each event: the event that sent the message or started the job. The
-    /// compute thread and the disk complete jobs in the order in which the jobs were started.
+    /// Finds the cause of each event: the event that sent the message, or the event that started
+    /// the job. Results are matched with jobs in order, because the compute thread and the disk
+    /// complete jobs in the order in which the jobs were started.
     fn find_causes(&mut self) {
         for life in &mut self.lives {
             let (mut jobs, mut files) = (VecDeque::new(), VecDeque::new());
@@ -214,7 +218,7 @@ impl History {
         self.tasks.iter().filter(is_missing).copied().collect()
     }
 
-    /// Returns all effects of a kind, each with the index of its event.
+    /// Returns all effects of a kind. Each effect comes with the index of its event.
     pub fn done(&self, kind: EventKind) -> impl Iterator<Item = (usize, &Entry)> {
         let each = self.events.iter().enumerate();
         each.flat_map(|(number, event)| event.does.iter().map(move |done| (number, done)))
@@ -222,7 +226,7 @@ impl History {
     }
 }
 
-/// Returns the position of each incarnation among the incarnations of its task.
+/// Returns the position of each incarnation among the incarnations of its task, counted from 1.
 fn numbers(run: &Run) -> BTreeMap<(TaskId, Incarnation), u32> {
     let mut n_lives: BTreeMap<TaskId, u32> = BTreeMap::new();
     let number = |life: &TracedLife| {

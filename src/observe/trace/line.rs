@@ -19,8 +19,8 @@ pub enum Line {
     Life(LifeHeader),
     /// The task handled an input.
     Event(Event),
-    /// The trace ends here although the incarnation continues. The text is the reason, for the
-    /// user.
+    /// The trace ends here although the incarnation continues. The text is the reason, as a message
+    /// for the user.
     Cut(String),
 }
 
@@ -35,7 +35,7 @@ pub struct LifeHeader {
     /// Incarnation of the task.
     pub incarnation: Incarnation,
     /// Wall time since 1970 at which the task's own clock showed zero. The times of events are
-    /// times of that clock.
+    /// measured with the task's own clock.
     #[serde(rename = "origin_ns", with = "nanos")]
     pub origin: Duration,
     /// Number of parameter servers in the cluster.
@@ -122,7 +122,7 @@ pub struct TracedLife {
     pub header: LifeHeader,
     /// Events, in order.
     pub events: Vec<Event>,
-    /// Reason why the trace ends before the incarnation; `None` if it does not, or the reason is
-    /// unknown.
+    /// Reason why the trace ends before the incarnation ends; `None` if the trace is complete, or
+    /// the reason is unknown.
     pub cut: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! Appends a task's trace to its file, buffered and up to a maximum size.
+//! Appends events to the trace file of a task, through a buffer, up to a maximum size of the file.
 //!
-//! A trace explains a run but is not needed to verify it, so lines may be lost if the process dies.
-//! In exchange, a trace costs the loop of the task almost no time. A ledger is written without a
-//! buffer.
+//! A trace explains a run but is not needed to verify it. So the log writes lines through a buffer,
+//! which costs the loop of the task almost no time, and lines may be lost if the process dies. A
+//! ledger, which verifies a run, is written without a buffer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use unisono_files::disk::{Disk, DiskError};
 /// Maximum size of a trace file in bytes. In a run with three workers, the trace of a ps reaches
 /// this size after about 300,000 steps.
 pub const LARGEST_TRACE: u64 = 256 << 20;
-/// Number of buffered bytes from which on the buffer is written.
+/// Number of buffered bytes that causes the buffer to be written to the file.
 const WRITTEN_AT_ONCE: usize = 64 << 10;
-/// Maximum time for which lines stay in the buffer. A crash then loses few lines, and a running
-/// task can be observed.
+/// Time since the last write after which the next event causes a write. Because of this limit, a
+/// crash loses few lines, and a reader of the file can observe a running task.
 const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 
 /// The trace file of one incarnation of a task, to which events are appended.
@@ -45,7 +45,7 @@ impl TraceLog {
     /// Opens or creates the trace of a task in a logdir, for a new incarnation.
     ///
     /// # Errors
-    /// If the operating system refuses.
+    /// Returns an error if the operating system refuses the operation.
     pub fn open(disk: &dyn Disk, logdir: &Path, header: &LifeHeader) -> Result<Self, DiskError> {
         Self::with_limit(disk, logdir, header, LARGEST_TRACE)
     }
@@ -63,10 +63,12 @@ impl TraceLog {
         Ok(log)
     }
 
-    /// Appends an event to the buffer, and writes the buffer if it is full or old.
+    /// Appends an event to the buffer. Writes the buffer to the file if the buffer is full, or if
+    /// the last write is too long ago.
     ///
     /// # Errors
-    /// If the operating system refuses. After an error, nothing more may be appended.
+    /// Returns an error if the operating system refuses the write. After an error, the caller must
+    /// append nothing more.
     pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
         // The size is checked before the event is appended, so that there is always room for the
         // line that ends the trace.
@@ -87,7 +89,7 @@ impl TraceLog {
     /// Writes the buffered lines.
     ///
     /// # Errors
-    /// As for [`Self::append`].
+    /// Returns an error in the same cases as [`Self::append`].
     pub fn write(&mut self) -> Result<(), DiskError> {
         let written = self.file.append(&self.text);
         self.text.clear();

@@ -14,9 +14,9 @@ pub struct Mark {
     pub at: Duration,
     /// End, since the start of the run; `None` for an event without length.
     pub until: Option<Duration>,
-    /// Current step of the run; `None` before the first version.
+    /// Step that the run had reached at the time of the event; `None` before the first version.
     pub step: Option<Step>,
-    /// Task of the event; `None` if the mark belongs to no single task.
+    /// Task of the event; `None` if the event belongs to no single task.
     pub task: Option<TaskId>,
     /// Kind, such as `restart`, `lost-link` or `failure`, or the kind of an injected fault.
     pub kind: String,
@@ -74,7 +74,8 @@ pub fn marks(history: &History) -> Vec<Mark> {
     marks
 }
 
-/// Returns whether a peer had ended normally. If so, its closed link is not a fault.
+/// Returns whether a peer had ended normally before the time `at`. A closed link to such a peer is
+/// not a fault.
 fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
     let Some(peer) = peer else { return false };
     let life = history.lives_of(peer).filter(|life| life.begin <= at).last();
@@ -93,7 +94,8 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
 pub struct Steps(BTreeMap<Duration, Step>);
 
 impl Steps {
-    /// Returns the step of ps 0 over time, or that of another task if ps 0 was not traced.
+    /// Returns the steps of ps 0 over time. If there is no trace of ps 0, returns the steps of the
+    /// first traced task.
     #[must_use]
     pub fn of(history: &History) -> Self {
         let ps = history.lives.first().map(|life| life.task);
@@ -109,7 +111,7 @@ impl Steps {
         Self(history.events.iter().enumerate().filter_map(made).collect())
     }
 
-    /// Returns the version at a time; `None` before the first version.
+    /// Returns the step that the run had reached at a time; `None` before the first version.
     #[must_use]
     pub fn at(&self, at: Duration) -> Option<Step> {
         self.0.range(..=at).next_back().map(|(_, step)| *step)

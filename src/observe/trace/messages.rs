@@ -1,9 +1,9 @@
 //! Matches received messages with sent messages, from the traces of both ends of a link.
 //!
-//! Each end of a link numbers its links itself, and messages have no numbers. But a link keeps the
-//! order of messages, and only loses messages when it breaks. So the messages received at one end
-//! are a prefix of the messages sent at the other end. Two ends for which this is true in both
-//! directions belong to the same link.
+//! Each end of a link numbers its links itself, and messages have no numbers. But a link delivers
+//! messages in order, and loses messages only when the link breaks. So the messages that one end
+//! received are a prefix of the messages that the other end sent. If this is true in both
+//! directions, the two ends belong to the same link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use super::run::Run;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::{Incarnation, LinkId, TaskId};
 
-/// The position of an event: its incarnation, and its index in that incarnation.
+/// The position of an event: the index of its incarnation, and the index of the event in that
+/// incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct EventAt {
     pub(super) life: usize,
@@ -83,8 +84,9 @@ fn other_end(
     found
 }
 
-/// Returns whether the messages received at one end can be the messages sent at the other end. The
-/// shorter list must be a prefix of the longer list, because a trace may end before its link.
+/// Returns whether the messages that the end `to` received can be the messages that the end `from`
+/// sent. The shorter list must be a prefix of the longer list, because a trace may end before its
+/// link ends.
 fn agree(from: &End, to: &End) -> bool {
     from.sent.iter().zip(&to.received).all(|((.., sent), (_, received))| {
         received.kind.sent_as() == Some(sent.kind)
@@ -115,8 +117,8 @@ struct End {
     peer: Option<TaskId>,
     /// Incarnation of the peer, from its greeting.
     incarnation: Option<Incarnation>,
-    /// Sent messages: the index of the event, the index among its effects, and the message event
-    /// itself.
+    /// Sent messages. For each message: the index of the sending event, the index of the message
+    /// among the effects of that event, and the named event of the message.
     sent: Vec<(usize, usize, NamedEvent)>,
     received: Vec<(usize, NamedEvent)>,
 }

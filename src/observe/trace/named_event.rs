@@ -1,7 +1,7 @@
 //! The names of the events of a node, that is, of its inputs and effects.
 //!
 //! Traces contain these names. In the simulator, faults can wait for a named event, and scenarios
-//! can expect one.
+//! can expect a named event.
 
 use std::fmt;
 
@@ -116,9 +116,9 @@ event_kinds! {
     SendsCaptured = "sends-captured",
     /// The chief receives the state of a ps.
     ReceivesCaptured = "receives-captured",
-    /// A ps reports that it is past the version to be captured.
+    /// A ps reports that it has passed the version that the chief requested for a checkpoint.
     SendsMissed = "sends-missed",
-    /// The chief learns that a ps is past the version to be captured.
+    /// The chief learns that a ps has passed the version that the chief requested.
     ReceivesMissed = "receives-missed",
     /// A task sends the news that the final checkpoint is durable.
     SendsFinished = "sends-finished",
@@ -156,7 +156,8 @@ event_kinds! {
     Saved = "saved",
     /// A checkpoint could not be written.
     SaveFailed = "save-failed",
-    /// An update was recomputed after a rollback, and its losses differ from the first time.
+    /// An update was recomputed after a rollback, and its losses differ from those of the first
+    /// computation.
     NotRepeated = "not-repeated",
     /// A deadline of the task was reached.
     Wakes = "wakes",
@@ -168,7 +169,7 @@ event_kinds! {
     PeerDown = "peer-down",
     /// A task reports that it refused a caller.
     TurnedAway = "turned-away",
-    /// A task reports that it has waited longer than the limit.
+    /// A task reports that it has waited for at least `report_after`.
     Waits = "waits",
     /// A ps drops a gradient of an older version.
     DropsStale = "drops-stale",
@@ -176,10 +177,10 @@ event_kinds! {
     DropsDuplicate = "drops-duplicate",
     /// A ps drops a gradient of another generation.
     DropsFenced = "drops-fenced",
-    /// A ps drops a gradient that is not among the first R.
+    /// A ps drops a gradient that is not among the R gradients of the update.
     DropsSurplus = "drops-surplus",
-    /// The chief finds a ps without its shard. The step is the version that all tasks continue
-    /// from, if the chief still holds that version.
+    /// The chief finds that a ps has lost its shard. If the chief still holds a whole version, all
+    /// tasks continue from that version, and the event has the step of that version.
     ShardLost = "shard-lost",
     /// The chief adopts the state that it finds.
     Adopts = "adopts",
@@ -191,8 +192,8 @@ event_kinds! {
     Stops = "stops",
     /// The task halts because it cannot continue.
     Fails = "fails",
-    /// The task halts because a peer knows a newer incarnation; its process retries with a larger
-    /// one.
+    /// The task halts because a peer knows a newer incarnation of the task. The process then tries
+    /// again with a larger incarnation.
     Outdated = "outdated",
 }
 
@@ -203,7 +204,8 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
-    /// If this kind is the receipt of a message, returns the kind of the event that sent it.
+    /// Returns the kind of the event that sends the message, if this kind is the receipt of a
+    /// message.
     #[must_use]
     pub fn sent_as(self) -> Option<Self> {
         // In the list of kinds, the sending of each message is directly before its receipt.
@@ -211,7 +213,7 @@ impl EventKind {
     }
 
     /// Returns the kind of the event that receives a message. `self` is the kind of the event that
-    /// sends it.
+    /// sends the message.
     const fn received_as(self) -> Self {
         Self::ALL[self as usize + 1]
     }
@@ -237,7 +239,7 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// An event at a node with its step and slot.
+/// An event of a node, with its step and slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedEvent {
     /// Kind of the event.

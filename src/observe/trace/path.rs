@@ -1,9 +1,9 @@
 //! The critical path: the chain of jobs, messages and waits that determined the length of the run.
 //!
-//! The path is found backwards from the last event. Each step goes from an event to its cause: from
-//! a received message to the event that sent it, from a result to the start of its job, from the
-//! first event of an incarnation to the last event of the previous incarnation. So every moment of
-//! the run belongs to exactly one task.
+//! The path is found backwards from the last event, by going from each event to its cause: from a
+//! received message to the event that sent the message, from a result to the start of its job, and
+//! from the first event of an incarnation to the last event of the previous incarnation. So every
+//! moment of the run belongs to exactly one task.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use unisono_core::ids::{Job, Step, TaskId};
 pub struct Segment {
     /// Task for which the run waited.
     pub task: TaskId,
-    /// Activity of that task. It is never [`State::Apply`] for a worker, and never
-    /// [`State::Compute`] for a ps.
+    /// Activity of the task. A worker never has [`State::Apply`], and a ps never has
+    /// [`State::Compute`].
     pub state: State,
     /// Begin, since the start of the run.
     pub begin: Duration,
@@ -70,8 +70,8 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
     path
 }
 
-/// Returns the last normal end of an incarnation. If no incarnation ended normally, returns the
-/// last event of the run.
+/// Returns the last event at which a task finished, stopped or failed. If there is no such event,
+/// returns the last event of the run.
 fn last_event(history: &History) -> Option<usize> {
     let ends = |event: &usize| {
         history.events[*event].does.iter().any(|done| {
@@ -83,8 +83,8 @@ fn last_event(history: &History) -> Option<usize> {
     all.clone().filter(ends).max_by_key(at).or_else(|| all.max_by_key(at))
 }
 
-/// If the called incarnation started after its caller, returns the event of that start. The caller
-/// had to wait for that start, and not for its own repeated calls.
+/// If the called task started later than its caller, returns the first event of the called task's
+/// incarnation. The caller waited for this start, and not for its own repeated calls.
 fn called_late(history: &History, event: usize) -> Option<usize> {
     let TimedEvent { at, life, input, .. } = &history.events[event];
     if input.what.kind != EventKind::Connected {
@@ -110,8 +110,8 @@ fn meanwhile(history: &History, event: usize) -> State {
     }
 }
 
-/// Returns the activity for which an event waited and the task with that activity. `cause` is the
-/// cause of the event.
+/// Returns the activity for which an event waited, and the task that performed the activity.
+/// `cause` is the cause of the event.
 fn waited_for(history: &History, event: usize, cause: usize) -> (State, TaskId) {
     let kind = history.events[event].input.what.kind;
     let state = state_of(kind).unwrap_or(match kind {

@@ -1,9 +1,9 @@
-//! Exports a run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>. Tasks are
-//! processes.
+//! Exports a run as JSON in the Trace Event Format, for <https://ui.perfetto.dev>. Each task is a
+//! process in this format.
 //!
-//! The output follows the rules of the format. Complete events (`X`) in the same row never overlap
-//! and are sorted by time. Each flow has one start and one finish, both inside events. Metadata
-//! comes first.
+//! The output follows the rules of the Trace Event Format. Complete events (`X`) in the same row
+//! never overlap and are sorted by time. Each flow has one start and one finish, and both are
+//! inside events. Metadata comes first.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -29,7 +29,7 @@ enum Row {
     Files = 3,
 }
 
-/// One event of the format. Fields that do not apply are omitted.
+/// One event of the Trace Event Format. Fields that do not apply are omitted.
 #[derive(Debug, Default, Serialize)]
 struct TraceEvent<'a> {
     name: &'a str,
@@ -46,10 +46,10 @@ struct TraceEvent<'a> {
     /// Number of a flow.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<usize>,
-    /// `bp` of Chrome's trace format: a flow ends at the event that encloses its end.
+    /// Binding point of a flow. With the value `e`, a flow ends at the event that encloses the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     bp: Option<&'static str>,
-    /// Scope of an instant: which part of the screen its line crosses.
+    /// Scope of an instant event, which determines the rows that its line crosses.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
     #[serde(skip_serializing_if = "Args::is_empty")]
@@ -101,7 +101,7 @@ pub fn text(history: &History) -> String {
 /// Writes the whole JSON document.
 ///
 /// # Errors
-/// If writing to `to` fails.
+/// Returns an error if writing to `to` fails.
 pub fn write(history: &History, to: &mut impl Write) -> io::Result<()> {
     to.write_all(b"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
     let mut list = List { to, is_empty: true };
@@ -213,7 +213,8 @@ impl<W: Write> List<'_, W> {
     }
 }
 
-/// Returns the displayed length of each event. An event ends before the next event of its task.
+/// Returns the displayed length of each event, in nanoseconds. An event ends before the next event
+/// of its task.
 fn widths(history: &History) -> Vec<u64> {
     let mut widths = vec![WIDTH; history.events.len()];
     for pair in (1..history.events.len()).map(|later| [later - 1, later]) {
@@ -238,7 +239,7 @@ const fn verb(state: State) -> &'static str {
     }
 }
 
-/// Returns a process number for a task, ps before workers.
+/// Returns a process number for a task. The numbers of all ps are below the numbers of the workers.
 const fn process(task: TaskId) -> u32 {
     match task.job {
         Job::Ps => 1 + task.index,

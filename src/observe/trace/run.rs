@@ -10,7 +10,8 @@ use unisono_core::ids::TaskId;
 /// The traced part of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
-    /// Incarnations of all tasks, ascending by task. The incarnations of a task are in their order.
+    /// Incarnations of all tasks, ascending by task. For each task, the incarnations are in the
+    /// order of their starts.
     pub lives: Vec<TracedLife>,
 }
 
@@ -18,7 +19,7 @@ impl Run {
     /// Reads the traces of all tasks in a folder.
     ///
     /// # Errors
-    /// If the folder contains no trace, or a trace cannot be read.
+    /// Returns an error if the folder contains no trace, or a trace cannot be read.
     pub fn read(logdir: &Path) -> Result<Self, TraceError> {
         let mut lives = Vec::new();
         for (task, path) in file::find(logdir)? {
@@ -27,7 +28,8 @@ impl Run {
         Ok(Self { lives })
     }
 
-    /// Returns the tasks of the cluster, ps before workers, according to all headers.
+    /// Returns all tasks of the cluster, according to the headers of all incarnations. The ps come
+    /// before the workers.
     #[must_use]
     pub fn tasks(&self) -> Vec<TaskId> {
         let headers = || self.lives.iter().map(|life| &life.header);

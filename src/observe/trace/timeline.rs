@@ -14,12 +14,12 @@ pub enum State {
     Compute,
     /// A ps computes an update.
     Apply,
-    /// The task computes nothing, and tensors that it has sent are still in flight.
+    /// The task computes nothing, and at least one tensor that it has sent is still in flight.
     Send,
     /// The task computes nothing, and no tensor that it has sent is in flight.
     Wait,
-    /// The chief reads or writes a checkpoint. This activity is in the chief's lane of files,
-    /// because it runs at the same time as other activities.
+    /// The chief reads or writes a checkpoint. [`Lane::files`] contains this activity, because it
+    /// runs at the same time as other activities.
     Save,
     /// A new incarnation connects to its peers and receives its first version.
     Join,
@@ -54,7 +54,7 @@ pub struct Span {
     pub state: State,
     /// Begin, since the start of the run.
     pub begin: Duration,
-    /// End, since the start of the run; not before the begin.
+    /// End, since the start of the run. The end is not before the begin.
     pub end: Duration,
     /// Step of the activity, if it has one.
     pub step: Option<Step>,
@@ -135,8 +135,8 @@ impl Lane {
         }
     }
 
-    /// Fills the time between two jobs with spans: either a message is in flight, or the task is
-    /// quiet.
+    /// Fills the time between two jobs with spans. During each span, either a message is in flight,
+    /// or the task waits or joins the run.
     fn push_idle(
         &mut self,
         mut at: Duration,
@@ -177,7 +177,7 @@ struct Flight {
     slot: Option<Slot>,
 }
 
-/// The messages of an incarnation that are in flight at a time. The time advances with each call.
+/// Finds the messages of an incarnation that are in flight, for ascending times.
 struct InFlight {
     /// Messages, ascending by the time of sending.
     flights: Vec<Flight>,
@@ -187,8 +187,8 @@ struct InFlight {
 }
 
 impl InFlight {
-    /// Returns the message in flight at a time, and the time of sending of the next message. Times
-    /// must not decrease from call to call.
+    /// Returns the message that is in flight at a time, and the send time of the next message.
+    /// Times must not decrease from call to call.
     fn at(&mut self, at: Duration) -> (Option<Flight>, Option<Duration>) {
         while let Some(flight) = self.flights.get(self.next).filter(|flight| flight.begin <= at) {
             if self.longest.is_none_or(|longest| longest.end < flight.end) {
@@ -247,8 +247,8 @@ pub(super) const fn state_of(kind: EventKind) -> Option<State> {
     }
 }
 
-/// Returns the completed jobs of an incarnation, in order: the jobs of its lane of files if
-/// `is_file` is true, otherwise the other jobs.
+/// Returns the completed jobs of an incarnation, in order. If `is_file` is true, returns the reads
+/// and writes of checkpoints. Otherwise, returns all other jobs.
 fn jobs(history: &History, life: &Life, is_file: bool) -> impl Iterator<Item = JobSpan> {
     life.events.clone().filter_map(move |number| {
         let event = &history.events[number];

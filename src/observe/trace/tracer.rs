@@ -1,5 +1,5 @@
-//! Turns the inputs and effects of a node into trace entries. Uses no file and no clock, and never
-//! reads the state of the node.
+//! Turns the inputs and effects of a node into trace entries. The tracer uses no file and no clock,
+//! and never reads the state of the node.
 
 use unisono_core::host::Turn;
 use unisono_core::ids::Cut;
@@ -44,7 +44,8 @@ fn of_network(turn: &Turn<'_>, event: &NetworkEvent) -> Details {
     }
 }
 
-/// Returns the entry of an effect; `None` if an input or a later event already shows the effect.
+/// Returns the entry of an effect; `None` for a report about an event that the trace already shows
+/// as an input.
 #[must_use]
 pub fn effect_entry(turn: &Turn<'_>, effect: &Effect) -> Option<Entry> {
     let what = NamedEvent::of_effect(effect)?;
@@ -105,7 +106,7 @@ fn of_message(turn: &Turn<'_>, link: LinkId, message: &Message) -> Details {
     }
 }
 
-/// Returns the details of a job or of its result: the number of the generation.
+/// Returns the details of a job or of its result, which are only the number of the generation.
 fn of_cut(cut: &Cut) -> Details {
     Details { generation: Some(cut.generation.number), ..Details::default() }
 }
@@ -144,13 +145,14 @@ fn of_report(report: &Report) -> Details {
     }
 }
 
-/// Returns whether an event is written to the trace. Heartbeats and timers are not written.
+/// Returns whether an input is written to the trace. Heartbeats, parts of messages and timers are
+/// written only if they have effects.
 #[must_use]
 pub fn is_of_note(input: &Entry, does: &[Entry]) -> bool {
     !does.is_empty() || !input.is_noise()
 }
 
-/// Returns whether an effect is written to the trace with its event.
+/// Returns whether an effect is written to the trace. Sent heartbeats are not written.
 #[must_use]
 pub fn is_kept(effect: &Entry) -> bool {
     effect.what.kind != EventKind::SendsHeartbeat

@@ -9,18 +9,19 @@ use super::named_event::EventKind;
 use crate::ledger::DropReason;
 use unisono_core::ids::{Slot, Step, TaskId};
 
-/// An update, as it was computed for the last time. Updates are recomputed after a rollback.
+/// The last computation of an update. An update is computed again after a rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpdateMade {
     /// Step of the update.
     pub step: Step,
     /// Time at which the last shard completed the update.
     pub at: Duration,
-    /// Used slots, ascending. Each slot comes with its worker, if the worker is known.
+    /// Slots that the update used, ascending. Each slot comes with the worker that computed its
+    /// gradient, if the worker is known.
     pub slots: Vec<(Slot, Option<TaskId>)>,
-    /// Worker whose gradient arrived last, at the shard that started the update last.
+    /// Worker whose gradient arrived last at the shard that was the last to start the update.
     pub last: Option<TaskId>,
-    /// Time between the arrival of the last gradient and of the gradient before it.
+    /// Time between the arrivals of the last two gradients of the update.
     pub margin: Duration,
     /// Number of times that the update was computed.
     pub n_times: u32,
@@ -37,7 +38,7 @@ pub struct Dropped {
     pub worker: Option<TaskId>,
     /// Ps that dropped the gradient.
     pub ps: TaskId,
-    /// Time of the drop; `None` if it is known only from a ledger.
+    /// Time at which the ps dropped the gradient; `None` if the drop is known only from a ledger.
     pub at: Option<Duration>,
     /// Reason why the gradient was not used.
     pub why: DropReason,
@@ -92,7 +93,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
 type Came = Option<(Duration, Option<TaskId>)>;
 
 impl UpdateMade {
-    /// Records the gradients at the shard that is so far the last one to start the update.
+    /// Stores the gradients of a shard that started the update later than all shards before.
     fn see(&mut self, slots: &[(Slot, Came)]) {
         let worker = |came: &Came| came.and_then(|(_, worker)| worker);
         self.slots = slots.iter().map(|(slot, came)| (*slot, worker(came))).collect();
@@ -106,7 +107,7 @@ impl UpdateMade {
     }
 }
 
-/// Returns the gradients that were not used, in the order of their arrival.
+/// Returns the gradients that were not used, ascending by the time of the drop.
 #[must_use]
 pub fn dropped(history: &History) -> Vec<Dropped> {
     let why = |kind| match kind {

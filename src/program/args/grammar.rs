@@ -98,7 +98,7 @@ Examples:
 Tasks may start in any order. All tasks need the same training flags."
     )]
     Worker(TaskArgs),
-    /// Compute the same run in one serial loop, without a cluster
+    /// Compute a run in one serial loop, without a cluster
     #[command(
         allow_negative_numbers = true,
         after_help = "\
@@ -278,7 +278,8 @@ pub(super) struct TaskArgs {
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
     /// Address to listen at; workers do not listen [default: this task's address in the list of
-    /// hosts; its port at all addresses if an engine such as Kubeflow places the tasks]
+    /// hosts; if a cluster engine such as Kubeflow places the tasks, all addresses with this task's
+    /// port]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     pub(super) bind: Option<HostPort>,
     #[command(flatten)]
@@ -289,10 +290,10 @@ pub(super) struct TaskArgs {
     pub(super) fresh: FreshArg,
     #[command(flatten)]
     pub(super) config: ConfigArg,
-    /// Document with the whole configuration, which a parent process wrote
+    /// Document with the whole configuration, which the parent process has written
     #[arg(long, hide = true, value_name = "FILE")]
     pub(super) run_config: Option<PathBuf>,
-    /// Exit when standard input ends; a line `stop` on it requests a clean end
+    /// Exit when standard input ends; a line `stop` on standard input requests a clean end
     #[arg(long, hide = true)]
     pub(super) exit_with_parent: bool,
     /// The parent process has locked the logdir, and shares the lock with this process
@@ -330,7 +331,7 @@ pub(super) enum DoctorCommand {
     Worker(Box<TaskArgs>),
 }
 
-/// The flags of a command that runs all tasks of a run itself.
+/// The flags of a command that performs a whole run, and not only one task of a run.
 #[derive(Args, Debug)]
 pub(super) struct WholeRunArgs {
     #[command(flatten)]
@@ -345,8 +346,8 @@ pub(super) struct WholeRunArgs {
     pub(super) config: ConfigArg,
 }
 
-/// `--fresh` has no key in the configuration file: the key would stay in the file and move every
-/// run aside.
+/// `--fresh` is a flag and has no key in the configuration file. A key would stay in the file, and
+/// every later start would move the run aside.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct FreshArg {
     /// Start a new run: first move the old run's files in the logdir into a folder previous-1,
@@ -375,7 +376,7 @@ pub(super) struct EvalArgs {
     pub(super) config: ConfigArg,
 }
 
-/// The flags for the examples of an evaluation. They are also flags of a run, but with other
+/// The flags that select the examples for an evaluation. Runs have the same flags, but with other
 /// defaults.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Data")]

@@ -46,7 +46,7 @@ fn mirror(text: &str) -> Result<String, &'static str> {
 /// Fetches the files that are missing.
 ///
 /// # Errors
-/// If a file cannot be fetched or written.
+/// Returns an error if a file cannot be fetched or written.
 pub fn run_fetch(args: &FetchArgs, process: &Process) -> anyhow::Result<ExitCode> {
     let Named(set) = args.data_set;
     let folder = args.data_dir.clone().unwrap_or_else(|| PathBuf::from(name_of(&args.data_set)));

@@ -45,7 +45,7 @@ Exits with 0 if a run can train on it, and 1 if not.")]
 /// Runs a command of `unisono data`.
 ///
 /// # Errors
-/// If a file cannot be fetched.
+/// Returns an error if a file cannot be fetched.
 pub fn run_data(command: DataCommand, process: &Process) -> anyhow::Result<ExitCode> {
     match command {
         DataCommand::Fetch(args) => fetch::run_fetch(&args, process),

@@ -1,5 +1,5 @@
-//! Computes a few short runs and compares them with the results of a second implementation in
-//! another language. This checks that this machine and this program compute the right bits.
+//! Computes a few short runs, and compares their results with those of a second implementation in
+//! another language. A difference shows that this machine or this program computes wrong bits.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,11 @@ use unisono_learn::model::SimdLevel;
 use unisono_learn::training::Plan;
 use unisono_learn::training::reference::Reference;
 
-/// The recorded results. `fixtures/golden/README.md` names the script that computed them.
+/// The results of the second implementation. `fixtures/golden/README.md` names the script that
+/// computed them.
 const GOLDEN: &str = include_str!("../../../fixtures/golden/independent.txt");
 
-/// Checks the results of the short runs at a SIMD level.
+/// Checks the results of the short runs when they use the given SIMD level.
 pub(super) fn check(level: SimdLevel) -> Finding {
     let cases: Vec<_> = GOLDEN.split("# ").skip(1).collect();
     match cases.iter().try_for_each(|case| check_case(case, level)) {

@@ -78,7 +78,8 @@ fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, String> {
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
-/// Checks that the ps that this task will call listen, and accept this task's authentication.
+/// Checks each ps that this task will call. The ps should listen, and must accept this task's
+/// authentication.
 pub(super) fn peers(patient: &Patient, cluster: &ClusterSpec) -> Vec<Finding> {
     let mine = patient.tasks();
     // Unusable security files are reported by the check `security`, and not here.
@@ -114,8 +115,8 @@ fn peer(task: TaskId, address: &HostPort, security: &Security) -> Finding {
     }
 }
 
-/// Checks that the listening process proves to be the task `task`, and accepts the proof of this
-/// task.
+/// Checks that the listening process proves that it is `task`, and that it accepts the proof of
+/// this task.
 fn answers(task: TaskId, at: SocketAddr, stream: TcpStream, security: &Security) -> Finding {
     let proves = || -> anyhow::Result<()> {
         stream.set_nonblocking(true)?;

@@ -19,7 +19,8 @@ use unisono_learn::training::Plan;
 use unisono_net::tcp::RealClock;
 use unisono_task::setup;
 
-/// A disk that needs at least this time counts as slow. Only the end of a run waits for the disk.
+/// If writing and syncing a small file takes longer than this, the disk counts as slow. A slow disk
+/// causes only a warning, because only the end of a run waits for the disk.
 const SLOW: Duration = Duration::from_millis(500);
 
 /// The approximate number of bytes of a line of `losses.csv`.
@@ -86,8 +87,8 @@ pub(super) fn checkpoint(run: &RunConfig, plan: &Plan) -> Vec<Finding> {
 /// Checks that a run can create the logdir and write files to it, and measures the speed of the
 /// disk.
 ///
-/// The check performs the same operations as the start of a run, in a temporary folder if the
-/// logdir does not exist. So its result cannot differ from that of a run.
+/// The check performs the same operations as the start of a run. If the logdir does not exist, the
+/// check uses a temporary folder. So a run would have the same result.
 pub(super) fn logdir(run: &RunConfig) -> Finding {
     if let Some(file) = run.logdir.ancestors().find(|above| above.is_file()) {
         let what = format!("{} is a file", file.display());
@@ -157,7 +158,7 @@ fn judge_time(named: &str, took: Duration) -> Finding {
     Finding::ok("logdir", what)
 }
 
-/// Returns the folder itself if it exists, otherwise its nearest existing parent.
+/// Returns the folder itself if it exists, otherwise its nearest ancestor that exists.
 fn existing(path: &Path) -> PathBuf {
     let above = path.ancestors().find(|above| above.is_dir());
     let here = Path::new(".");
@@ -166,15 +167,16 @@ fn existing(path: &Path) -> PathBuf {
 
 /// The results of writing a file to a folder.
 struct Tried {
-    /// The time that it took to write, sync and publish a small file.
+    /// The time for writing, syncing and publishing a small file.
     took: Duration,
-    /// The result of locking the folder as the chief locks the logdir.
+    /// The result of an attempt to lock the folder in the same way as the chief locks the logdir.
     lock: Result<(), TryLockError>,
     /// The error of syncing the folder, if the file system cannot sync folders.
     unsupported_sync: Option<io::Error>,
 }
 
-/// Creates a folder inside `folder` as a run creates the logdir, tests it, and removes it.
+/// Creates a temporary folder inside `folder`, in the same way as a run creates the logdir. Tests
+/// the temporary folder, and removes it.
 fn try_out_below(folder: &Path) -> io::Result<Tried> {
     let probe = probe_path(folder, "logdir");
     let tried = RealDisk.create_dir(&probe).and_then(|()| try_out(&probe));
@@ -182,7 +184,8 @@ fn try_out_below(folder: &Path) -> io::Result<Tried> {
     tried.and_then(|tried| removed.map(|()| tried))
 }
 
-/// Replaces a file by another file, as a run publishes the list of checkpoints, and removes it.
+/// Replaces a file by a new file, in the same way as a run publishes the list of checkpoints. Then
+/// removes the file, and tries to lock the folder.
 fn try_out(folder: &Path) -> io::Result<Tried> {
     let [old, new] = ["old", "new"].map(|name| probe_path(folder, name));
     let clock = RealClock::start();
@@ -225,8 +228,8 @@ pub(super) fn space(run: &RunConfig, plan: Option<&Plan>) -> Finding {
     }
 }
 
-/// Returns the number of bytes that the files of a run need: the kept checkpoints, another
-/// checkpoint that is being written, and the losses.
+/// Returns the number of bytes that the files of a run need. The files are the kept checkpoints,
+/// another checkpoint that is being written, and the losses.
 fn needed(run: &RunConfig, plan: Option<&Plan>) -> u64 {
     let Some(plan) = plan else { return BYTES_OF_A_RUN };
     let n_values: usize =

@@ -53,7 +53,8 @@ impl Finding {
         self.outcome == Outcome::Fail
     }
 
-    /// Turns an error into a failure. The text of the error contains the remedy.
+    /// Turns an error into the finding that a check failed. The text of the error contains the
+    /// remedy.
     pub(super) fn error(name: &'static str, error: &anyhow::Error) -> Self {
         let what = unisono_terminal::in_one_line(error);
         Self { name, outcome: Outcome::Fail, what, remedy: None }

@@ -22,7 +22,7 @@ const OPEN_FILES: u64 = 64;
 /// Number of files for each peer: its socket, and the memory that is shared with it.
 const FILES_A_LINK: u64 = 20;
 
-/// Returns the SIMD level of the run. The finding also names the levels of the CPU.
+/// Returns the SIMD level of the run. The finding also names all SIMD levels that the CPU supports.
 pub(super) fn simd() -> (Option<SimdLevel>, Finding) {
     let all: Vec<_> = SimdLevel::available().iter().map(ToString::to_string).collect();
     match setup::simd_level() {

@@ -1,5 +1,5 @@
-//! `unisono doctor`: reports problems that would prevent a run or harm it later, before the run
-//! starts.
+//! `unisono doctor`: reports problems before a run starts. The problems would prevent the run, or
+//! harm it later.
 //!
 //! The command takes the flags of the command that it checks, and changes no files.
 
@@ -28,7 +28,7 @@ pub struct DoctorConfig {
     pub json: bool,
 }
 
-/// Makes all checks, even after a failed check. Exits with a failure if a run would fail.
+/// Performs all checks, even after a failed check. Exits with a failure if a run would fail.
 #[must_use]
 pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process) -> ExitCode {
     let report = Report::new(findings(&config.patient, workload));

@@ -34,7 +34,7 @@ impl Patient {
         }
     }
 
-    /// Returns the addresses of the cluster; `None` if `unisono local` chooses them.
+    /// Returns the addresses of the cluster; `None` if `unisono local` will choose the addresses.
     pub fn cluster(&self) -> Option<&ClusterSpec> {
         match self {
             Self::Task(config) => Some(&config.cluster),

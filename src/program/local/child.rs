@@ -1,4 +1,4 @@
-//! Starts one child process, reads its lines, and waits for its end.
+//! Starts one child process, reads the lines that the child prints, and waits until the child ends.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -14,20 +14,21 @@ use unisono_core::ids::TaskId;
 use unisono_task::incarnation::{self, Counter};
 use unisono_task::stop::STOP_LINE;
 
-/// The longest time for reading the remaining output of a child that has ended. The wait is limited
-/// because another process may still hold the child's pipes.
+/// The time limit for reading the remaining output of a child that has ended. The limit is needed
+/// because another process may still hold the child's pipes open.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// A task and its command, which can be started any number of times.
+/// A task, and the command that starts a process of the task. The command can be started any number
+/// of times.
 ///
-/// The command may hold the listening socket of the task. Then callers wait while the task
-/// restarts, and no other process can take the port of the task.
+/// If the command holds the listening socket of the task, callers wait while the task restarts, and
+/// no other process can take the port of the task.
 #[derive(Debug)]
 pub(super) struct ChildCommand {
     pub(super) task: TaskId,
     pub(super) command: Command,
-    /// Counts the processes of the task, so that each process has a larger incarnation than the
-    /// previous one.
+    /// Counts the processes of the task, so that each process gets a larger incarnation than the
+    /// previous process.
     counter: Counter,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct ChildCommand {
 pub(super) enum Event {
     /// The child printed a line.
     Printed { task: TaskId, stream: Stream, line: String },
-    /// The child has ended. The events for all of its lines were sent before this event.
+    /// The child has ended. The events for the child's lines come before this event.
     Ended { task: TaskId, status: ExitStatus },
 }
 
@@ -46,13 +47,13 @@ pub(super) enum Stream {
     Err,
 }
 
-/// The standard input of a child. While it is open, the child knows that its parent is running.
+/// The standard input of a child. This pipe closes when the parent ends, and then the child exits.
 #[derive(Debug)]
 pub(super) struct Lifeline(Option<ChildStdin>);
 
 impl Lifeline {
-    /// Asks the child to end cleanly. Errors are ignored, because they mean that the child has
-    /// already ended.
+    /// Asks the child to end cleanly. Write errors are ignored, because they mean that the child
+    /// has already ended.
     pub(super) async fn ask_to_stop(&mut self) {
         if let Some(stdin) = &mut self.0 {
             let _ = stdin.write_all(format!("{STOP_LINE}\n").as_bytes()).await;
@@ -64,7 +65,7 @@ impl Lifeline {
 impl ChildCommand {
     /// Creates the command of a task.
     ///
-    /// The child gets its own process group, so that only the parent receives Ctrl-C of a terminal.
+    /// The child gets its own process group, so that Ctrl-C in a terminal signals only the parent.
     pub(super) fn new(task: TaskId, command: std::process::Command) -> Self {
         let mut command = Command::from(command);
         command.process_group(0).kill_on_drop(true);
@@ -73,8 +74,8 @@ impl ChildCommand {
     }
 }
 
-/// Starts a child and sends its events to `events`. The child is killed when the value of `kill`
-/// becomes true.
+/// Starts a child, and sends the events of the child to `events`. The child is killed when the
+/// value of `kill` becomes true.
 pub(super) fn start(
     child: &mut ChildCommand,
     events: mpsc::Sender<Event>,

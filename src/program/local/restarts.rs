@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::program::exit_codes::{EXIT_NOT_FINITE, EXIT_USAGE};
 use unisono_core::time::Moment;
 
-/// Returns whether a task that exits with this code would exit with the same code after every
+/// Returns whether a task that has exited with this code would exit with the same code after every
 /// restart.
 pub(super) fn is_final(code: Option<u8>) -> bool {
     matches!(code, Some(EXIT_USAGE | EXIT_NOT_FINITE))
@@ -17,15 +17,15 @@ pub(super) fn is_final(code: Option<u8>) -> bool {
 pub(super) struct RestartLimits {
     /// The maximum number of restarts of one task within `window`.
     pub(super) max_restarts: u32,
-    /// The time during which a restart counts.
+    /// The time for which a restart counts towards `max_restarts`.
     pub(super) window: Duration,
-    /// The first pause before a restart. Each death of a task that ran only briefly doubles the
-    /// pause.
+    /// The pause before the first restart. Each further restart doubles the pause, until a process
+    /// has run for at least `steady_after`.
     pub(super) first_pause: Duration,
     /// The longest pause before a restart.
     pub(super) longest_pause: Duration,
-    /// A process that ran at least this long did not fail at its start. After such a process, the
-    /// pause is `first_pause` again.
+    /// The running time after which a process counts as having started successfully. The pause
+    /// after such a process is `first_pause` again.
     pub(super) steady_after: Duration,
 }
 
@@ -47,14 +47,15 @@ pub(super) struct Restarts {
     limits: RestartLimits,
     /// The times of the restarts within the window.
     recent: VecDeque<Moment>,
-    /// The next pause, for the case that the next process runs only briefly.
+    /// The pause before the next restart, unless the next process runs for at least `steady_after`.
     next_pause: Duration,
 }
 
 /// The decision about a dead child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The child restarts after the pause. This is its `nth` restart within the window.
+    /// The child restarts after the pause. This restart is the child's `nth` restart within the
+    /// window.
     Again { pause: Duration, nth: usize },
     /// The child has reached the limit of restarts.
     GivenUp,
@@ -69,7 +70,7 @@ impl Restarts {
         &self.limits
     }
 
-    /// Decides about a child that was started at `born` and has died at `now`.
+    /// Decides whether a child that was started at `born` and has died at `now` restarts.
     pub(super) fn on_death(&mut self, born: Moment, now: Moment) -> Verdict {
         let limits = self.limits;
         self.recent.retain(|at| now - *at < limits.window);
@@ -94,8 +95,8 @@ mod tests {
         Moment::from_origin(Duration::from_secs_f64(secs))
     }
 
-    /// Returns the pauses, in seconds, after processes that ran for the given times, until the
-    /// limit is reached.
+    /// Returns the pauses, in seconds, between processes that run for the times `lives`. The list
+    /// ends when the limit of restarts is reached.
     fn pauses(max_restarts: u32, lives: impl IntoIterator<Item = f64>) -> Vec<f64> {
         let mut restarts = Restarts::new(RestartLimits::new(max_restarts));
         let mut now = 0.0;

@@ -16,17 +16,17 @@ use unisono_core::time::Moment;
 use unisono_net::tcp::RealClock;
 use unisono_terminal::output::ProgressLine;
 
-/// The number of last lines that are shown again if a child fails.
+/// The number of a child's last lines that are shown again if the child fails.
 const LAST_LINES: usize = 10;
-/// The number of events that may wait to be shown. If the queue is full, a child that prints more
-/// is blocked.
+/// The maximum number of waiting events. While the queue is full, a child that prints more lines is
+/// blocked.
 const MOST_EVENTS: usize = 1024;
 
 /// The limits of waits for children, and of restarts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The longest time for the chief to save a checkpoint and end. It is also the longest time for
-    /// the other tasks to end after the chief has finished.
+    /// The longest time for the chief to save a checkpoint and end, and the longest time for the
+    /// other tasks to end after the chief has finished.
     pub(super) chief: Duration,
     /// The longest time for all tasks to end after a failure, or after the chief has stopped.
     pub(super) rest: Duration,
@@ -57,7 +57,8 @@ pub(super) trait View {
 pub(super) enum Ending {
     /// The training has finished.
     Finished,
-    /// A task failed and is not restarted. The number is its exit code.
+    /// A task failed and is not restarted, or did not end in time. The number is the exit code of
+    /// `unisono local`.
     Failed(u8),
     /// The launcher was asked to stop.
     Stopped(StopReason),
@@ -73,7 +74,8 @@ impl Ending {
     }
 }
 
-/// The phase of the launcher. A phase is only followed by a later phase of this list.
+/// The phase of the launcher. The launcher only advances to phases that are listed after the
+/// current phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Tasks run, or are about to restart.
@@ -89,7 +91,8 @@ enum Phase {
 /// Starts the children, and waits until all of them have ended.
 ///
 /// # Errors
-/// If the first start of a child fails. All children that were already started are killed.
+/// Returns an error if the first start of a child fails. All children that were already started are
+/// then killed.
 pub(super) async fn supervise(
     children: Vec<ChildCommand>,
     mut stops: StopRequests,
@@ -200,7 +203,7 @@ where
         }
     }
 
-    /// Ends the run with a checkpoint, if a chief is running that can save it.
+    /// Ends the run. If the chief is running, the chief saves a checkpoint first.
     async fn stop_chief_first(&mut self, ending: Ending) {
         match self.tasks.get_mut(&TaskId::CHIEF).map(|chief| &mut chief.life) {
             Some(Life::Living { lifeline, .. }) => {
@@ -263,8 +266,8 @@ where
         }
     }
 
-    /// All updates are saved, so the other tasks end as soon as they learn that the chief has
-    /// finished.
+    /// Handles the successful end of the chief. All updates are saved, so the other tasks end as
+    /// soon as they learn that the chief has finished.
     fn on_chief_finished(&mut self) {
         self.cancel_restarts();
         self.alarm = Some(self.clock.now() + self.limits.chief);
@@ -373,7 +376,7 @@ where
         }
     }
 
-    /// Returns the next time at which the launcher must act without an event.
+    /// Returns the time of the next restart or of the phase's deadline, whichever comes first.
     fn deadline(&self) -> Option<Moment> {
         let restarts = self.tasks.values().filter_map(|task| match task.life {
             Life::Pausing { until } => Some(until),
@@ -421,8 +424,9 @@ where
     }
 }
 
-/// Returns the exit code of the launcher for the exit code of a task. `None` means that the task
-/// was killed. The exit code of the task is kept if it is more specific than a general failure.
+/// Returns the exit code of `unisono local` after a task has failed with `code`; `None` means that
+/// the task was killed or did not start. The exit code of the task is kept if it is more specific
+/// than a general failure.
 fn exit_code(code: Option<u8>) -> u8 {
     let says_more = |code: &u8| is_final(Some(*code)) || *code == EXIT_GAVE_UP;
     code.filter(says_more).unwrap_or(EXIT_FAILURE)

@@ -1,39 +1,42 @@
-//! The axes of the loss curve. Their bounds are round numbers that do not move with every new loss.
+//! The axes of the loss curve. The bounds of an axis are round numbers that do not change with
+//! every new loss.
 
-/// The number of losses from which on outliers are excluded from the axis. One in this many losses
-/// at each end counts as an outlier.
+/// The number of losses per outlier at each end of the range: of 100 losses, the 2 smallest and the
+/// 2 largest count as outliers. Fewer losses than this number have no outliers.
 const ONE_OUTLIER_IN: usize = 50;
 
-/// The axis includes zero, unless the range of the losses is less than this fraction of their
-/// distance from zero.
+/// A y axis that grows includes zero, unless the span of the losses is less than this fraction of
+/// the largest absolute loss.
 const NARROW_TO_GROW: f64 = 1.0 / 4.0;
-/// The same fraction for an axis that would shrink. It is smaller, so that an axis near the limit
-/// does not switch back and forth.
+/// The fraction that replaces `NARROW_TO_GROW` for a y axis that shrinks. This fraction is smaller,
+/// so that losses near the limit do not make the axis switch back and forth.
 const NARROW_TO_SHRINK: f64 = 1.0 / 8.0;
 
-/// The axis shrinks if the new axis would have less than this share of its span.
+/// The y axis shrinks if the span of the new axis is less than this fraction of the span of the old
+/// axis.
 const SHRINK_BELOW: f64 = 0.5;
 
-/// The approximate number of intervals between the ticks of an axis.
+/// The approximate number of intervals into which the ticks divide an axis.
 const PARTS: f64 = 5.0;
 
-/// The largest loss that the axis covers. Losses are `f32`, so only a damaged or foreign file
-/// contains larger losses.
+/// The largest loss that the axis covers. A loss of a run is an `f32`, so only a damaged or foreign
+/// file contains larger losses.
 const LARGEST: f64 = 1e39;
 
-/// From this share of the training on, the x axis ends at the last step of the training. Before
-/// that, the curve would be too narrow to read; in a long training, it would be a vertical line.
+/// The share of the training after which the x axis extends to the last step of the training.
+/// Earlier, an axis of this length would make the curve too narrow to read.
 const SHOW_ALL_STEPS_FROM: f64 = 0.2;
 
-/// The y axis of the curve, which changes from look to look.
+/// The y axis of the loss curve. Each poll of the targets may change the axis.
 ///
-/// The axis covers all finite losses, unless the outliers alone need more than half of the axis.
+/// The axis covers all finite losses, unless the outliers alone would take up more than half of the
+/// axis.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct LossAxis(Option<Ticks>);
 
 impl LossAxis {
-    /// Adapts the axis to the losses. The axis grows at once, but only shrinks if its span would be
-    /// less than half.
+    /// Adapts the axis to the losses. The axis grows at once, but shrinks only if the span of the
+    /// new axis is less than half of the old span.
     pub(super) fn fit(&mut self, losses: impl Iterator<Item = f64>) {
         let mut losses: Vec<_> = losses.filter(|loss| loss.is_finite()).collect();
         losses.sort_unstable_by(f64::total_cmp);
@@ -63,7 +66,7 @@ struct Range {
     high: f64,
 }
 
-/// The ranges of the losses from which an axis is computed.
+/// The ranges of losses that determine an axis.
 #[derive(Clone, Copy, Debug)]
 struct Data {
     all: Range,
@@ -97,8 +100,8 @@ impl Range {
         self.high - self.low
     }
 
-    /// Extends the range to zero, unless the range is smaller than the share `narrow` of its
-    /// distance from zero.
+    /// Extends the range to include zero, unless the span of the range is less than the fraction
+    /// `narrow` of the largest absolute value in the range.
     fn with_zero_unless(self, narrow: f64) -> Self {
         let way = self.low.abs().max(self.high.abs());
         if self.span() < narrow * way {
@@ -108,12 +111,14 @@ impl Range {
     }
 }
 
-/// Round values at equal distances. The first and the last value are the bounds of an axis.
+/// The ticks of an axis: round numbers at equal distances. The first and the last tick are the
+/// bounds of the axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ticks {
     distance: Round,
-    /// The lowest and the highest value, as multiples of the distance.
+    /// The lowest tick, as a multiple of `distance`.
     first: f64,
+    /// The highest tick, as a multiple of `distance`.
     last: f64,
 }
 
@@ -160,7 +165,7 @@ struct Round {
 }
 
 impl Round {
-    /// Returns the smallest such number that is not below a positive `number`.
+    /// Returns the smallest round number that is not below `number`, which must be positive.
     fn at_least(number: f64) -> Self {
         let exponent = libm::log10(number).floor() as i32;
         let digits = [1.0, 2.0, 5.0].map(|digit| Self { digit, exponent });
@@ -168,16 +173,17 @@ impl Round {
         digits.into_iter().find(|round| round.value(1.0) >= number).unwrap_or(next)
     }
 
-    /// Returns `times` times this number. A negative power is a division, because 3 / 10 gives 0.3
-    /// and 3 × 0.1 does not.
+    /// Returns the product of `times` and this number. For a negative exponent, the function
+    /// divides by a power of ten, because in `f64` 3 / 10 is 0.3, but 3 × 0.1 is not.
     fn value(self, times: f64) -> f64 {
         let power = 10_f64.powi(self.exponent.abs());
         if self.exponent < 0 { times * self.digit / power } else { times * self.digit * power }
     }
 }
 
-/// Returns the bounds of the x axis. The axis begins at the first step. It ends at the last step of
-/// the training if that step is known and not too far away, otherwise at a round number.
+/// Returns the bounds of the x axis. The axis begins at or shortly before the step `first`. The
+/// axis ends at the last step of the training if that step is known and not too far away, and
+/// otherwise at a round number.
 pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f64; 2] {
     let newest = newest.max(first).max(1.0);
     let round = Round::at_least(newest).value(1.0);
@@ -208,7 +214,7 @@ mod tests {
         axis
     }
 
-    /// Returns the losses of a training that begins with `first` and ends near `last`.
+    /// Returns `n` losses that begin with `first` and fall towards `last`.
     fn falling(first: f64, last: f64, n: u32) -> Vec<f64> {
         (0..n).map(|step| last + (first - last) / (1.0 + f64::from(step) / 10.0)).collect()
     }

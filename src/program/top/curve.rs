@@ -1,20 +1,21 @@
 //! The curve of the losses, with a limited number of points.
 
-/// The maximum number of points of the curve. In a longer curve, each two neighbouring points are
-/// replaced by their mean.
+/// The maximum number of points of the curve. If the curve gets more points, each pair of
+/// neighbouring points is replaced by the mean of the pair.
 const MOST_POINTS: usize = 4096;
 
-/// The losses by step. In a longer curve, each point is the mean of more steps. All points except
-/// the newest ones cover the same number of steps, so a share of the points is the same share of
-/// the steps.
+/// The losses by step. After pairs of points were merged, each point is the mean of several steps.
+/// All points except the newest points cover the same number of steps, so the points are evenly
+/// spaced along the x axis.
 #[derive(Debug)]
 pub(super) struct Curve {
     points: Vec<(f64, f64)>,
-    /// The number of losses from which each point is computed as a mean.
+    /// The number of steps of which each point is the mean.
     per_point: u32,
-    /// The number of losses in the last point.
+    /// The number of steps of which the last point is the mean.
     in_last: u32,
-    /// The newest loss. It is not part of a point yet, because a repeated step would replace it.
+    /// The newest step and its loss. This loss is not merged into a point yet, because a repetition
+    /// of the step would replace the loss.
     newest: Option<(f64, f64)>,
     /// The step of the last row of `losses.csv`, and the sum and the number of the losses of that
     /// step so far.

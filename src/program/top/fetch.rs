@@ -1,4 +1,4 @@
-//! Requests the metrics of one task. The answer is limited in time and in bytes.
+//! Requests the metrics of one task, and limits the time and the size of the answer.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use unisono_metrics::text::Exposition;
 
 /// The time limit of a request. A task that works normally answers within milliseconds.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// The maximum size of an answer. The metrics of a cluster with thousands of tasks are smaller.
+/// The maximum size of an answer in bytes. The metrics of a cluster with thousands of tasks are
+/// smaller.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// Returns the metrics of a task, or the reason why there are none.
+/// Returns the metrics of a task, or the reason why there are no metrics.
 pub(super) async fn fetch(address: HostPort) -> Result<Exposition, String> {
     let answer = match timeout(PATIENCE, ask(&address)).await {
         Ok(Ok(answer)) => answer,

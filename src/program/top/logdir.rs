@@ -1,6 +1,7 @@
 //! Reads the files of a run: the losses, the newest checkpoint, and the ledgers.
 //!
-//! Each look reads a file from the position at which the previous look ended.
+//! Each poll reads only the lines that were appended to the losses file and to the ledgers since
+//! the previous poll.
 
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub(super) struct Logdir {
     ledgers: Vec<Ledger>,
     accuracies: Series,
     newest: Option<NewestCheckpoint>,
-    /// The time of the previous look, and the chief's step at that time.
+    /// The time of the previous poll, and the chief's step at that time.
     before: Option<(Duration, u64)>,
     rate: Smoothed,
 }
@@ -35,7 +36,8 @@ pub(super) struct Logdir {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NewestCheckpoint {
     step: u64,
-    /// The training steps of the run that wrote the checkpoint; `None` if the file cannot be read.
+    /// The number of training steps of the run that wrote the checkpoint; `None` if the file cannot
+    /// be read.
     training_steps: Option<u64>,
 }
 
@@ -58,8 +60,9 @@ impl Logdir {
         self.losses.points()
     }
 
-    /// Returns the number of updates of the run, if the ledgers or the newest checkpoint contain
-    /// it.
+    /// Returns the total number of updates of the run, according to the ledgers or the newest
+    /// checkpoint. Returns `None` if neither contains this number, or if the losses file has later
+    /// steps.
     pub(super) fn training_steps(&self) -> Option<u64> {
         // A ledger contains the number of the newest start of the run. A checkpoint may contain
         // that of an earlier start.
@@ -68,7 +71,8 @@ impl Logdir {
         of_ledgers.or_else(of_checkpoint).filter(|steps| self.losses.next_step() <= Some(*steps))
     }
 
-    /// Returns a row for each task that has files in the logdir.
+    /// Reads the new parts of the files, and returns a row for each task that has files in the
+    /// logdir.
     pub(super) fn look(&mut self, now: Duration) -> Vec<TaskRow> {
         let Self { losses, tail, .. } = self;
         let _ = tail.lines(|line| losses.add(line));
@@ -95,8 +99,9 @@ impl Logdir {
         rows
     }
 
-    /// Returns the last step of a finished run. A run is finished if its final checkpoint is
-    /// durable and there are no later losses.
+    /// Returns the last step of a finished run; `None` if the run is not finished. A run is
+    /// finished if its final checkpoint is durable and the losses file ends at the step of this
+    /// checkpoint.
     fn done_at(&self) -> Option<u64> {
         let step = self.newest?.step;
         let is_final = self.training_steps() == Some(step);
@@ -146,7 +151,8 @@ impl Logdir {
     }
 }
 
-/// Returns the path and the step of the newest checkpoint, according to the list of checkpoints.
+/// Returns the path and the step of the newest checkpoint, according to the file that lists the
+/// checkpoints.
 fn newest_checkpoint(folder: &Path) -> Option<(PathBuf, u64)> {
     let paths = state::decode(&RealDisk.read(&folder.join(STATE_FILE)).ok()?).ok()?;
     let name = Path::new(paths.last()?).file_name()?.to_str()?;
@@ -160,7 +166,7 @@ struct Ledger {
     incarnations: u64,
     dropped: u64,
     step: Option<u64>,
-    /// The number of updates of the run, according to the newest incarnation.
+    /// The total number of updates of the run, according to the newest header in the ledger.
     training_steps: Option<u64>,
 }
 
@@ -203,7 +209,7 @@ impl Ledger {
     }
 }
 
-/// Returns the number at a position in a line of JSON.
+/// Returns the number at the JSON pointer `pointer` in a line of JSON.
 fn number_in(line: &str, pointer: &str) -> Option<u64> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     line.pointer(pointer)?.as_u64()
@@ -213,7 +219,7 @@ fn number_in(line: &str, pointer: &str) -> Option<u64> {
 #[derive(Debug)]
 struct Tail {
     path: PathBuf,
-    /// The number of bytes in the lines that were already passed on.
+    /// The number of bytes in the complete lines that were already read.
     read: u64,
 }
 
@@ -222,7 +228,7 @@ impl Tail {
         Self { path, read: 0 }
     }
 
-    /// Passes the new lines to `take`. An incomplete line is read again at the next look.
+    /// Passes the new lines to `take`. An incomplete line is read again at the next poll.
     fn lines(&mut self, mut take: impl FnMut(&str)) -> io::Result<()> {
         let mut file = RealDisk::open_to_read(&self.path)?;
         if file.metadata()?.len() < self.read {
@@ -292,8 +298,8 @@ mod tests {
         checkpoint: u64,
         /// The number of training steps in the newest checkpoint.
         training_steps: u64,
-        /// The numbers of training steps in the headers of the ledger, oldest first. The list is
-        /// empty without a ledger.
+        /// The number of training steps in each header of the ledger, oldest header first. An empty
+        /// list means that there is no ledger.
         ledger: &'static [u64],
     }
 
@@ -322,7 +328,7 @@ mod tests {
             }
         }
 
-        /// Returns the states, steps and rates of the tasks at the second look.
+        /// Returns the states, steps and rates of the tasks at the second poll.
         fn seen(&self) -> Vec<(State, Option<u64>, Option<f64>)> {
             let folder = tempfile::tempdir().unwrap();
             self.write(folder.path());

@@ -9,8 +9,8 @@ use super::wait_graph::WaitGraph;
 use unisono_core::ids::TaskId;
 use unisono_metrics::text::Exposition;
 
-/// The number of seconds after which a task counts as waiting. Shorter waits are part of every
-/// step.
+/// The minimum duration of a wait, in seconds, for a task to count as waiting. Shorter waits occur
+/// in every step.
 const WAITS_FROM: f64 = 0.5;
 
 /// All values that are displayed.
@@ -21,7 +21,7 @@ pub(super) struct Model {
     pub(super) training_steps: Option<u64>,
     /// Mean loss by step.
     pub(super) losses: Vec<(f64, f64)>,
-    /// The y axis for these losses; `None` if no loss is finite.
+    /// The ticks of the y axis of the loss curve; `None` if no loss is finite.
     pub(super) loss_axis: Option<Ticks>,
     pub(super) tasks: Vec<TaskRow>,
 }
@@ -37,7 +37,8 @@ pub(super) struct TaskRow {
     pub(super) rate: Option<f64>,
     /// Bytes per second that the task receives and sends, over sockets and shared memory.
     pub(super) bytes: Option<(f64, f64)>,
-    /// The current wait of the task, if the wait is longer than those that are part of every step.
+    /// The current wait of the task; `None` if the wait is shorter than `WAITS_FROM`, because such
+    /// waits occur in every step.
     pub(super) wait: Option<Wait>,
     /// The peers with which the task has no session.
     pub(super) disconnected: Vec<TaskId>,
@@ -45,7 +46,7 @@ pub(super) struct TaskRow {
     pub(super) accuracy: Option<f64>,
     /// The step of the newest checkpoint, if this task saves checkpoints.
     pub(super) checkpoint: Option<u64>,
-    /// Failures that the task has counted, and restarts since the first look.
+    /// The failures that the task has counted, and the number of its restarts since the first poll.
     pub(super) faults: Vec<String>,
 }
 
@@ -55,11 +56,12 @@ pub(super) enum State {
     #[default]
     Runs,
     Waits,
-    /// All updates are made. For a task of a logdir, the final checkpoint is durable, too.
+    /// All updates of the run are made. If only the files of the task are known, the final
+    /// checkpoint is durable, too.
     Done,
-    /// The task does not answer. The text is the reason.
+    /// The task does not answer, for the reason in the text.
     Lost(String),
-    /// Only the files of the task are known. They do not show whether the task is running.
+    /// Only the files of the task are known. Files do not show whether the task is running.
     File,
 }
 
@@ -101,8 +103,8 @@ impl Model {
         !self.tasks.is_empty() && self.tasks.iter().all(|task| task.state == State::Done)
     }
 
-    /// Returns the steps per second of the fastest task. All tasks have the same speed, but their
-    /// measured rates differ, because they are asked at different moments.
+    /// Returns the largest measured rate of a task, in steps per second. All tasks advance at the
+    /// same speed, but the measured rates differ, because the tasks answer at different moments.
     pub(super) fn rate(&self) -> Option<f64> {
         self.tasks.iter().filter_map(|task| task.rate).reduce(f64::max)
     }
@@ -121,8 +123,8 @@ impl Model {
         self.tasks.iter().filter_map(|task| task.checkpoint).max()
     }
 
-    /// If all other tasks wait for one task, returns a text such as `all wait for worker 1:
-    /// gradient of step 1234, 12.3 s`.
+    /// Returns a text such as `all wait for worker 1: gradient of step 1234, 12.3 s` if all other
+    /// tasks wait for one task.
     pub(super) fn bottleneck(&self) -> Option<String> {
         let mut graph = WaitGraph::default();
         // The files of a task do not show whether the task is waiting.
@@ -187,7 +189,7 @@ pub(super) struct Scrape {
     pub(super) metrics: Exposition,
 }
 
-/// Returns the row of a task that has answered. `before` is the task's answer at the previous look.
+/// Returns the row of a task that has answered. `before` is the task's answer at the previous poll.
 pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskRow {
     let metrics = &now.metrics;
     let name = metrics.samples.iter().find_map(|sample| sample.label("task"));
@@ -224,7 +226,8 @@ pub(super) fn row(now: &Scrape, before: Option<&Scrape>, restarts: u32) -> TaskR
     }
 }
 
-/// Sorts ps before workers, both by number. Addresses that have never answered come last.
+/// Sorts the rows of ps before the rows of workers, each by number. Addresses that have never
+/// answered come last.
 pub(super) fn sort(rows: &mut [TaskRow]) {
     rows.sort_by_cached_key(|row| (row.task().is_none(), row.task(), row.name.clone()));
 }
@@ -238,8 +241,8 @@ pub(super) struct SmoothedRates {
 }
 
 impl SmoothedRates {
-    /// Replaces the rates of a row by their averages. The rates of the row are those of the last
-    /// `elapsed`.
+    /// Replaces the rates of a row by averages over the last seconds. `elapsed` is the time over
+    /// which the rates of the row were measured.
     pub(super) fn smooth(&mut self, row: &mut TaskRow, elapsed: Duration) {
         if let Some(rate) = &mut row.rate {
             *rate = self.steps.add(*rate, elapsed);
@@ -290,7 +293,7 @@ fn times(count: f64) -> String {
     if count == 1.0 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// Formats a rate for the table, such as `1.2 MB`.
+/// Formats a number of bytes per second for the table, such as `1.2 MB`.
 pub(super) fn bytes_per_second(bytes: f64) -> String {
     match bytes {
         0.0..1e3 => format!("{bytes:.0} B"),

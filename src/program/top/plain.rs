@@ -1,5 +1,5 @@
-//! Formats the model as text: one table and the faults. `render` shows parts of this text on the
-//! screen.
+//! Formats the state of a cluster as text, with a table of tasks and a list of faults. The module
+//! `render` shows parts of this text on the screen.
 
 use std::fmt::Write as _;
 use std::iter;
@@ -45,7 +45,8 @@ fn summary_parts(model: &Model) -> Vec<String> {
     parts
 }
 
-/// Returns the cells of a task, except the cell of its wait.
+/// Returns the cells of a task's row in the table, except the last cell, which describes the task's
+/// wait.
 pub(super) fn cells(task: &TaskRow) -> [String; 6] {
     let dash = || "-".to_owned();
     let bytes = |bytes: Option<f64>| bytes.map_or_else(dash, bytes_per_second);
@@ -59,12 +60,12 @@ pub(super) fn cells(task: &TaskRow) -> [String; 6] {
     ]
 }
 
-/// Returns the last cell of a task, which describes its wait.
+/// Returns the last cell of a task's row, which describes the task's wait.
 pub(super) fn wait(task: &TaskRow) -> String {
     task.wait.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The headers of the cells.
+/// The headers of all columns except the last column.
 pub(super) const HEADERS: [&str; 6] = ["TASK", "STATE", "STEP", "STEPS/S", "IN/S", "OUT/S"];
 
 /// Returns the whole model as text.

@@ -1,5 +1,5 @@
-//! Draws the state of a cluster on a terminal of any size. This file reads nothing but its
-//! arguments.
+//! Draws the state of a cluster on a terminal of any size. The functions of this file read nothing
+//! but their arguments.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,11 +13,12 @@ use super::model::{Model, State};
 use super::plain::{self, HEADERS, cells};
 use unisono_terminal::output::PercentG;
 
-/// From this width on, the faults are shown beside the curve.
+/// The minimum width of the terminal, in columns, for showing the faults beside the curve instead
+/// of below it.
 const WIDE: u16 = 110;
 
-/// From this height on, a line is reserved for the bottleneck. So nothing moves when a bottleneck
-/// appears.
+/// The minimum height of the terminal, in lines, for reserving a line for the bottleneck. Because
+/// of the reserved line, nothing moves when a bottleneck appears.
 const HIGH: u16 = 16;
 
 /// Draws the whole screen.
@@ -66,7 +67,8 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     frame.render_widget(summary, area);
 }
 
-/// Cuts off the end of a title. Returns an empty title if the rest would be too short to be useful.
+/// Cuts off the end of a title that is longer than `room`. Returns an empty title if the rest would
+/// be too short to be useful.
 fn cut(title: &str, room: usize) -> String {
     const LEAST: usize = 16;
     match title.chars().count() {

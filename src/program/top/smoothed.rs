@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// The weight of a measurement falls to 1/e after this time.
+/// The time after which the weight of a measurement has fallen to 1/e.
 const TIME_CONSTANT: Duration = Duration::from_secs(5);
 
-/// An exponential moving average over time, and not over measurements. So an early or late look
-/// does not change how fast the average follows the rate.
+/// An exponential moving average whose weights depend on time, not on the number of measurements.
+/// So an early or late measurement does not change how fast the average follows the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Smoothed(Option<f64>);
 
 impl Smoothed {
-    /// Adds the mean rate over the last `elapsed`, and returns the average. The first rate is taken
-    /// as the average, so that the display does not rise slowly from 0.
+    /// Adds `rate`, the mean rate over the last `elapsed`, and returns the new average. The first
+    /// rate becomes the average, so that the displayed value does not rise slowly from 0.
     pub(super) fn add(&mut self, rate: f64, elapsed: Duration) -> f64 {
         let kept = libm::exp(-elapsed.as_secs_f64() / TIME_CONSTANT.as_secs_f64());
         let average = self.0.map_or(rate, |average| kept * average + (1.0 - kept) * rate);

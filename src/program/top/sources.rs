@@ -1,4 +1,4 @@
-//! Asks all targets repeatedly, and builds the model from the answers and the files.
+//! Polls all targets, and builds the model from the metrics of tasks and from files.
 
 use tokio::task::JoinSet;
 
@@ -13,12 +13,12 @@ use unisono_core::host::Clock as _;
 use unisono_metrics::text::Exposition;
 use unisono_net::tcp::RealClock;
 
-/// All targets, and the model that was built at the last look.
+/// All targets of `unisono top`, and the model that was built at the last poll.
 #[derive(Debug)]
 pub(super) struct Sources {
     tasks: Vec<Task>,
     logdirs: Vec<Logdir>,
-    /// The losses that the chief has reported at all looks so far.
+    /// The losses that the chief's metrics have contained at all polls so far.
     curve: Curve,
     loss_axis: LossAxis,
     clock: RealClock,
@@ -70,7 +70,7 @@ impl Sources {
         &self.model
     }
 
-    /// Asks all targets once. All tasks are asked at the same time.
+    /// Polls all targets once. The requests to all tasks run at the same time.
     pub(super) async fn look(&mut self) {
         let mut answers = JoinSet::new();
         for (index, task) in self.tasks.iter().enumerate() {
@@ -122,7 +122,8 @@ impl Sources {
     }
 }
 
-/// Formats consecutive ports in the form in which the user gave them.
+/// Formats addresses with consecutive ports in the form of the command line, such as
+/// `127.0.0.1:9100-9103`.
 fn named(addresses: &[HostPort]) -> Option<String> {
     let (first, last) = (addresses.first()?, addresses.last()?);
     let first_to = if first == last { String::new() } else { format!("-{}", last.port()) };
@@ -175,7 +176,7 @@ mod tests {
         Task::new("a:9100".parse().unwrap())
     }
 
-    /// Returns the metrics of a task at this second, in the incarnation `life`.
+    /// Returns the metrics of a task at the second `second`, in the incarnation `life`.
     fn scrape(second: u64, life: u64, step: u64) -> Scrape {
         let values = [
             ("unisono_incarnation", life),

@@ -17,7 +17,7 @@ impl Target {
     /// Parses a target: `HOST:PORT`, `HOST:FIRST-LAST`, or a folder.
     ///
     /// # Errors
-    /// If the text has none of these forms.
+    /// Returns an error if the text has none of these forms.
     pub fn parse(word: &str) -> Result<Self, String> {
         let path = PathBuf::from(word);
         if path.is_dir() {

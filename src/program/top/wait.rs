@@ -9,16 +9,15 @@ use unisono_metrics::text::Exposition;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wait {
     pub(super) seconds: f64,
-    /// The thing for which the task waits, by its name in the metrics: `gradient`, `version`,
-    /// `state`, ….
+    /// The name of the awaited thing in the metrics, such as `gradient`, `version` or `state`.
     pub(super) what: String,
-    /// The names of the tasks from which the thing is missing, or the name of this task's storage.
-    /// There is at least one name.
+    /// The names of the tasks from which the awaited thing is missing, or the name of the waiting
+    /// task's storage. There is at least one name.
     pub(super) of: Vec<String>,
 }
 
 impl Wait {
-    /// Returns the wait of the task that served the metrics; `None` if it does not wait.
+    /// Returns the wait of the task that served the metrics; `None` if the task does not wait.
     pub(super) fn read(metrics: &Exposition) -> Option<Self> {
         let mut waits: Option<Self> = None;
         for sample in metrics.all("unisono_waiting_seconds") {
@@ -37,13 +36,13 @@ impl Wait {
         waits
     }
 
-    /// Returns the tasks for which the task waits.
+    /// Returns the awaited tasks.
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
         self.of.iter().filter_map(|name| task(name))
     }
 
-    /// Returns the thing for which the task waits, such as `gradient of step 1234`. `version` is
-    /// the present version of the waiting task.
+    /// Returns the name of the awaited thing, such as `gradient of step 1234`. `version` is the
+    /// current version of the waiting task.
     pub(super) fn reason(&self, version: Option<u64>) -> String {
         let Self { what, .. } = self;
         match (what.as_str(), version) {
@@ -63,8 +62,8 @@ impl fmt::Display for Wait {
     }
 }
 
-/// Returns the task with this name; `None` for a storage, or for a name that this release does not
-/// know.
+/// Returns the task with this name; `None` if the name is that of a storage, or is unknown to this
+/// release.
 fn task(name: &str) -> Option<TaskId> {
     name.parse().ok()
 }

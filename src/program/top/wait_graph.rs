@@ -10,16 +10,16 @@ use unisono_core::ids::TaskId;
 pub(super) struct WaitGraph(BTreeMap<TaskId, Vec<TaskId>>);
 
 impl WaitGraph {
-    /// Adds a task. If the task waits for no other task, it either runs, has ended, or does not
-    /// answer.
+    /// Adds a task, and the tasks for which it waits. A task that waits for no other task is
+    /// running, waits for its own storage, has ended, or does not answer.
     pub(super) fn add(&mut self, task: TaskId, waits_for: impl IntoIterator<Item = TaskId>) {
         self.0.entry(task).or_default().extend(waits_for);
     }
 
     /// Returns the task for which all other tasks wait, directly or through other waiting tasks.
     ///
-    /// There is no such task if the cluster waits for two tasks, if a task does not wait, or if
-    /// tasks wait for each other in a circle.
+    /// Returns `None` if tasks wait for two different tasks, if another task does not wait at all,
+    /// or if tasks wait for each other in a circle.
     pub(super) fn root(&self) -> Option<TaskId> {
         let awaited = self.0.values().flatten().copied();
         let mut ends = awaited.filter(|task| self.waits_for(*task).is_empty());

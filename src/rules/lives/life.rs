@@ -1,4 +1,4 @@
-//! The sessions of each process, and its shard or its work.
+//! The sessions of each process, and the shard of a ps or the work of a worker.
 
 use crate::life_id::LifeId;
 use crate::life_turn::LifeTurn;
@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, Report};
 use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 
-/// The newest process of each task.
+/// The newest process of each task, with its state.
 #[derive(Debug, Default)]
 pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
-/// The state of one process of a task, as far as its inputs and effects show it.
+/// The state of one process of a task, derived from the inputs and effects of the process.
 #[derive(Debug)]
 pub(crate) struct Life {
     /// The open links of the process.
     pub(crate) sessions: BTreeMap<LinkId, Session>,
-    /// The incarnation of each peer with which the last session was opened.
+    /// The incarnation of each peer in the newest session with this peer.
     pub(crate) let_in: BTreeMap<TaskId, Incarnation>,
     /// The number of jobs that are under way.
     pub(crate) n_jobs: usize,
@@ -30,14 +30,14 @@ pub(crate) struct Life {
     pub(crate) work: Work,
 }
 
-/// A link, as one end sees it.
+/// A link, as the process at one end knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Session {
-    /// The peer at the other end; `None` for a caller that has not greeted.
+    /// The peer at the other end of the link; `None` for a caller that has not sent `Hello`.
     pub(crate) peer: Option<TaskId>,
-    /// The incarnation of the peer, once greetings were exchanged.
+    /// The incarnation of the peer; `None` until `Hello` and `Welcome` were exchanged.
     pub(crate) incarnation: Option<Incarnation>,
-    /// The time of the last message, or of bytes of a message that is still arriving.
+    /// The time at which the last message, or the last part of an incomplete message, arrived.
     pub(crate) heard: Moment,
     n_pushes: u64,
     n_acknowledged: u64,
@@ -52,19 +52,20 @@ impl Session {
         self.n_acknowledged = self.n_acknowledged.max(n_pushes);
     }
 
-    /// Returns the number of pushes that the peer has not acknowledged.
+    /// Returns the number of pushes on this link that the peer has not acknowledged.
     pub(crate) const fn n_open_pushes(&self) -> u64 {
         self.n_pushes.saturating_sub(self.n_acknowledged)
     }
 
-    /// Returns the peer, once greetings were exchanged.
+    /// Returns the peer; `None` until `Hello` and `Welcome` were exchanged.
     pub(crate) fn peer_if_up(&self) -> Option<TaskId> {
         self.incarnation.and(self.peer)
     }
 }
 
 impl Lives {
-    /// Returns a process that has begun.
+    /// Returns the state of a process, if the process is the newest of its task and has handled an
+    /// input.
     pub(crate) fn of(&self, life: LifeId) -> Option<&Life> {
         self.0.get(&life)
     }
@@ -94,7 +95,7 @@ impl Lives {
 }
 
 impl Life {
-    /// Returns the peer behind a link, while there is a session.
+    /// Returns the peer at the other end of a link; `None` if there is no session on the link.
     pub(crate) fn peer(&self, link: LinkId) -> Option<TaskId> {
         self.sessions.get(&link).and_then(Session::peer_if_up)
     }
@@ -156,7 +157,8 @@ impl Life {
         }
     }
 
-    /// Notes a new session. The input is the greeting that began it.
+    /// Notes a new session, if the input of the turn is the `Hello` or `Welcome` that opened the
+    /// session.
     fn note_up(&mut self, turn: &LifeTurn<'_>, peer: TaskId) {
         let Input::Network(NetworkEvent::Received { link, message }) = turn.input else { return };
         let incarnation = match message {
@@ -172,7 +174,8 @@ impl Life {
 }
 
 impl Life {
-    /// Returns the gradient that an input brings, if there is a session.
+    /// Returns the gradient in an input; `None` if the input is not a push on a session with a
+    /// worker.
     pub(crate) fn pushed<'a>(&self, input: &'a Input) -> Option<Pushed<'a>> {
         let Input::Network(NetworkEvent::Received { link, message }) = input else { return None };
         let Message::Push { cut, slot, loss, gradient, .. } = message else {
@@ -196,7 +199,8 @@ impl Life {
     }
 }
 
-/// Returns whether a gradient was taken: not declined, not dropped, and its link not closed.
+/// Returns whether a ps has accepted a gradient. The effects must not decline or drop the gradient,
+/// close its link, or halt the ps.
 fn is_taken(pushed: &Pushed<'_>, effects: &[Effect]) -> bool {
     !effects.iter().any(|effect| match effect {
         Effect::Send { message: Message::PushReply { .. }, .. } | Effect::Halt(_) => true,

@@ -1,27 +1,27 @@
-//! Inputs that are older than what their process knows (rule 8).
+//! Finds outdated inputs, such as messages of an older generation (rule 8).
 
 use unisono_core::protocol::{Done, Input, Message, NetworkEvent};
 use unisono_core::{Generation, LinkId};
 
 use crate::lives::life::Life;
 
-/// Why an input is older than what its process knows.
+/// The reason why an input is outdated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Old {
-    /// It came on a link that this end has closed, or knows to be closed.
+    /// The input came on a link that the process has closed, or knows to be closed.
     Link,
-    /// It is the greeting of an older incarnation.
+    /// The input is a `Hello` or `Welcome` of an older incarnation of the peer.
     Greeting(LinkId),
-    /// It is a later message of an older incarnation.
+    /// The input is a later message of an older incarnation of the peer.
     Life,
-    /// It is of an older generation than the shard.
+    /// The input is a message of an older generation than the generation of the shard.
     Generation,
-    /// It is the result of a job that a new generation has made void.
+    /// The input is the result of a job that became void when a new generation was opened.
     Job,
 }
 
 impl Life {
-    /// Returns why an input is old; `None` if the input is not.
+    /// Returns the reason why an input is outdated; `None` if the input is not outdated.
     pub(crate) fn old(&self, input: &Input) -> Option<Old> {
         match input {
             Input::Network(NetworkEvent::Received { link, message }) => {
@@ -52,8 +52,8 @@ impl Life {
     }
 }
 
-/// Returns the generation of a message to a ps. `Pull` has none, because it asks for any generation
-/// from its own on.
+/// Returns the generation of a message to a ps. `Pull` counts as a message without a generation,
+/// because a `Pull` accepts its own generation and every newer generation.
 const fn generation(message: &Message) -> Option<Generation> {
     match message {
         Message::Push { cut, .. }

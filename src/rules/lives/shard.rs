@@ -1,4 +1,5 @@
-//! The cut of a shard, the gradients that it must hold, and the fate of the next gradient.
+//! The version of a shard, the gradients that the shard must hold, and the treatment that the rules
+//! require for the next gradient.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,34 +9,36 @@ use unisono_core::{Cut, Floats, LinkId, Slot, TaskId};
 use crate::life_turn::LifeTurn;
 use unisono_core::slots::Age;
 
-/// A shard, according to the inputs and effects of its ps.
+/// The state of a shard, derived from the inputs and effects of its ps.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    /// The cut; `None` until the shard was restored.
+    /// The generation and step of the current version; `None` until the shard was restored.
     pub(crate) cut: Option<Cut>,
-    /// The cut before the last update.
+    /// The generation and step of the version before the last update.
     pub(crate) previous: Option<Cut>,
-    /// The gradients of this cut that arrived and were neither used nor dropped.
+    /// The gradients of the current version that have arrived and were neither used nor dropped.
     pub(crate) held: BTreeMap<Slot, Held>,
-    /// R < N: the slots of the next update, once the ps knows them.
+    /// If R < N, the slots of the next update; `None` until the ps knows them.
     pub(crate) chosen: Option<Vec<Slot>>,
-    /// Used only on ps 0 and if R < N: the last choice of slots, with its generation and step.
+    /// If R < N, the slots that ps 0 must choose, with the generation and step of their update.
+    /// Used only on ps 0.
     pub(crate) choice: Option<(Cut, Vec<Slot>)>,
-    /// The number of updates of this cut that were begun.
+    /// The number of updates that the ps has begun from the current version.
     pub(crate) n_begun: usize,
-    /// A gradient of the previous cut that was held, and neither used nor dropped.
+    /// A gradient of the previous version that the shard held, but neither used nor reported as
+    /// dropped.
     pub(crate) lost: Option<(Cut, Slot)>,
-    /// Used only on ps 0 and if R < N: the shards that hold each slot.
+    /// If R < N, the shards that hold each slot, to the knowledge of ps 0. Used only on ps 0.
     holders: BTreeMap<Slot, BTreeSet<u32>>,
-    /// Used only on ps 0 and if R < N: the slots that all shards hold, in the order in which ps 0 is
-    /// informed of them.
+    /// If R < N, the slots that all shards hold, in the order in which ps 0 learns of them. Used
+    /// only on ps 0.
     whole: Vec<Slot>,
 }
 
 /// A gradient that a shard holds.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The loss of its batch.
+    /// The loss of the gradient's batch.
     pub(crate) loss: f32,
     /// The shard's part of the gradient.
     pub(crate) gradient: Floats,
@@ -52,13 +55,13 @@ pub(crate) struct Pushed<'a> {
     pub(crate) cut: Cut,
     /// The slot.
     pub(crate) slot: Slot,
-    /// The loss of its batch.
+    /// The loss of the gradient's batch.
     pub(crate) loss: f32,
     /// The shard's part of the gradient.
     pub(crate) gradient: &'a Floats,
 }
 
-/// What must become of a gradient that arrives.
+/// The treatment that the rules require for an arriving gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The gradient is new, and the shard must keep it until the update.
@@ -71,19 +74,21 @@ pub(crate) enum Fate {
     Stale,
     /// The gradient is of another generation, or the shard is empty.
     Fenced,
-    /// R < N: the slots of the update are chosen, and the slot of the gradient is not among them.
+    /// If R < N, the slots of the update are chosen, and the slot of the gradient is not among
+    /// them.
     Surplus,
-    /// No honest worker sends the gradient.
+    /// No honest worker sends such a gradient.
     Wrong,
 }
 
 impl Pushed<'_> {
-    /// Returns whether the worker is told a verdict, and the gradient is counted with it.
+    /// Returns whether the effects send a verdict to the worker, and count the gradient with this
+    /// verdict.
     pub(crate) fn is_answered(&self, effects: &[Effect], verdict: Verdict) -> bool {
         self.is_told(effects, verdict) && self.is_counted(effects, Some(verdict))
     }
 
-    /// Returns whether the worker is told a verdict.
+    /// Returns whether the effects send a verdict to the worker.
     pub(crate) fn is_told(&self, effects: &[Effect], wanted: Verdict) -> bool {
         effects.iter().any(|effect| match effect {
             Effect::Send { link, message: Message::PushReply { cut, slot, verdict } } => {
@@ -93,7 +98,7 @@ impl Pushed<'_> {
         })
     }
 
-    /// Returns whether the gradient is counted as dropped, for a reason.
+    /// Returns whether the effects count the gradient as dropped, with the verdict `wanted`.
     pub(crate) fn is_counted(&self, effects: &[Effect], wanted: Option<Verdict>) -> bool {
         let dropped = Effect::Report(Report::Dropped {
             step: self.cut.step,
@@ -106,7 +111,7 @@ impl Pushed<'_> {
 }
 
 impl Shard {
-    /// Returns what must become of a gradient (rules 4, 5 and 8).
+    /// Returns the treatment that rules 4, 5 and 8 require for a gradient.
     pub(crate) fn fate(&self, config: &ClusterConfig, pushed: &Pushed<'_>) -> Fate {
         let age = Age::of(pushed.cut, self.cut);
         if self.cut.is_some() && pushed.slot.0 >= config.sync.slots_per_step() {
@@ -166,7 +171,7 @@ impl Shard {
         }
     }
 
-    /// Rule 2: notes that ps 0 learns that a shard holds a slot.
+    /// Notes that ps 0 learns that a shard holds the gradient of a slot (rule 2).
     fn note_whole(&mut self, config: &ClusterConfig, cut: Cut, ps: TaskId, slot: Slot) {
         let is_choosing = config.has_backup_workers() && self.chosen.is_none();
         if !is_choosing || self.cut != Some(cut) || slot.0 >= config.sync.slots_per_step() {

@@ -5,7 +5,8 @@ use unisono_core::{Cut, Incarnation, TaskId};
 /// The versions that a worker has received.
 #[derive(Debug)]
 pub(crate) struct Work {
-    /// The known incarnation of each ps, and the last version that the ps sent.
+    /// For each ps, the known incarnation of the ps, and the last version that this incarnation
+    /// sent.
     shards: Vec<(Option<Incarnation>, Option<Cut>)>,
     whole: Option<Cut>,
 }
@@ -15,7 +16,7 @@ impl Work {
         Self { shards: vec![(None, None); n_ps as usize], whole: None }
     }
 
-    /// Returns the last version that the worker held of every shard at once.
+    /// Returns the last version of which the worker held all shards at the same time.
     pub(crate) const fn whole(&self) -> Option<Cut> {
         self.whole
     }
@@ -28,7 +29,8 @@ impl Work {
         }
     }
 
-    /// Notes the incarnation of a ps. A new one does not know what an earlier one sent.
+    /// Notes the incarnation of a ps. If the incarnation is new, the version that an earlier
+    /// incarnation sent is forgotten.
     pub(crate) fn note_life(&mut self, ps: TaskId, incarnation: Incarnation) {
         let Some(shard) = self.shards.get_mut(ps.index as usize) else { return };
         if shard.0 != Some(incarnation) {

@@ -9,7 +9,8 @@ use anyhow::anyhow;
 /// Writes a file, and makes its parent folders.
 ///
 /// # Errors
-/// If a folder or the file cannot be written. The text names the path, the reason and a remedy.
+/// Returns an error if a folder or the file cannot be written. The text of the error contains the
+/// path, the reason and a remedy.
 pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     make_folder_of(path)?;
     fs::write(path, bytes).map_err(|error| cannot_write(path, &error))
@@ -18,7 +19,7 @@ pub fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
 /// Creates a file, and makes its parent folders.
 ///
 /// # Errors
-/// The same as of [`write_file`].
+/// Returns the same errors as [`write_file`].
 pub fn create_file(path: &Path) -> anyhow::Result<File> {
     make_folder_of(path)?;
     File::create(path).map_err(|error| cannot_write(path, &error))
@@ -27,7 +28,7 @@ pub fn create_file(path: &Path) -> anyhow::Result<File> {
 /// Makes the parent folders of a file.
 ///
 /// # Errors
-/// The same as of [`make_folder`].
+/// Returns the same errors as [`make_folder`].
 pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => make_folder(folder),
@@ -38,7 +39,8 @@ pub fn make_folder_of(path: &Path) -> anyhow::Result<()> {
 /// Makes a folder and its parent folders.
 ///
 /// # Errors
-/// If a folder cannot be made. The text names the path, the reason and a remedy.
+/// Returns an error if a folder cannot be made. The text of the error contains the path, the reason
+/// and a remedy.
 pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).map_err(|error| {
         // If one of the parents is a file, the error of the system does not say which one.
@@ -50,7 +52,7 @@ pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// Returns the error for a file that could not be written, with a remedy.
+/// Returns an error with a remedy for a file that could not be written.
 #[must_use]
 pub fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
     let why = if path.is_dir() {

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use unisono_core::ids::TaskId;
 
-/// One log line. The fields are written in this order.
+/// One log line. The fields are written in the order in which this type declares them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct JsonLine {
     /// The time in UTC, in the format of RFC 3339.
@@ -43,7 +43,7 @@ impl JsonLine {
         }
     }
 
-    /// Returns whether a line that a task has printed is already such a JSON object.
+    /// Returns whether a line that a task has printed is already a log line as a JSON object.
     pub(super) fn is_one(line: &str) -> bool {
         line.starts_with("{\"timestamp\":") && line.ends_with('}')
     }

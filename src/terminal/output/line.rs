@@ -1,4 +1,4 @@
-//! The progress line of the original script. Every character is the same.
+//! The progress line, which has exactly the characters of the original script's progress line.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use unisono_core::percent_g::PercentG;
 /// sec/batch)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrainingLine {
-    /// The number of steps that this worker has made since it started.
+    /// The number of steps that this worker has made since the worker started.
     pub step: u64,
     /// The global step of the cluster.
     pub global_step: u64,
     /// The loss of the worker's last batch.
     pub loss: f32,
-    /// The seconds since the start, divided by the number of global steps since the start.
+    /// The mean duration of a global step, in seconds.
     pub sec_per_batch: f64,
 }
 

@@ -1,5 +1,5 @@
-//! The log on standard error. Its level is `warn` unless the environment variable `UNISONO_LOG`
-//! sets a filter. Log lines do not disturb the progress bar.
+//! The log on standard error. The level of the log is `warn`, unless the environment variable
+//! `UNISONO_LOG` sets a filter. Log lines do not disturb the progress bar.
 //!
 //! Log lines are text for people, or JSON for programs. With JSON, every line on standard error is
 //! a JSON object.
@@ -29,8 +29,8 @@ const VARIABLE: &str = "UNISONO_LOG";
 /// fields out.
 const FOR_PROGRAMS: [&str; 6] = ["waited_secs", "awaited", "peer", "step", "generation", "path"];
 
-/// Sends the log of this process to `screen`, in the format of the screen. If the function is
-/// called again, it has no effect.
+/// Sends the log of this process to `screen`, in the format of the screen. Only the first call has
+/// an effect.
 pub fn init(screen: &Screen) {
     let filter = filter_from_env();
     if let Err(given) = &filter {
@@ -57,7 +57,8 @@ pub fn init(screen: &Screen) {
     };
 }
 
-/// Reads the filter from the environment. If the filter is invalid, returns its text as the error.
+/// Reads the log filter from the environment. If the filter is invalid, returns the text of the
+/// filter as the error.
 fn filter_from_env() -> Result<Targets, String> {
     let given = std::env::var(VARIABLE).ok().filter(|given| !given.is_empty());
     let Some(given) = given else { return Ok(default()) };
@@ -73,7 +74,7 @@ fn filter_from_env() -> Result<Targets, String> {
     }
 }
 
-/// Returns the filter without the variable.
+/// Returns the filter that applies if the environment variable is not set.
 fn default() -> Targets {
     Targets::new().with_default(LevelFilter::WARN)
 }
@@ -133,7 +134,7 @@ impl Visit for JsonLine {
     }
 }
 
-/// Writes each event with one call, so that lines of concurrent events do not mix.
+/// Writes each log event with a single call, so that the lines of concurrent events do not mix.
 struct ScreenWriter(Screen);
 
 impl MakeWriter<'_> for ScreenWriter {

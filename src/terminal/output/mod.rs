@@ -1,4 +1,4 @@
-//! The output of a run for people, and for programs that read it.
+//! The output of a run, for people and for programs.
 
 mod files;
 mod json_line;

@@ -15,9 +15,9 @@ use unisono_config::ProgressMode;
 pub struct ProgressLine {
     /// The number of updates since the start of the run, including those before a restart.
     pub step: u64,
-    /// The number of updates that the run makes in total.
+    /// The total number of updates of the run.
     pub training_steps: u64,
-    /// The loss of the last batch; `null` in JSON if it is not finite.
+    /// The loss of the last batch; `None`, or `null` in JSON, if the loss is not finite.
     pub loss: Option<f32>,
     /// The seconds since this process started to train.
     pub elapsed_secs: f64,
@@ -45,7 +45,8 @@ pub struct ProgressView {
     training_steps: u64,
     /// The step and the time of the first update in this process, from which the rate is computed.
     began: Option<(u64, Duration)>,
-    /// The time of the last JSON line, since this process started to train.
+    /// The time at which the last JSON line was printed, measured since this process started to
+    /// train.
     printed: Option<Duration>,
 }
 

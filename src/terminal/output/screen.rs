@@ -11,10 +11,10 @@ use super::json_line::JsonLine;
 use unisono_config::LogFormat;
 use unisono_core::ids::TaskId;
 
-/// The `target` in JSON for lines that do not come from the log.
+/// The value of `target` in JSON lines that do not come from the log.
 const TARGET: &str = "unisono";
 
-/// Prints whole lines above the progress bar, if there is one. Clones share the screen.
+/// Prints whole lines above the progress bar, if there is one. Clones print on the same screen.
 #[derive(Clone, Debug)]
 pub struct Screen {
     bar: ProgressBar,
@@ -31,16 +31,16 @@ struct Form {
 }
 
 impl Screen {
-    /// Returns a screen for standard output and standard error. Its progress bar is hidden at
-    /// first.
+    /// Returns a screen for standard output and standard error. The progress bar of the screen is
+    /// hidden at first.
     #[must_use]
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self { bar, form: Arc::default(), lost_output: Arc::default() }
     }
 
-    /// Sets the format of lines on standard error, and the task that the lines name. Until this is
-    /// called, lines are text. If it is called again, it has no effect.
+    /// Sets the format of lines on standard error, and the task that the lines name. Before the
+    /// first call, lines are text. Further calls have no effect.
     pub fn set_form(&self, log_format: LogFormat, task: Option<TaskId>) {
         let _ = self.form.set(Form { log_format, task });
     }
@@ -114,7 +114,8 @@ impl Screen {
         self.print_err(&Level::ERROR, message, "error: ");
     }
 
-    /// Prints a line that another task has printed. With JSON, the line names that task.
+    /// Prints on standard error a line that another task has printed. In the JSON format, the line
+    /// names the other task.
     pub fn err_of(&self, task: TaskId, line: &str) {
         let line = match self.log_format() {
             // If a task panics, or fails at its start, its lines are text whatever the format is.
@@ -146,21 +147,21 @@ impl Screen {
         });
     }
 
-    /// Returns the bar. It is hidden until a draw target is set.
+    /// Returns the progress bar, which is hidden until a draw target is set.
     #[must_use]
     pub const fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Returns whether to use colours on standard error. They are used on a terminal, unless
-    /// `NO_COLOR` is set.
+    /// Returns whether to use colours on standard error. Colours are used on a terminal, unless
+    /// `NO_COLOR` is set or `TERM` is `dumb`.
     #[must_use]
     pub fn has_colours() -> bool {
         io::stderr().is_terminal() && colours_are_wanted()
     }
 
-    /// Returns whether to use colours on standard output. They are used on a terminal, unless
-    /// `NO_COLOR` is set.
+    /// Returns whether to use colours on standard output. Colours are used on a terminal, unless
+    /// `NO_COLOR` is set or `TERM` is `dumb`.
     #[must_use]
     pub fn has_colours_on_stdout() -> bool {
         io::stdout().is_terminal() && colours_are_wanted()

@@ -1,14 +1,14 @@
 //! Tables as aligned text.
 
-/// The maximum width of a column, in characters. A longer cell is printed completely and extends
-/// beyond its column, so that one cell does not widen all rows.
+/// The maximum width of a column, in characters. A cell that is longer is printed completely and
+/// extends beyond its column, so that a single long cell does not widen all rows.
 const WIDEST: usize = 200;
 
-/// Formats rows of cells in columns. `is_right` has one entry for each column, which is `true` if
-/// the column is aligned to the right.
+/// Formats rows of cells in columns. `is_right` has one entry for each column: `true` aligns the
+/// column to the right, and `false` to the left.
 ///
 /// # Panics
-/// If a row has fewer cells than there are columns.
+/// Panics if a row has fewer cells than there are columns.
 #[must_use]
 pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();

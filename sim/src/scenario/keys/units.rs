@@ -7,7 +7,7 @@ use unisono_config::file::nearest;
 
 use crate::scenario::distribution::nanos;
 
-/// The name of a unit, and its size in the smallest unit.
+/// The name of a unit, and its size: in nanoseconds for a duration, in bits per second for a rate.
 type Unit = (&'static str, u64);
 
 /// The units of durations, in nanoseconds.
@@ -32,7 +32,7 @@ pub(crate) const RATES: [Unit; 8] = [
     ("B", 8),
 ];
 
-/// Reads `"1.5ms"`.
+/// Reads a duration such as `"1.5ms"`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text, &DURATIONS, "\"100us\" or \"1.5s\"")?;
     if number.starts_with('-') {
@@ -48,7 +48,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanos))
 }
 
-/// Reads `"1Gbit"` and returns bytes per second.
+/// Reads a rate such as `"1Gbit"`, and returns bytes per second.
 pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     let (number, unit) = split(text, &RATES, "\"1Gbit\" or \"50MB\"")?;
     if number.starts_with('-') {
@@ -72,12 +72,12 @@ pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
     })
 }
 
-/// Returns the shortest text that reads back as this duration.
+/// Returns the shortest text that [`parse_duration`] reads as this duration.
 pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.is_zero() { "0s".to_owned() } else { shortest(nanos(duration), &DURATIONS) }
 }
 
-/// Returns the shortest text that reads back as this rate. `rate` is in bytes per second.
+/// Returns the shortest text that [`parse_rate`] reads as this rate. `rate` is in bytes per second.
 pub(crate) fn rate_text(rate: NonZeroU64) -> String {
     rate.get().checked_mul(8).map_or_else(|| format!("{rate}B"), |bits| shortest(bits, &RATES))
 }
@@ -91,7 +91,8 @@ fn shortest(value: u64, units: &[Unit]) -> String {
     texts.flatten().min_by_key(String::len).expect("the smallest unit measures everything")
 }
 
-/// Returns the decimals of `rest / size`; `None` if there are infinitely many.
+/// Returns the fraction `rest / size` as a decimal point and digits, such as `.5`. Returns an empty
+/// text for 0, and `None` if the fraction has infinitely many digits.
 fn fraction(rest: u64, size: u64) -> Option<String> {
     if rest == 0 {
         return Some(String::new());
@@ -102,7 +103,7 @@ fn fraction(rest: u64, size: u64) -> Option<String> {
     (scaled % size == 0).then(|| digits.trim_end_matches('0').to_owned())
 }
 
-/// Splits `"1.5ms"` into `"1.5"` and the size of its unit.
+/// Splits a text such as `"1.5ms"` into the number `"1.5"` and the size of the unit `ms`.
 fn split<'a>(text: &'a str, units: &[Unit], example: &str) -> Result<(&'a str, u64), String> {
     let text = text.trim();
     let begin = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());

@@ -19,16 +19,16 @@ use super::tasks::{task, task_of_key, task_set};
 use super::units::{duration_text, rate_text};
 use crate::scenario::task_set::TaskSet;
 
-/// A type each of whose values has a name in scenario files.
+/// A type whose values all have names in scenario files.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
-    /// The noun for a value in messages.
+    /// The noun that error messages use for a value.
     const WHAT: &'static str;
 
     /// All values with their names.
     const NAMED: &'static [(Self, &'static str)];
 
-    /// Returns the meaning of this value. The text is empty if the description of the key explains
-    /// all values.
+    /// Returns an explanation of this value for the reference documentation. The explanation is
+    /// empty if the description of the key explains all values.
     fn meaning(self) -> &'static str {
         ""
     }
@@ -57,8 +57,8 @@ impl Choice for EventKind {
 
     const NAMED: &'static [(Self, &'static str)] = Self::NAMED;
 
-    /// The names are not listed here, because the reference documentation has a table of all
-    /// events.
+    /// Returns only the word `event`, because the reference documentation has a separate table of
+    /// all events.
     fn names() -> String {
         "event".to_owned()
     }
@@ -71,8 +71,8 @@ impl Choice for Placement {
         &[(Self::RoundRobin, "round-robin"), (Self::Even, "even")];
 }
 
-/// Implements [`ValueType`] for types: the name in the reference documentation, the reader and the
-/// writer.
+/// Implements [`ValueType`] for each listed type, from the name in the reference documentation, the
+/// reader and the writer.
 macro_rules! value_types {
     ($( $type:ty: $takes:literal, $read:expr, $text:expr; )*) => {
         $( impl ValueType for $type {
@@ -189,7 +189,8 @@ impl Ends for Duration {
     }
 }
 
-/// `None` is written as a missing key, or as the word that the bounds name.
+/// Scenario files express `None` by a missing key, or by the word in `Bounds::word`, such as
+/// `"unlimited"`.
 impl<T: ValueType> ValueType for Option<T> {
     fn takes(bounds: Bounds) -> String {
         let word = bounds.word.map(|word| format!(", `\"{word}\"`"));

@@ -1,23 +1,23 @@
 //! The content of one file: the written bytes, and the durable bytes.
 //!
-//! A content is kept after its name has gone, as long as a crash can restore the name.
+//! The content of a removed file is kept as long as a power loss can restore the name of the file.
 
 use std::fmt;
 use std::sync::Arc;
 
 use unisono_core::random::Stream;
 
-/// The written and the durable bytes share one buffer while they are equal, so that a sync copies
-/// nothing.
+/// The content of one file. The written bytes and the durable bytes share one buffer while they are
+/// equal, so that a sync copies nothing.
 #[derive(Clone, Default)]
 pub(super) struct Content {
     pending: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
-    /// Length of the prefix that has not changed since the last sync. A crash does not damage this
-    /// prefix.
+    /// Length in bytes of the prefix that has not changed since the last sync. A power loss does
+    /// not damage this prefix.
     n_untouched: usize,
-    /// Length of the prefix that the operating system considers durable. After a failed sync this
-    /// is the whole content, although a part of it is not durable.
+    /// Length in bytes of the prefix that the operating system considers durable. After a failed
+    /// sync, the prefix is the whole content, although a part of the content is not durable.
     n_clean: usize,
 }
 
@@ -47,7 +47,8 @@ impl Content {
         self.n_clean = 0;
     }
 
-    /// Appends bytes. The first change after a sync copies the existing bytes.
+    /// Appends bytes. The first append after a sync copies the existing bytes, because the durable
+    /// bytes share their buffer.
     pub(super) fn append(&mut self, bytes: &[u8]) {
         Arc::make_mut(&mut self.pending).extend_from_slice(bytes);
     }
@@ -58,9 +59,10 @@ impl Content {
         self.n_clean = self.n_clean.min(n_bytes);
     }
 
-    /// Makes the bytes durable that the operating system considers dirty. Bytes that a failed sync
-    /// has dropped stay lost, without an error. If no bytes were durable at their place, the
-    /// durable bytes there are zeros.
+    /// Makes all bytes durable that are dirty for the operating system. Bytes that an earlier
+    /// failed sync dropped do not become durable, and no error is returned. If the durable content
+    /// is too short to have bytes at the position of the dropped bytes, the durable content gets
+    /// zeros there.
     pub(super) fn sync(&mut self) {
         if self.n_clean <= self.n_untouched {
             self.settle();
@@ -76,8 +78,8 @@ impl Content {
         self.n_clean = self.pending.len();
     }
 
-    /// Makes a sync fail. The operating system marks the bytes as clean: readers still see them,
-    /// and the next sync does not write them.
+    /// Simulates a failed sync. The operating system marks the bytes as clean: readers still see
+    /// them, and the next sync does not write them.
     pub(super) fn fail_sync(&mut self) {
         self.n_clean = self.pending.len();
     }
@@ -94,8 +96,9 @@ impl Content {
         self.n_clean = self.pending.len();
     }
 
-    /// Simulates a power loss. A draw decides whether the unsynced bytes are kept, lost, or kept up
-    /// to the byte that the operating system had written back.
+    /// Simulates a power loss. A random draw decides whether the unsynced changes are kept whole,
+    /// are lost, are kept up to a random byte, or are kept up to a random byte and replaced by
+    /// zeros after it.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         if self.is_synced() {
             return;

@@ -1,4 +1,4 @@
-//! One directory: its present names, its durable names, and the changes between them.
+//! One directory: its current names, its durable names, and the unsynced changes of names.
 //!
 //! No file moves to another directory, so a power loss affects each directory separately.
 
@@ -11,10 +11,10 @@ use unisono_files::disk::Stamp;
 
 use super::content::Content;
 
-/// The maximum number of unsynced changes of names that a directory stores. Older changes become
-/// durable without a sync, just as an operating system writes its journal every few seconds. On a
-/// disk that lies about syncs, the limit bounds the memory to the files of about a dozen
-/// checkpoints.
+/// The maximum number of unsynced name changes (files added, renamed or removed) that a directory
+/// stores. Older changes become durable without a sync, just as an operating system writes its
+/// journal every few seconds. If a fault makes the disk ignore syncs, the limit bounds memory use
+/// to the files of about a dozen checkpoints.
 pub(super) const MAX_UNSYNCED: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +24,13 @@ type Names = BTreeMap<OsString, FileId>;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    /// The contents of all files that have a name, or may get one back after a crash.
+    /// The contents of all files that have a name, and of all files whose name a power loss can
+    /// restore.
     pub(super) contents: BTreeMap<FileId, Content>,
     n_files: u64,
     names: Names,
     durable: Names,
-    /// The changes from the names in `durable` to the names in `names`, in order.
+    /// The unsynced changes, in order, that turn the names in `durable` into the names in `names`.
     unsynced: VecDeque<NameChange>,
 }
 
@@ -108,8 +109,8 @@ impl Directory {
         self.forget_nameless();
     }
 
-    /// Simulates a power loss: draws which changes of names are kept, and which bytes of each
-    /// content.
+    /// Simulates a power loss. Random draws decide which unsynced name changes, and which unsynced
+    /// bytes of each file, are kept.
     pub(super) fn lose_power(&mut self, stream: &mut Stream) {
         for change in self.surviving(stream) {
             change.apply(&mut self.durable);
@@ -118,10 +119,10 @@ impl Directory {
         self.contents.values_mut().for_each(|content| content.lose_power(stream));
     }
 
-    /// Draws the unsynced changes that survive a power loss. Each change is drawn separately, with
-    /// one exception: if a change survives, all earlier changes of its names survive, too. No file
-    /// system writes a later state of a directory entry without the earlier state. And a durable
-    /// file that was renamed is not lost if another file takes its old name.
+    /// Draws the unsynced name changes that survive a power loss. Each change is drawn separately,
+    /// with one exception: if a change survives, all earlier changes of the same names survive,
+    /// too, because no file system writes a later state of a directory entry without the earlier
+    /// state. The exception also keeps a renamed durable file when another file takes its old name.
     fn surviving(&self, stream: &mut Stream) -> Vec<NameChange> {
         let mut needed = BTreeSet::new();
         let mut surviving = Vec::new();

@@ -39,8 +39,8 @@ impl Faults {
         n_faults
     }
 
-    /// Returns an error if an I/O fault is active. All operations except listing a folder call this
-    /// first.
+    /// Returns an error if an I/O fault is active. Every disk operation makes this check, except
+    /// the listing of a directory.
     pub(super) fn check_io(&mut self) -> io::Result<()> {
         match self.apply(DiskMode::Io) {
             0 => Ok(()),
@@ -50,8 +50,8 @@ impl Faults {
         }
     }
 
-    /// Returns an error if the disk is full. Operations that write bytes or make a directory call
-    /// this. Truncating, renaming and removing succeed on a full disk.
+    /// Returns an error if a fault makes the disk full. Operations that write bytes or create a
+    /// directory make this check. Truncating, renaming and removing succeed on a full disk.
     pub(super) fn check_space(&mut self) -> io::Result<()> {
         match self.apply(DiskMode::NoSpace) {
             0 => Ok(()),
@@ -59,7 +59,8 @@ impl Faults {
         }
     }
 
-    /// Returns an error if a fault lets only a prefix of a write reach the disk.
+    /// Returns an error if a fault makes the disk full, or lets only a prefix of a write reach the
+    /// disk.
     pub(super) fn check_write(&mut self) -> io::Result<()> {
         self.check_space()?;
         match self.apply(DiskMode::Torn) {

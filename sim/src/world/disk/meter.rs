@@ -4,9 +4,9 @@ use std::io::{self, ErrorKind};
 
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// The number of operations of all kinds, including failed ones.
+    /// The number of operations so far, including operations that failed because of a fault.
     pub(super) n_operations: u64,
-    /// The number of operations after which the process counts as dead.
+    /// The number of operations after which the process counts as killed; `None` without a limit.
     limit: Option<u64>,
 }
 

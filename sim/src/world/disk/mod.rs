@@ -1,11 +1,10 @@
-//! A disk in memory that can lose its power, fail, and lie.
+//! A simulated disk in memory, which can lose power, return errors, and lose or damage data.
 //!
 //! The disk records which bytes and which names were synced. If only the process dies, nothing is
-//! lost, because the operating system has everything that the process wrote. So there is no method
-//! for the death of a process. If the machine loses power, a seed decides which unsynced parts are
-//! kept, lost or torn.
+//! lost, because the operating system has everything that the process wrote. If the machine loses
+//! power, random draws decide which unsynced parts are kept, lost or torn.
 //!
-//! The disk has no clock. `files.rs` adds up the durations of operations.
+//! The disk has no clock. `world/files.rs` computes the durations of the operations.
 
 mod content;
 mod directory;
@@ -31,8 +30,8 @@ use tree::Tree;
 
 /// The disk of a machine. All clones share the same disk.
 ///
-/// Each directory is a separate file system. A rename from one directory to another fails, as it
-/// does between mount points.
+/// Each directory is a separate file system. A rename from one directory to another fails, like a
+/// rename between two mount points.
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
@@ -53,23 +52,24 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
     }
 
-    /// Cuts the power of the machine. Synced data survive. Unsynced data change as follows:
+    /// Simulates a power loss of the machine. Synced data survive. Unsynced data change as follows:
     ///
-    /// - Each change of names is kept or undone, with or without the content of its file. A rename
-    ///   is kept or undone as a whole. If a change is kept, all earlier changes of its names are
-    ///   kept.
+    /// - Each name change (a file added, renamed or removed) is kept or undone, independently of
+    ///   the content of the file. A rename is kept or undone as a whole. If a change is kept, all
+    ///   earlier changes of the same names are kept.
     /// - Each content becomes the new content, the synced content, a prefix of the new content, or
     ///   the new content with zeros from some byte on. If bytes were only appended to a synced
     ///   content, the synced bytes are kept.
     ///
-    /// Everything that is left is durable. Faults and `kill_after` stay as they are.
+    /// All remaining data are durable afterwards. A power loss does not change the active faults or
+    /// the limit of `kill_after`.
     pub fn power_loss(&self, stream: &mut Stream) {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
-    /// Sets a fault, until [`Self::clear_fault`] is called. The fault replaces a fault with the
-    /// same id. Several faults can be active at once. The disk has no clock, so a slow disk behaves
-    /// here like a healthy one.
+    /// Activates a fault until [`Self::clear_fault`] is called. An active fault with the same id is
+    /// replaced. Several faults can be active at once. [`DiskMode::Slow`] has no effect in this
+    /// module, because the disk has no clock.
     pub(crate) fn set_fault(&self, id: FaultId, fault: DiskMode) {
         self.state().faults.set(id, fault);
     }
@@ -82,16 +82,16 @@ impl SimDisk {
     /// Returns the number of operations that this fault has changed so far, whether or not the
     /// fault is still active.
     ///
-    /// A sync that lies counts only if there was something to sync. A flipped bit counts only if
-    /// there was a byte to read.
+    /// A failed or ignored sync counts only if there was something to sync. A flipped bit counts
+    /// only if there was a byte to read.
     #[must_use]
     pub fn n_effects(&self, id: FaultId) -> u64 {
         self.state().faults.n_effects(id)
     }
 
-    /// Kills the process that uses the disk after this many further operations. All later
-    /// operations fail with [`ErrorKind::Interrupted`], do nothing and do not count. `None` lets
-    /// operations succeed again.
+    /// Simulates the death of the process that uses the disk, after this many further operations.
+    /// All later operations fail with [`ErrorKind::Interrupted`], have no effect and are not
+    /// counted. `None` removes the limit.
     pub(crate) fn kill_after(&self, n_operations: Option<u64>) {
         self.state().meter.kill_after(n_operations);
     }
@@ -115,8 +115,8 @@ impl State {
         directory.file(name)
     }
 
-    /// Returns an error if the sync of a file fails. The file then counts as synced, although its
-    /// bytes are not durable.
+    /// Returns an error if a fault makes the sync of a file fail. After the error, the operating
+    /// system considers the file synced, although its bytes are not durable.
     fn check_sync(&mut self, path: &Path) -> io::Result<()> {
         let is_synced = self.file(path).is_ok_and(|file| file.is_synced());
         let fails = !is_synced && self.faults.apply(DiskMode::FailedSync) > 0;

@@ -13,7 +13,8 @@ use super::directory::Directory;
 pub(super) struct Tree(BTreeMap<OsString, Directory>);
 
 impl Tree {
-    /// Creates the root directory, and the directory for paths without a directory.
+    /// Creates the root directory `/`, and the directory `""`, which holds the files whose path is
+    /// only a file name.
     pub(super) fn new() -> Self {
         Self(["/", ""].map(|dir| (dir.into(), Directory::default())).into())
     }
@@ -52,7 +53,8 @@ impl Tree {
         Ok(self.0.get_mut(dir.as_os_str()).expect("the directory was found above"))
     }
 
-    /// Returns the directory of a file and the name of the file in it. The file need not exist.
+    /// Returns the directory of a file, and the name of the file in this directory. The file need
+    /// not exist.
     pub(super) fn place<'a>(&mut self, path: &'a Path) -> io::Result<(&mut Directory, &'a OsStr)> {
         match (path.parent(), path.file_name()) {
             (Some(dir), Some(name)) if !self.is_dir(path) => Ok((self.directory(dir)?, name)),

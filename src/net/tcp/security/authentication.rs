@@ -14,7 +14,7 @@ use unisono_core::wire::MAGIC;
 /// The first byte of a TLS handshake.
 const TLS_RECORD: u8 = 0x16;
 
-/// The credentials of this task, and the authentication that it requires from peers.
+/// The credentials of this task, and the authentication that this task requires from peers.
 #[derive(Debug, Default)]
 pub struct Security(Method);
 
@@ -33,8 +33,8 @@ pub(in crate::tcp) enum Identity {
     Unproved,
     /// The caller has a certificate, and is one of the tasks that the certificate names.
     Certified(Certificate),
-    /// The caller has the secret, and has named this task in its handshake. The proof is complete
-    /// once the caller's first record is opened.
+    /// The caller has used the cluster's secret, and has named the contained task as itself. The
+    /// proof is complete once the caller's first record is opened.
     Member(TaskId),
 }
 
@@ -43,7 +43,7 @@ pub(in crate::tcp) enum Identity {
 pub(in crate::tcp) enum Refusal {
     /// The caller left without a message, as health checks and port scans do.
     Left,
-    /// The caller was refused for this reason. The text is for people.
+    /// The caller was refused for the contained reason, which is a text for people.
     Refused(String),
 }
 
@@ -51,7 +51,8 @@ impl Security {
     /// Reads the credentials of task `me`.
     ///
     /// # Errors
-    /// If a file is missing or cannot be used. The text names the file, the reason and a remedy.
+    /// If a file is missing or cannot be used. The error text names the file, the reason and a
+    /// remedy.
     pub fn load(config: &SecurityConfig, me: TaskId) -> Result<Self, SecurityError> {
         Ok(Self(match config {
             SecurityConfig::Open => Method::Open,
@@ -66,7 +67,7 @@ impl Security {
         matches!(self.0, Method::Open)
     }
 
-    /// Authenticates both ends of a connection to task `to`, at the end that has called.
+    /// Authenticates both ends of a connection that this task has opened to task `to`.
     pub(in crate::tcp) async fn call(
         &self,
         mut stream: TcpStream,
@@ -82,16 +83,16 @@ impl Security {
         }
     }
 
-    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In an
-    /// open cluster, this always succeeds.
+    /// Authenticates both ends of a connection to task `to`, and then drops the connection. In a
+    /// cluster without authentication, this always succeeds.
     ///
     /// # Errors
-    /// If either end fails to authenticate. The text is for people.
+    /// If either end fails to authenticate. The error text is for people.
     pub async fn try_out(&self, stream: TcpStream, to: TaskId) -> Result<(), String> {
         self.call(stream, to).await.map(|_| ())
     }
 
-    /// Authenticates both ends of an accepted connection, at the end that was called.
+    /// Authenticates both ends of a connection that this task has accepted.
     pub(in crate::tcp) async fn accept(
         &self,
         mut stream: TcpStream,
@@ -144,11 +145,10 @@ impl Security {
 }
 
 impl Identity {
-    /// Checks that a caller's first message is a hello, and that it names the task whose identity
-    /// was proved.
+    /// Checks that a caller's first message is a hello from the task whose identity was proved.
     ///
     /// # Errors
-    /// If the message is not a hello, or names a different task. The text is for people.
+    /// If the message is not a hello, or names a different task. The error text is for people.
     pub(in crate::tcp) fn check(&self, first: &Message) -> Result<(), String> {
         let from = match (self, first) {
             // In an open cluster, the protocol itself refuses a first message that is not a hello.

@@ -23,8 +23,9 @@ const DOMAIN: &str = "unisono";
 /// The supported kinds of keys, as text for remedies.
 const KEYS: &str = "ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more";
 
-/// Object identifiers in DER, with tag and length. They are searched for only in an algorithm or a
-/// key that was already refused. So if their bytes occur by chance, only an error text is wrong.
+/// Object identifiers in DER, with tag and length. Only an algorithm or a key that was already
+/// refused is searched for these bytes. So if the bytes occur by chance, only an error text is
+/// wrong.
 mod oid {
     pub(super) const MD5_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
     pub(super) const SHA1_WITH_RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05";
@@ -72,7 +73,8 @@ fn names_all_tasks(error: &rustls::Error) -> bool {
         .is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case(&wildcard)))
 }
 
-/// If a certificate was refused because it lacks the expected name, returns the names in it.
+/// Returns the names in a certificate that was refused because it lacks the expected name. Returns
+/// `None` for every other error.
 pub(super) fn names_presented(error: &rustls::Error) -> Option<String> {
     let names = names_in(error)?;
     Some(if names.is_empty() { "no task".to_owned() } else { names.join(", ") })

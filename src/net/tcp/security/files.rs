@@ -12,8 +12,8 @@ use thiserror::Error;
 /// The maximum length of a file. A certificate takes 1 KiB, and a chain takes a few KiB.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// Time limit for reading a file. It matters for pipes and devices, because a regular file is
-/// always readable.
+/// Time limit for reading a file. The limit matters for pipes and devices, because a regular file
+/// is always readable.
 const MAX_TIME: Duration = Duration::from_secs(5);
 
 /// The reason for which the credentials of a task cannot be used.

@@ -21,7 +21,7 @@ pub(in crate::tcp) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 pub(in crate::tcp) struct Halves {
     pub(in crate::tcp) read: ReadHalf,
     pub(in crate::tcp) write: WriteHalf,
-    /// Whether both ends may be on the same machine, judging by their addresses.
+    /// Whether the IP addresses of both ends suggest that the ends are on the same machine.
     pub(in crate::tcp) is_local: bool,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Debug for Halves {
     }
 }
 
-/// Sends a caller the reason for which it is refused, and closes the connection.
+/// Sends a caller the reason for its refusal, and closes the connection.
 pub(in crate::tcp) async fn refuse(
     mut write: impl AsyncWrite + Unpin,
     read: impl AsyncRead + Unpin,
@@ -80,9 +80,9 @@ pub(in crate::tcp) async fn refuse(
     let _ = timeout(LINGER, tell).await;
 }
 
-/// Closes a connection in such a way that the peer can read the last bytes. If a socket is dropped
-/// while bytes still arrive, TCP resets the connection, and the peer may lose bytes that it has not
-/// read.
+/// Ends the writing half of a connection, and reads until the peer closes the connection. Without
+/// this wait, TCP could reset the connection while bytes still arrive, and the peer could lose
+/// bytes that the peer has not read.
 pub(in crate::tcp) async fn close(
     mut write: impl AsyncWrite + Unpin,
     mut read: impl AsyncRead + Unpin,

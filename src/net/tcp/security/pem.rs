@@ -1,5 +1,5 @@
-//! Reads certificates and keys from PEM files. For each other kind of file, there is an error with
-//! a remedy.
+//! Reads certificates and private keys from PEM files. The error for an unusable file contains a
+//! remedy.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,11 @@ use super::files::{FlagFile, SecurityError};
 const BEGIN: &str = "-----BEGIN ";
 const UTF_8_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-/// The first byte of a file in DER, the binary form of PEM.
+/// The first byte of a DER file, which is the tag of an ASN.1 sequence. PEM is the text form of
+/// DER.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// The kind of item that a flag's file must contain.
+/// The kind of item that a file must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Certificate,
@@ -33,7 +34,7 @@ impl Wanted {
 /// Returns the certificates of a file; at least one.
 ///
 /// # Errors
-/// If the file cannot be read or contains no certificate.
+/// Returns an error if the file cannot be read or contains no certificate.
 pub(super) fn certificates(
     file: FlagFile<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
@@ -53,7 +54,7 @@ pub(super) fn certificates(
 /// Returns the first private key of a file.
 ///
 /// # Errors
-/// If the file cannot be read, or contains no unencrypted private key.
+/// Returns an error if the file cannot be read, or contains no unencrypted private key.
 pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, SecurityError> {
     let bytes = read(file)?;
     let text = String::from_utf8_lossy(&bytes);
@@ -70,7 +71,7 @@ pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, 
         .map_err(|error| file.unusable(explain(&error, &bytes, Wanted::PrivateKey)))
 }
 
-/// Reads a file. Refuses byte-order marks, because they hide lines from the PEM parser.
+/// Reads a file. A byte-order mark is an error, because it hides a line from the PEM parser.
 fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     let bytes = file.read()?;
     let path = file.path.display();
@@ -91,7 +92,7 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     Ok(bytes)
 }
 
-/// Returns the reason for which the wanted item cannot be read from these bytes, and a remedy.
+/// Returns the reason why `bytes` do not yield the wanted item, and a remedy.
 fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     let what = wanted.name();
     match error {
@@ -110,7 +111,8 @@ fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
     }
 }
 
-/// Returns the item that a file contains instead of the wanted one, if it is known, and a remedy.
+/// Returns a description of the item that `bytes` contain instead of the wanted item, and a remedy.
+/// The description is `None` if the content is unknown.
 fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str) {
     if bytes.first() == Some(&DER_SEQUENCE) {
         return (

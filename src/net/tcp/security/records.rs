@@ -2,9 +2,10 @@
 //! direction.
 //!
 //! A record consists of a length in two bytes, little-endian, and a Noise transport message of that
-//! length. The nonce of a record is its number in its direction. So if a record was changed,
-//! repeated, moved or left out, authentication fails. An empty record ends a direction. If a
-//! connection ends without an empty record, it was cut off.
+//! length. The nonce of a record is the number of the record in its direction. So authentication
+//! fails if an attacker changes, repeats, moves or removes a record. An empty record marks the end
+//! of a direction. A connection that ends without an empty record was cut off by a failure or an
+//! attacker.
 
 use std::io;
 use std::pin::Pin;
@@ -17,30 +18,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The size of a record's length field.
 const LENGTH_BYTES: usize = 2;
 
-/// The number of bytes by which a Noise message is longer than its payload.
+/// The length of the authentication tag, which makes a Noise message longer than its payload.
 const TAG_BYTES: usize = 16;
 
-/// The maximum payload of one record. Noise allows twice as much. A chunk of the frame writer has
-/// 256 KiB and fills eight records. One record stays in the first caches of the CPU.
+/// The maximum payload of one record, which is half of the maximum of Noise. The frame writer
+/// writes chunks of 256 KiB, and each chunk fills eight records. A record of this size stays in the
+/// L1 and L2 caches of the CPU.
 const MAX_PAYLOAD: usize = 32 << 10;
 
 /// The maximum length of a Noise message.
 const MAX_MESSAGE: usize = MAX_PAYLOAD + TAG_BYTES;
 
-/// The maximum number of encrypted bytes that a writer keeps. It writes several records with one
-/// system call.
+/// The maximum number of encrypted bytes in the buffer of a [`Sealer`]. The buffer has room for
+/// several records, so that one system call writes several records.
 const MAX_SEALED: usize = 4 * (LENGTH_BYTES + MAX_MESSAGE);
 
-/// The initial size of a reader's buffer. Most records without tensors fit.
+/// The initial size of the buffer of an [`Opener`]. Most records without tensors fit into this
+/// size.
 const MIN_ARRIVED: usize = 4 << 10;
 
-/// The maximum number of records under one key. They contain at most 128 TiB, a 512th of the data
-/// that Noise allows for AES-GCM. A link that reaches the limit ends, and the next link has new
-/// keys.
+/// The maximum number of records under one key. These records contain at most 128 TiB, which is a
+/// 512th of the data that Noise allows for AES-GCM. A link that reaches the limit ends, and the
+/// next link has new keys.
 const MAX_RECORDS: u64 = 1 << 32;
 
-/// The keys of one connection, one for each direction. Neither half changes the keys, so the halves
-/// need no lock.
+/// The keys of one connection, one for each direction. The reading half and the writing half share
+/// the keys without a lock, because neither half changes them.
 #[derive(Clone, Debug)]
 pub(in crate::tcp) struct Keys(Arc<StatelessTransportState>);
 
@@ -49,8 +52,8 @@ impl Keys {
         Self(Arc::new(state))
     }
 
-    /// Returns the reading half and the writing half of a connection whose bytes these keys
-    /// encrypt.
+    /// Wraps the two halves of a connection. The reading half then decrypts, and the writing half
+    /// encrypts, with these keys.
     pub(in crate::tcp) fn protect<R, W>(self, source: R, target: W) -> (Opener<R>, Sealer<W>)
     where
         R: AsyncRead + Unpin,
@@ -66,11 +69,11 @@ pub(in crate::tcp) struct Sealer<W> {
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Bytes `start..end` are encrypted records that are not written to the target yet.
+    /// Buffer for encrypted records. The bytes `start..end` have not been written to `target` yet.
     sealed: Vec<u8>,
     start: usize,
     end: usize,
-    /// Whether the empty record that ends this direction has been added to `sealed`.
+    /// Whether the empty record that marks the end of the stream has been appended to `sealed`.
     is_ended: bool,
 }
 
@@ -79,7 +82,7 @@ impl<W: AsyncWrite + Unpin> Sealer<W> {
         Self { target, keys, next: 0, sealed: Vec::new(), start: 0, end: 0, is_ended: false }
     }
 
-    /// Encrypts one record, and appends it to the records that are not written yet.
+    /// Encrypts a payload as one record, and appends the record to `sealed`.
     fn seal(&mut self, payload: &[u8]) -> io::Result<()> {
         check_number(self.next)?;
         let message_bytes = payload.len() + TAG_BYTES;
@@ -174,16 +177,16 @@ pub(in crate::tcp) struct Opener<R> {
     keys: Keys,
     /// The number of the next record.
     next: u64,
-    /// Bytes `start..end` were read from the source and are not decrypted yet.
+    /// Buffer for bytes from `source`. The bytes `start..end` have not been decrypted yet.
     arrived: Vec<u8>,
     start: usize,
     end: usize,
-    /// A payload that did not fit in the reader's buffer. Its bytes `opened_start..opened_end` are
-    /// not read yet.
+    /// A decrypted payload that did not fit into the caller's buffer. The caller has not received
+    /// the bytes `opened_start..opened_end` yet.
     opened: Vec<u8>,
     opened_start: usize,
     opened_end: usize,
-    /// Whether the empty record that ends this direction has arrived.
+    /// Whether the empty record that marks the end of the stream has arrived.
     is_ended: bool,
 }
 
@@ -203,7 +206,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         }
     }
 
-    /// Returns the length of the next record's message; `None` until the length field has arrived.
+    /// Returns the length of the next Noise message; `None` until its length field has arrived.
     fn announced(&self) -> io::Result<Option<usize>> {
         let length = self.arrived[self.start..self.end].first_chunk::<LENGTH_BYTES>();
         match length.map(|length| usize::from(u16::from_le_bytes(*length))) {
@@ -243,8 +246,7 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         Ok(())
     }
 
-    /// Reads once from the source. Before that, makes room for the next record, which has `needed`
-    /// bytes.
+    /// Makes room for a record of `needed` bytes, and then reads once from `source`.
     fn poll_arrive(&mut self, cx: &mut Context<'_>, needed: usize) -> Poll<io::Result<()>> {
         self.arrived.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -302,7 +304,7 @@ fn check_number(next: u64) -> io::Result<()> {
     )))
 }
 
-/// Returns the error for a record that the peer did not encrypt with this number.
+/// Returns the error for a record that fails authentication, or that has an invalid length.
 fn forged() -> io::Error {
     let what = "a record fails authentication: it was changed, repeated or moved on the way";
     io::Error::new(io::ErrorKind::InvalidData, what)

@@ -2,16 +2,17 @@
 //! yields the keys that protect every later byte.
 //!
 //! ```text
-//! caller → called   "USH2", from, to, first Noise message      62 bytes
-//! called → caller   'N', second Noise message                  49 bytes
+//! caller → called end: "USH2", caller's task, called task, first Noise message (62 bytes)
+//! called end → caller: 'N', second Noise message (49 bytes)
 //! ```
 //!
-//! The pattern is NNpsk0: both ends create a key pair for each connection, and mix the secret into
-//! the keys of both messages and of all records. All bytes before the first Noise message form the
-//! prologue. So nobody on the way can change the version or the name of a task. A task is encoded
-//! as one byte (0 for a ps, 1 for a worker) and its number, little-endian. The caller proves itself
-//! first, so a stranger receives no bytes that depend on the secret. Instead of 'N' and a Noise
-//! message, the called end may send 'R', a length in one byte, and a reason in clear text.
+//! The Noise pattern is NNpsk0: both ends create a key pair for each connection, and mix the secret
+//! into the keys of both messages and of all records. All bytes before the first Noise message form
+//! the prologue, so the handshake fails if somebody changes the version or a task on the way. A
+//! task is encoded as one byte (0 for a ps, 1 for a worker) and its number, little-endian. The
+//! caller is the first to prove that it has the secret, so a stranger receives no bytes that depend
+//! on the secret. To refuse a caller, the called end sends 'R', a length in one byte, and a reason
+//! in clear text, instead of 'N' and a Noise message.
 
 #[cfg(any(test, fuzzing))]
 #[path = "../../../../tests/fuzzing/handshake.rs"]
@@ -39,17 +40,18 @@ use crate::tcp::timeouts::LINGER;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::wire;
 
-/// The first bytes that a caller sends. The last of them is the version of the handshake.
+/// The first four bytes that a caller sends. The fourth byte is the version of the handshake.
 const MAGIC: [u8; 4] = *b"USH2";
 
-/// The Noise pattern. `ring` has fast code for AES-GCM and SHA-256. TLS uses the same algorithms.
+/// The Noise pattern. It uses AES-GCM and SHA-256, like the TLS connections, because `ring` has
+/// fast code for these algorithms.
 const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_SHA256";
 
-/// The salt for the key derivation. It keeps this use of the secret separate from all other uses.
+/// The salt for the key derivation, which separates this use of the secret from all other uses.
 const LABEL: &[u8] = b"unisono shared-secret handshake 2";
 
-/// The minimum length of a secret. If an attacker has recorded one handshake, the attacker could
-/// guess a shorter secret.
+/// The minimum length of a secret. An attacker who has recorded one handshake can test guesses, and
+/// could find a shorter secret.
 const MIN_SECRET_BYTES: usize = 16;
 
 const TASK_BYTES: usize = 5;
@@ -63,12 +65,13 @@ const NOISE_BYTES: usize = 32 + 16;
 const NOISE: u8 = b'N';
 const REFUSED: u8 = b'R';
 
-/// Returns whether these are the first bytes of a caller with a secret, in any release.
+/// Returns whether `bytes` are the first bytes of a handshake with a shared secret, in any release.
 pub(in crate::tcp) fn is_magic(bytes: &[u8; 4]) -> bool {
     bytes[..3] == MAGIC[..3]
 }
 
-/// The secret of this task, for both sides of a handshake.
+/// The shared secret of the cluster, for the handshakes of this task as the caller and as the
+/// called end.
 pub(super) struct Secret {
     me: TaskId,
     /// The pre-shared key of Noise, which is derived from the secret.
@@ -138,8 +141,8 @@ impl Secret {
     /// Performs a handshake as the called end. Returns the caller's task and the keys of the
     /// connection.
     ///
-    /// An attacker can send a recorded first message again, but only the true caller can use the
-    /// answer. So the caller has proved its identity only once its first record is opened.
+    /// An attacker can replay a recorded first message, but cannot use the answer. So the caller
+    /// has proved its identity only when this task has decrypted the caller's first record.
     pub(super) async fn accept(
         &self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -216,14 +219,15 @@ struct Opening {
 }
 
 impl Opening {
-    /// Returns the bytes before the first Noise message. They are the prologue at both ends.
+    /// Returns the bytes before the first Noise message, which both ends use as the prologue of
+    /// Noise.
     fn bytes(&self) -> [u8; OPENING_BYTES] {
         let parts = [&MAGIC[..], &task_bytes(self.from), &task_bytes(self.to)];
         parts.concat().try_into().expect("each part has a fixed length")
     }
 }
 
-/// The kind of connection, as the caller's first bytes show it.
+/// The kind of a connection, according to the first bytes that the caller sent.
 enum FirstBytes {
     Opening(Opening),
     /// A frame. The caller has no secret.
@@ -252,8 +256,8 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
     Ok(FirstBytes::Opening(Opening { from, to }))
 }
 
-/// Reads the Noise message of the called end. If the called end refuses instead, returns its reason
-/// as the error.
+/// Reads the answer of the called end, and returns the Noise message in the answer. If the called
+/// end refuses this task, returns the reason for the refusal as the error.
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE_BYTES], String> {
     let kind = stream.read_u8().await.map_err(|error| handshake_io_error(&error))?;
     if kind == REFUSED {
@@ -271,7 +275,7 @@ async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE
     Ok(message)
 }
 
-/// Sends the caller the reason for which it is refused, and returns the reason.
+/// Sends the caller the reason for its refusal, and returns the reason.
 async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: String) -> String {
     // The length field has one byte, so the reason may be cut within a UTF-8 character. The caller
     // escapes the reason, so such a cut does no harm.

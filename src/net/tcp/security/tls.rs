@@ -28,15 +28,16 @@ use crate::tcp::io_error::{describe, has_ended};
 use unisono_config::TlsFiles;
 use unisono_core::ids::TaskId;
 
-/// The byte that the called end sends once it has accepted the caller's certificate. In TLS 1.3, a
+/// The byte that the called end sends after it has accepted the caller's certificate. In TLS 1.3, a
 /// caller's handshake succeeds before the called end has verified the certificate. If the caller
-/// sent its first message then, the message could be lost without an error.
+/// did not wait for this byte, the called end could refuse the certificate after the caller's first
+/// message, and the message would be lost without an error.
 const ADMITTED: u8 = b'A';
 
 /// Description of the required CA in errors.
 const OUR_CA: &str = "the CA of our --tls-ca";
 
-/// The configuration of this task for both sides of a handshake.
+/// The TLS configuration of this task, for the connections that it opens and that it accepts.
 pub(super) struct Tls {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
@@ -53,7 +54,7 @@ impl std::fmt::Debug for Tls {
 pub(in crate::tcp) struct Certificate(CertificateDer<'static>);
 
 impl Certificate {
-    /// Checks that the certificate names `task`. The error is a text for people.
+    /// Checks that the certificate names `task`. The error is a message for the user.
     pub(super) fn check_names(&self, task: TaskId) -> Result<(), String> {
         check_names(&self.0, &server_name(task)).map_err(|error| match names_presented(&error) {
             Some(presented) => format!(
@@ -101,7 +102,8 @@ impl Tls {
         })
     }
 
-    /// Performs a handshake as the caller. The certificate of the called end must name `to`.
+    /// Performs a handshake as the caller. Fails if the certificate of the called end does not name
+    /// `to`.
     pub(super) async fn call(
         &self,
         stream: TcpStream,
@@ -120,8 +122,9 @@ impl Tls {
         }
     }
 
-    /// Performs a handshake as the called end. The caller must have a certificate of the CA. Later,
-    /// the caller's hello claims to be a task, and [`Certificate::check_names`] checks this claim.
+    /// Performs a handshake as the called end. The caller must present a certificate that the CA
+    /// has signed. The names in the certificate are checked later: the caller's hello claims to
+    /// come from a task, and [`Certificate::check_names`] compares this task with the names.
     pub(super) async fn accept(
         &self,
         stream: TcpStream,
@@ -141,8 +144,8 @@ impl Tls {
     }
 }
 
-/// Verifies this task's own certificates in the same way as its peers will. The error then appears
-/// on the machine where it can be corrected.
+/// Verifies this task's own certificates in the same way as its peers verify them, so that the user
+/// sees the error on the machine where the certificates can be corrected.
 fn check_own(
     chain: &[CertificateDer<'_>],
     me: TaskId,
@@ -178,7 +181,7 @@ fn check_own(
 /// Returns whether the certificate, which is valid now, will still be valid after `duration`.
 ///
 /// # Errors
-/// If a file cannot be used, or the certificate is not valid now.
+/// Returns an error if a file cannot be used, or the certificate is not valid now.
 pub fn is_valid_for(files: &TlsFiles, duration: Duration) -> Result<bool, SecurityError> {
     let cert_file = FlagFile { flag: "--tls-cert", path: &files.cert };
     let ca_file = FlagFile { flag: "--tls-ca", path: &files.ca };
@@ -235,7 +238,7 @@ fn client(
     Ok(client)
 }
 
-/// Returns the reason for which a handshake failed, as text for people at this end.
+/// Returns the reason for a failed handshake, as a message for the user of this task.
 fn explain(error: &io::Error, wanted: &str) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {

@@ -1,4 +1,5 @@
-//! X25519 for `snow`, implemented with `ring`. So `ring` does all cryptography of the handshake.
+//! X25519 for `snow`, implemented with `ring`, so that `ring` does all cryptography of the
+//! handshake.
 //!
 //! The `ring` resolver of `snow` has no Diffie-Hellman, because a private key of `ring` can be used
 //! only once.
@@ -47,8 +48,8 @@ impl CryptoResolver for DiffieHellman {
 /// A key pair for one handshake.
 #[derive(Default)]
 struct X25519 {
-    /// The private key, until the key agreement takes it. A handshake without static keys makes
-    /// exactly one agreement.
+    /// The private key; `None` after the key agreement, which consumes the key. A handshake without
+    /// static keys makes exactly one key agreement.
     private: Mutex<Option<EphemeralPrivateKey>>,
     public: [u8; KEY_BYTES],
 }
