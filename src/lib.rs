@@ -49,6 +49,7 @@ pub use unisono_core::{
     Cut, Floats, Generation, Incarnation, Job, LinkId, Moment, Slot, Step, TaskId,
 };
 pub use unisono_core::{floats, host, ids, protocol, random, time, train_config, wire};
+pub use unisono_datasets as datasets;
 pub use unisono_files::{checkpoint, disk, losses, run_files};
 pub use unisono_learn::{Setup, Workload, WorkloadError, data, model, training};
 pub use unisono_metrics as metrics;

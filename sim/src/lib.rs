@@ -6,8 +6,6 @@
 //! are ready at the same time. Clocks, links and durations are events of a [`Universe`], so times
 //! are exact to the nanosecond.
 //!
-//! A scenario and a seed determine a run. A scenario is parsed from TOML or built in code:
-//!
 //! A scenario and a seed determine a run. A scenario is parsed from TOML, or built in code:
 //!
 //! ```

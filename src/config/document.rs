@@ -47,7 +47,7 @@ mod tests {
 
     use proptest::option;
     use proptest::prelude::*;
-    use unisono_core::train_config::{Optimizer, Order, Placement, Sync, TrainConfig};
+    use unisono_core::train_config::{Optimizer, Order, Placement, Portion, Sync, TrainConfig};
 
     use super::*;
     use crate::{LogFormat, ProgressMode, SecurityConfig, TlsFiles};
@@ -106,7 +106,9 @@ mod tests {
                 n_ps: 2,
                 placement: Placement::RoundRobin,
                 data_dir: Some("data".into()),
-                validation_size: Some(7),
+                validation_size: Some(Portion::Share(0.25)),
+                test_size: Some(Portion::Count(7)),
+                label_column: Some("class".to_owned()),
                 shared_memory: flags[0],
                 ledger: flags[1],
                 trace: flags[2],

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use super::MetricsAddress;
 use super::hosts::HostList;
 use super::values::{
-    BatchSize, DecayRate, Examples, Fraction, Hidden, LogFormat, Named, NotNegative, OpenFraction,
-    OptimizerName, Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed, Steps,
-    Tasks,
+    BatchSize, DecayRate, Fraction, Hidden, LogFormat, Named, NotNegative, OpenFraction,
+    OptimizerName, Part, Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed,
+    Steps, Tasks,
 };
 use unisono_core::train_config::{Order, Placement};
 
@@ -108,12 +108,19 @@ section! {
     /// `[data]`: the examples.
     #[command(next_help_heading = "Data")]
     DataKeys {
-        /// Folder of the four IDX files, plain or gzip; `unisono data fetch` fetches all of MNIST
-        /// [default: a small part of MNIST that is built in]
-        data_dir: PathBuf = "DIR",
-        /// Use the first N training images for validation [default: a tenth of them, at most 5000;
-        /// 1000 of the built-in digits]
-        validation_size: Examples = "N",
+        /// Data: a folder of four IDX files or of CIFAR-10's binary files, or a file that ends in
+        /// .npz, .safetensors or .csv; `unisono data fetch` fetches all of MNIST [default: a small
+        /// part of MNIST that is built in]
+        #[arg(alias = "data")]
+        data_dir: PathBuf = "PATH",
+        /// For a .csv file: name of the column of labels [default: the column label]
+        label_column: String = "NAME",
+        /// For a .csv file: examples to test on, as a number or a share [default: a fifth of
+        /// them]
+        test_size: Part = "PART",
+        /// First training examples, used for validation, as a number or a share [default: a tenth of
+        /// them, at most 5000; 1000 of the built-in digits]
+        validation_size: Part = "PART",
     }
 }
 

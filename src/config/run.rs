@@ -16,7 +16,7 @@ use super::{MetricsAddress, OwnSettings, SecurityConfig, document_path as path};
 use crate::config_error::{ConfigError, check_path};
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::protocol::Limits;
-use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Sync, TrainConfig};
+use unisono_core::train_config::{ClusterSize, Optimizer, Placement, Portion, Sync, TrainConfig};
 
 /// The configuration that all tasks of a run share. The configuration contains neither the job and
 /// the number of a task nor the addresses of the cluster.
@@ -40,7 +40,11 @@ pub struct RunConfig {
     #[serde(with = "path", default)]
     pub data_dir: Option<PathBuf>,
     /// The number of training images for validation; `None` for the default of the data set.
-    pub validation_size: Option<usize>,
+    pub validation_size: Option<Portion>,
+    /// The part of a table that is used as test examples; `None` for the default.
+    pub test_size: Option<Portion>,
+    /// The column of labels of a table; `None` for the default.
+    pub label_column: Option<String>,
     /// The folder of the checkpoints, losses and events.
     #[serde(with = "path")]
     pub logdir: PathBuf,
@@ -178,6 +182,8 @@ impl RunConfig {
             shared_memory: keys.placement.shared_memory.unwrap_or(true),
             data_dir: path("--data-dir", keys.data.data_dir)?,
             validation_size: keys.data.validation_size.map(|size| size.get()),
+            test_size: keys.data.test_size.map(|size| size.get()),
+            label_column: keys.data.label_column,
             logdir: path("--logdir", keys.checkpoint.logdir)?
                 .unwrap_or_else(|| PathBuf::from("./mnist_model/")),
             save_summaries_secs: interval(keys.checkpoint.save_summaries_secs),

@@ -11,12 +11,12 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use super::values::{
-    BatchSize, ClusterTasks, DecayRate, Examples, Fraction, Hidden, Named, NotNegative,
-    OpenFraction, OptimizerName, OutOfRange, Positive, Replicas, Seed, Steps, name_of,
+    BatchSize, ClusterTasks, DecayRate, Fraction, Hidden, Named, NotNegative, OpenFraction,
+    OptimizerName, OutOfRange, Part, Positive, Replicas, Seed, Steps, name_of,
 };
 use super::{OwnSettings, RunConfig};
 use unisono_core::protocol::Settings;
-use unisono_core::train_config::Optimizer;
+use unisono_core::train_config::{Optimizer, Portion};
 
 /// The key of the name of a model that is not built in.
 const MODEL: &str = "model";
@@ -117,6 +117,14 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     let placement = &mut run.placement;
     pass.setting("placement", placement, |Name(Named(it))| it, |it| name_of(&Named(*it)))?;
     pass.setting("validation_size", &mut run.validation_size, |Split(size)| size, split)?;
+    if pass.has("test_size", run.test_size.is_some()) {
+        let size = run.test_size.get_or_insert(Portion::Count(0));
+        pass.setting("test_size", size, Part::get, portion)?;
+    }
+    if pass.has("label_column", run.label_column.is_some()) {
+        let column = run.label_column.get_or_insert_default();
+        pass.setting("label_column", column, |name: String| name, String::clone)?;
+    }
     pass.own(&mut run.own);
     Ok(())
 }
@@ -186,7 +194,7 @@ impl<E: ValueEnum> FromStr for Name<E> {
 }
 
 /// The number of training images for validation; `None` for the default of the data set.
-struct Split(Option<usize>);
+struct Split(Option<Portion>);
 
 impl Split {
     const OF_THE_DATA: &str = "default";
@@ -196,13 +204,20 @@ impl FromStr for Split {
     type Err = OutOfRange;
 
     fn from_str(text: &str) -> Result<Self, OutOfRange> {
-        let size = (text != Self::OF_THE_DATA).then(|| text.parse().map(Examples::get));
+        let size = (text != Self::OF_THE_DATA).then(|| text.parse().map(Part::get));
         size.transpose().map(Self)
     }
 }
 
-fn split(size: &Option<usize>) -> String {
-    size.as_ref().map_or_else(|| Split::OF_THE_DATA.to_owned(), usize::to_string)
+fn split(size: &Option<Portion>) -> String {
+    size.as_ref().map_or_else(|| Split::OF_THE_DATA.to_owned(), portion)
+}
+
+fn portion(part: &Portion) -> String {
+    match part {
+        Portion::Count(count) => count.to_string(),
+        Portion::Share(share) => decimal(share),
+    }
 }
 
 fn whole<V: ToString>(value: &V) -> String {
@@ -280,7 +295,7 @@ mod tests {
         run.placement = Placement::RoundRobin;
         run.n_ps = 500;
         run.sync = Sync { replicas_to_aggregate: 3, total_num_replicas: 7 };
-        run.validation_size = Some(70);
+        run.validation_size = Some(70.into());
         assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run));
     }
 
@@ -325,7 +340,7 @@ mod tests {
         the settings are not of this version: hidden is "500, 0" and must be sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100
         the settings are not of this version: order is "random" and must be one of shuffled, partitioned, sequential
         the settings are not of this version: momentum is missing
-        the settings are not of this version: validation_size is "-1" and must be a whole number of 0 or above
+        the settings are not of this version: validation_size is "-1" and must be a whole number of examples, or a share above 0 and below 1
         the settings are not of this version: seed is missing
         the settings are not of this version: batch_size is missing
         "#);

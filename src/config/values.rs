@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
-use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement};
+use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement, Portion};
 
 /// The error for a value out of range. The text is the rule that the value breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,10 +143,66 @@ wholes! {
     ClusterTasks: u32 = "a whole number from 1 to 65536", in 1..=ClusterSize::LARGEST;
     /// The number of restarts of a task.
     Restarts: u32 = "a whole number from 1 to 1000000", in 1..=1_000_000;
-    /// A number of examples; 0 or more.
-    Examples: usize = "a whole number of 0 or above", in 0..=usize::MAX;
     /// A seed of any 64 bits.
     Seed: u64 = "a whole number from 0 to 18446744073709551615", in 0..=u64::MAX;
+}
+
+/// A part of the examples: a number of examples, or a share of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part(Portion);
+
+impl Part {
+    const WHAT: &'static str = "a whole number of examples, or a share above 0 and below 1";
+
+    /// Returns the part.
+    #[must_use]
+    pub const fn get(self) -> Portion {
+        self.0
+    }
+
+    fn share(share: f64) -> Result<Self, OutOfRange> {
+        let is_share = share > 0.0 && share < 1.0;
+        is_share.then_some(Self(Portion::Share(share))).ok_or(OutOfRange(Self::WHAT))
+    }
+}
+
+impl FromStr for Part {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        match digits(text.trim()) {
+            Some(count) => Ok(Self(Portion::Count(count))),
+            None => text.trim().parse().map_err(|_| OutOfRange(Self::WHAT)).and_then(Self::share),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Portions;
+        impl Visitor<'_> for Portions {
+            type Value = Part;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(Part::WHAT)
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, share: f64) -> Result<Part, E> {
+                Part::share(share).map_err(|why| E::custom(format!("{share} {why}")))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, count: i64) -> Result<Part, E> {
+                let count_of = usize::try_from(count).map_err(|_| OutOfRange(Part::WHAT));
+                let part = count_of.map(|count| Part(Portion::Count(count)));
+                part.map_err(|why| E::custom(format!("{count} {why}")))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Part, E> {
+                self.visit_i64(i64::try_from(count).unwrap_or(i64::MAX))
+            }
+        }
+        deserializer.deserialize_any(Portions)
+    }
 }
 
 /// Reads a number that consists only of digits. `FromStr` would also accept a plus sign.
@@ -488,7 +544,8 @@ mod tests {
         assert_eq!(taken::<BatchSize>(&wholes), "0011111000");
         assert_eq!(taken::<Replicas>(&wholes), "0011110000");
         assert_eq!(taken::<Tasks>(&wholes), "0011000000");
-        assert_eq!(taken::<Examples>(&wholes), "0111111000");
+        assert_eq!(taken::<Part>(&wholes), "0111111000");
+        assert_eq!(taken::<Part>(&["0.5", "1e-3", "1.5", "-0.5", "nan"]), "11000");
         let layers = ["", "500", "300, 100", "0", "1,,2", "-1", "65537", "a"];
         assert_eq!(taken::<Hidden>(&layers), "11100000");
         let seconds = ["0", "60", "0.5", "-1", "1e9", "1e10", "nan", "x"];

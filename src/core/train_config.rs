@@ -127,6 +127,32 @@ impl Sync {
     }
 }
 
+/// A part of the examples of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Portion {
+    /// This many examples.
+    Count(usize),
+    /// This share of the examples, above 0 and below 1.
+    Share(f64),
+}
+
+impl Portion {
+    /// Returns the number of examples among `n`. A share is rounded down.
+    #[must_use]
+    pub fn of(self, n: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Share(share) => (n as f64 * share) as usize,
+        }
+    }
+}
+
+impl From<usize> for Portion {
+    fn from(count: usize) -> Self {
+        Self::Count(count)
+    }
+}
+
 /// The number of tasks of each job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClusterSize {

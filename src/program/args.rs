@@ -263,8 +263,8 @@ impl EvalArgs {
     fn resolve(self, workload: &Workload) -> Result<EvalConfig, ParseError> {
         let file = self.config.read(workload)?;
         // The file configures a run, so the keys that `eval` uses are checked as for a run.
-        let EvalDataArgs { data_dir, validation_size } = self.data;
-        let data = DataKeys { data_dir, validation_size };
+        let EvalDataArgs { data_dir, label_column, test_size, validation_size } = self.data;
+        let data = DataKeys { data_dir, label_column, test_size, validation_size };
         let mut keys = RunKeys { data, ..RunKeys::default() };
         keys.checkpoint.logdir = self.logdir;
         let size = file.size.resolve(&file.hosts);
@@ -275,6 +275,8 @@ impl EvalArgs {
             logdir: run.logdir,
             data_dir: run.data_dir,
             validation_size: run.validation_size,
+            test_size: run.test_size,
+            label_column: run.label_column,
             watch: self.watch.then(interval).transpose()?,
             until: self.training_steps.map(|steps| Step(steps.get())),
             notes: Vec::new(),

@@ -10,6 +10,7 @@ use anyhow::bail;
 use unisono_config::RunConfig;
 use unisono_core::host::Clock as _;
 use unisono_core::ids::Step;
+use unisono_core::train_config::Portion;
 use unisono_files::checkpoint::Checkpoint;
 use unisono_learn::Workload;
 use unisono_learn::data::Dataset;
@@ -21,7 +22,7 @@ use unisono_task::stop::StopRequests;
 use unisono_terminal::output::PercentG;
 
 /// The checkpoints to evaluate, and the examples for the evaluation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EvalConfig {
     /// The folder of the checkpoints.
     pub logdir: PathBuf,
@@ -29,7 +30,11 @@ pub struct EvalConfig {
     pub data_dir: Option<PathBuf>,
     /// The number of training images that are used for validation; `None` to use the same number as
     /// the training of the checkpoint.
-    pub validation_size: Option<usize>,
+    pub validation_size: Option<Portion>,
+    /// The part of a table that is used as test examples; `None` for the default.
+    pub test_size: Option<Portion>,
+    /// The column of labels of a table; `None` for the default.
+    pub label_column: Option<String>,
     /// The interval between checks for a new checkpoint; `None` to evaluate only the latest
     /// checkpoint.
     pub watch: Option<Duration>,
@@ -49,6 +54,8 @@ impl EvalConfig {
             logdir: run.logdir,
             data_dir: run.data_dir,
             validation_size: run.validation_size,
+            test_size: run.test_size,
+            label_column: run.label_column,
             notes: Vec::new(),
         }
     }
@@ -154,14 +161,14 @@ impl Evaluator<'_> {
 
     /// Opens the data that the user named, or otherwise the data on which the checkpoint was trained.
     fn open_data(&self, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Dataset> {
-        // In checkpoints of version 0.1.0, the setting may be the word `default`, which is not a
-        // number.
-        let trained = checkpoint.settings.value("validation_size");
-        let trained = trained.and_then(|size| size.parse().ok());
+        let of_training = run_of(checkpoint)?;
+        let trained = of_training.validation_size;
         let run = RunConfig {
             data_dir: self.config.data_dir.clone(),
             validation_size: self.config.validation_size.or(trained),
-            own: run_of(checkpoint)?.own,
+            test_size: self.config.test_size.or(of_training.test_size),
+            label_column: self.config.label_column.clone().or(of_training.label_column),
+            own: of_training.own,
             ..RunConfig::default()
         };
         if run.data_dir.is_some() {

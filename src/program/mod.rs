@@ -47,7 +47,7 @@ use unisono_task::{incarnation, ps, worker};
 /// Runs the program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
-    main_with(&Workload::built_in())
+    main_with(&data::workload())
 }
 
 /// Runs a program with all commands of `unisono`, which trains the given workload.

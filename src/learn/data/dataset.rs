@@ -14,6 +14,7 @@ use super::Examples;
 use super::idx::{Images, parse_labels};
 use super::idx_file::{FileError, IdxFile};
 use super::pixels::PixelRows;
+use unisono_core::train_config::Portion;
 use unisono_files::sha256;
 
 /// Names of the four files of a data set, without `.gz`. All data sets use MNIST's names.
@@ -76,12 +77,11 @@ impl Dataset {
     /// # Errors
     /// If a file is missing or damaged, if the files do not fit together, or if validation takes
     /// every training image.
-    pub fn load(dir: &Path, validation_size: Option<usize>) -> Result<Self, DatasetError> {
+    pub fn load(dir: &Path, validation_size: Option<Portion>) -> Result<Self, DatasetError> {
         let [train_images, train_labels, test_images, test_labels] =
             FILE_NAMES.map(|name| IdxFile::read(dir, name));
         let files = [train_images?, train_labels?, test_images?, test_labels?];
-        let name = dir.display().to_string();
-        Self::from_files(files, name, validation_size, default_validation_size)
+        Self::from_files(files, &dir.display().to_string(), validation_size)
     }
 
     /// Returns the embedded subset of MNIST: 8,000 training, 1,000 validation and 1,000 test
@@ -99,55 +99,67 @@ impl Dataset {
     /// # Errors
     /// Those of [`load`](Self::load). The embedded subset fails only if validation takes every
     /// training image.
-    pub fn open(dir: Option<&Path>, validation_size: Option<usize>) -> Result<Self, DatasetError> {
+    pub fn open(
+        dir: Option<&Path>,
+        validation_size: Option<Portion>,
+    ) -> Result<Self, DatasetError> {
         if let Some(dir) = dir {
             return Self::load(dir, validation_size);
         }
-        let name = "the embedded MNIST subset".to_owned();
-        Self::from_files(embedded_files(), name, validation_size, |_| EMBEDDED_VALIDATION_SIZE)
+        let size = validation_size.unwrap_or(Portion::Count(EMBEDDED_VALIDATION_SIZE));
+        Self::from_files(embedded_files(), "the embedded MNIST subset", Some(size))
     }
 
     fn from_files(
         [train_images, train_labels, test_images, test_labels]: [IdxFile; 4],
-        name: String,
-        validation_size: Option<usize>,
-        default_validation_size: impl Fn(usize) -> usize,
+        name: &str,
+        validation_size: Option<Portion>,
     ) -> Result<Self, DatasetError> {
-        let train = LabelledImages::parse(&train_images, &train_labels)?;
-        let test = LabelledImages::parse(&test_images, &test_labels)?;
-        let (train_pixels, test_pixels) =
-            (train.images.n_pixels_each(), test.images.n_pixels_each());
-        if train_pixels != test_pixels {
+        let paths = [train_images.path().to_owned(), test_images.path().to_owned()];
+        let train = labelled(train_images, &train_labels)?;
+        let test = labelled(test_images, &test_labels)?;
+        if train.n_features != test.n_features {
+            let [train_path, test_path] = paths.each_ref().map(|path| path.display());
             return Err(DatasetError::Unfit(format!(
-                "{} holds images of {train_pixels} pixels, but {} holds images of {test_pixels} \
-                 pixels; give files of one data set",
-                train_images.path().display(),
-                test_images.path().display()
+                "{train_path} holds images of {} pixels, but {test_path} holds images of {} pixels; \
+                 give files of one data set",
+                train.n_features, test.n_features
             )));
         }
-        let n_images = train.labels.len();
-        let validation_size = validation_size.unwrap_or_else(|| default_validation_size(n_images));
-        if validation_size >= n_images {
-            return Err(DatasetError::Unfit(format!(
-                "a validation size of {validation_size} leaves nothing to train on: {name} has \
-                 {n_images} training images; choose a validation size below {n_images}"
-            )));
-        }
+        Self::of_bytes(name, train, test, validation_size)
+    }
+
+    /// Returns a data set whose features are bytes, such as images. A byte b becomes the feature
+    /// b · (1/255). The first examples of `train` are for validation: by default a tenth of them,
+    /// but at most [`VALIDATION_SIZE`]. Errors refer to the data set by `name`.
+    ///
+    /// # Errors
+    /// Returns an error if validation takes every training example.
+    ///
+    /// # Panics
+    /// Panics if `train` or `test` has no examples, or if the two have different numbers of features.
+    pub fn of_bytes(
+        name: &str,
+        train: LabelledBytes,
+        test: LabelledBytes,
+        validation_size: Option<Portion>,
+    ) -> Result<Self, DatasetError> {
+        assert_eq!(train.n_features, test.n_features, "features of the parts of {name}");
+        assert!(!train.labels.is_empty() && !test.labels.is_empty(), "{name} has empty parts");
+        let n_train = train.labels.len();
+        let validation_size = validation_examples(name, n_train, validation_size)?;
         let n_classes = train.n_classes().max(test.n_classes());
-        let digest = train.skip(validation_size).digest(n_classes);
-        // Parsed again, because `train` borrows the image files, which `pixel_rows` consumes.
-        let train_labels = train_labels.parse(parse_labels)?;
-        let test_labels = test_labels.parse(parse_labels)?;
-        let train = Arc::new(pixel_rows(train_images)?);
-        let test = Arc::new(pixel_rows(test_images)?);
+        let digest = train.digest(validation_size, n_classes);
+        let (train, train_labels) = train.into_rows();
+        let (test, test_labels) = test.into_rows();
         let examples = |rows: &Arc<PixelRows>, images: Range<usize>, labels: &[u8]| {
             Examples::of_pixels(Arc::clone(rows), images.clone(), &labels[images], n_classes)
         };
         Ok(Self {
-            train: examples(&train, validation_size..n_images, train_labels),
-            validation: examples(&train, 0..validation_size, train_labels),
-            test: examples(&test, 0..test_labels.len(), test_labels),
-            name,
+            train: examples(&train, validation_size..n_train, &train_labels),
+            validation: examples(&train, 0..validation_size, &train_labels),
+            test: examples(&test, 0..test_labels.len(), &test_labels),
+            name: name.to_owned(),
             digest,
         })
     }
@@ -168,6 +180,25 @@ impl Dataset {
         Self { train, validation, test, name: name.to_owned(), digest }
     }
 
+    /// Returns a data set of examples that the caller provides. The first examples of `train` are
+    /// for validation: by default a tenth of them, but at most [`VALIDATION_SIZE`].
+    ///
+    /// # Errors
+    /// Returns an error if validation takes every training example.
+    ///
+    /// # Panics
+    /// Panics if the parts differ in their number of features or classes.
+    pub fn divided(
+        name: &str,
+        train: Examples,
+        test: Examples,
+        validation_size: Option<Portion>,
+    ) -> Result<Self, DatasetError> {
+        let n_validation = validation_examples(name, train.len(), validation_size)?;
+        let (validation, train) = train.split_at(n_validation);
+        Ok(Self::of_examples(name, train, validation, test))
+    }
+
     /// Returns the name by which errors refer to this data set: the path of its folder, or a
     /// description.
     #[must_use]
@@ -181,7 +212,6 @@ impl Dataset {
     /// the same order, and the same number of classes. Everything else leaves the losses and the
     /// digest unchanged: the compression, the height and width of images with the same number of
     /// pixels, and the validation and test examples.
-    /// number of pixels, nor the validation and test examples.
     ///
     /// A data set of IDX files has the SHA-256 of these bytes:
     /// - `unisono training data 1` and a line feed;
@@ -216,8 +246,21 @@ impl Dataset {
     }
 }
 
-fn default_validation_size(n_images: usize) -> usize {
-    (n_images / VALIDATION_SHARE).min(VALIDATION_SIZE)
+/// Returns the number of training examples that are used for validation.
+fn validation_examples(
+    name: &str,
+    n_train: usize,
+    size: Option<Portion>,
+) -> Result<usize, DatasetError> {
+    let default = (n_train / VALIDATION_SHARE).min(VALIDATION_SIZE);
+    let n_validation = size.map_or(default, |size| size.of(n_train));
+    if n_validation < n_train {
+        return Ok(n_validation);
+    }
+    Err(DatasetError::Unfit(format!(
+        "a validation size of {n_validation} leaves nothing to train on: {name} has {n_train} \
+         training images; choose a validation size below {n_train}"
+    )))
 }
 
 fn digest_of_examples(train: &Examples) -> String {
@@ -251,57 +294,61 @@ fn embedded_files() -> [IdxFile; 4] {
     ]
 }
 
-/// Converts an image file to the form from which training reads.
-fn pixel_rows(file: IdxFile) -> Result<PixelRows, FileError> {
-    let images = file.parse(Images::parse)?;
+/// Reads the images and the labels of two files.
+fn labelled(images_file: IdxFile, labels_file: &IdxFile) -> Result<LabelledBytes, DatasetError> {
+    let images = images_file.parse(Images::parse)?;
+    let labels = labels_file.parse(parse_labels)?;
     let (n_images, n_features) = (images.len(), images.n_pixels_each());
-    let content = file.into_content();
-    // The pixels are the last bytes of the file. `PixelRows` packs them within the same buffer.
+    if n_images != labels.len() {
+        return Err(DatasetError::Unfit(format!(
+            "{} holds {n_images} images, but {} holds {} labels; give files that belong together",
+            images_file.path().display(),
+            labels_file.path().display(),
+            labels.len()
+        )));
+    }
+    let content = images_file.into_content();
+    // The pixels are the last bytes of the file.
     let start = content.len() - n_images * n_features;
-    Ok(PixelRows::new(content, start, n_images, n_features))
+    Ok(LabelledBytes { content, start, n_features, labels: labels.to_vec() })
 }
 
-/// Images and their labels, as bytes. The numbers of images and labels are equal.
-#[derive(Clone, Copy)]
-struct LabelledImages<'a> {
-    images: Images<'a>,
-    labels: &'a [u8],
+/// Examples whose features are bytes, such as images.
+#[derive(Clone, Debug)]
+pub struct LabelledBytes {
+    /// The features, one example after the other, from byte `start` on.
+    pub content: Vec<u8>,
+    /// The offset of the first example in `content`.
+    pub start: usize,
+    /// The number of features of each example.
+    pub n_features: usize,
+    /// The label of each example. Their number is the number of examples.
+    pub labels: Vec<u8>,
 }
 
-impl<'a> LabelledImages<'a> {
-    fn parse(images_file: &'a IdxFile, labels_file: &'a IdxFile) -> Result<Self, DatasetError> {
-        let images = images_file.parse(Images::parse)?;
-        let labels = labels_file.parse(parse_labels)?;
-        if images.len() != labels.len() {
-            return Err(DatasetError::Unfit(format!(
-                "{} holds {} images, but {} holds {} labels; give files that belong together",
-                images_file.path().display(),
-                images.len(),
-                labels_file.path().display(),
-                labels.len()
-            )));
-        }
-        Ok(Self { images, labels })
-    }
-
-    /// Returns these images and labels without the first `n`.
-    fn skip(self, n: usize) -> Self {
-        Self { images: self.images.split_at(n).1, labels: &self.labels[n..] }
-    }
-
-    fn n_classes(self) -> usize {
+impl LabelledBytes {
+    fn n_classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
     }
 
-    fn digest(self, n_classes: usize) -> String {
+    /// Returns the digest of these examples without the first `n` ones.
+    fn digest(&self, n: usize, n_classes: usize) -> String {
+        let labels = &self.labels[n..];
         let mut hasher = Sha256::new();
         hasher.update(b"unisono training data 1\n");
-        for number in [self.images.len(), self.images.n_pixels_each(), n_classes] {
+        for number in [labels.len(), self.n_features, n_classes] {
             hasher.update((number as u64).to_le_bytes());
         }
-        hasher.update(self.images.pixels());
-        hasher.update(self.labels);
+        let end = self.start + self.labels.len() * self.n_features;
+        hasher.update(&self.content[self.start + n * self.n_features..end]);
+        hasher.update(labels);
         sha256::hex(hasher)
+    }
+
+    /// Converts the features to the form from which training reads, within the same buffer.
+    fn into_rows(self) -> (Arc<PixelRows>, Vec<u8>) {
+        let rows = PixelRows::new(self.content, self.start, self.labels.len(), self.n_features);
+        (Arc::new(rows), self.labels)
     }
 }
 
@@ -333,11 +380,12 @@ mod tests {
     }
 
     fn load(dir: &TempDir, validation_size: usize) -> Dataset {
-        Dataset::load(dir.path(), Some(validation_size)).expect("a good data set")
+        Dataset::load(dir.path(), Some(validation_size.into())).expect("a good data set")
     }
 
     fn load_error(dir: &TempDir, validation_size: Option<usize>) -> String {
-        let error = Dataset::load(dir.path(), validation_size).expect_err("a bad data set");
+        let size = validation_size.map(Portion::Count);
+        let error = Dataset::load(dir.path(), size).expect_err("a bad data set");
         error.to_string().replace(dir.path().to_str().expect("UTF-8"), "DIR")
     }
 
@@ -496,7 +544,7 @@ mod tests {
             );
             assert_eq!(load_error(&small_set(1), Some(size)), wanted);
         }
-        assert!(Dataset::open(None, Some(9000)).is_err());
+        assert!(Dataset::open(None, Some(9000.into())).is_err());
     }
 
     /// Returns the default numbers of training and validation examples for `n` images.
@@ -522,7 +570,7 @@ mod tests {
 
     #[test]
     fn empty_batch_or_batch_larger_than_an_epoch_is_refused() {
-        let data = Dataset::open(None, Some(8900)).expect("100 are left");
+        let data = Dataset::open(None, Some(8900.into())).expect("100 are left");
         assert!(data.check_batch_size(1).is_ok());
         assert!(data.check_batch_size(100).is_ok());
         assert!(data.check_batch_size(0).is_err());

@@ -84,6 +84,35 @@ impl Examples {
         self.labels.push(label);
     }
 
+    /// Splits the examples into the first `n` ones and the rest.
+    ///
+    /// # Panics
+    /// Panics if there are fewer than `n` examples.
+    #[must_use]
+    pub fn split_at(self, n: usize) -> (Self, Self) {
+        let Self { n_features, n_classes, labels, rows } = self;
+        let (head, tail) = match rows {
+            Rows::Sparse { starts, columns, values } => {
+                let at = starts[n];
+                let sparse = |starts: &[usize], range: Range<usize>| Rows::Sparse {
+                    starts: starts.iter().map(|start| start - range.start).collect(),
+                    columns: columns[range.clone()].to_vec(),
+                    values: values[range].to_vec(),
+                };
+                (sparse(&starts[..=n], 0..at), sparse(&starts[n..], at..columns.len()))
+            }
+            Rows::Pixels { rows, first } => {
+                let tail = Rows::Pixels { rows: Arc::clone(&rows), first: first + n };
+                (Rows::Pixels { rows, first }, tail)
+            }
+        };
+        let part = |labels: &[u32], rows| {
+            let labels = labels.to_vec();
+            Self { n_features, n_classes, labels, rows }
+        };
+        (part(&labels[..n], head), part(&labels[n..], tail))
+    }
+
     /// Returns the number of examples.
     #[must_use]
     pub fn len(&self) -> usize {

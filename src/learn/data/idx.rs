@@ -207,12 +207,6 @@ impl<'a> Images<'a> {
     pub const fn pixels(&self) -> &'a [u8] {
         self.pixels
     }
-
-    /// Splits the images into the first `at` images and the rest.
-    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
-        let (head, tail) = self.pixels.split_at(at * self.n_pixels_each);
-        (Self { pixels: head, ..self }, Self { pixels: tail, ..self })
-    }
 }
 
 /// Parses one whole IDX file of labels, which has rank 1.
@@ -283,9 +277,7 @@ pub(crate) mod tests {
             let bytes = idx(dims, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
             let images = Images::parse(&bytes).expect("a whole file");
             assert_eq!((images.len(), images.n_pixels_each()), (2, 6));
-            let (head, tail) = images.split_at(1);
-            assert_eq!(head.pixels(), [1, 2, 3, 4, 5, 6]);
-            assert_eq!(tail.pixels(), [7, 8, 9, 10, 11, 12]);
+            assert_eq!(images.pixels(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         }
     }
 

@@ -15,7 +15,9 @@ mod pixels;
 mod published;
 mod survey;
 
-pub use dataset::{Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, VALIDATION_SIZE};
+pub use dataset::{
+    Dataset, DatasetError, EMBEDDED_VALIDATION_SIZE, FILE_NAMES, LabelledBytes, VALIDATION_SIZE,
+};
 pub use examples::Examples;
 pub use idx_file::{Compression, ContentError, FileError};
 pub use order::{BatchOrder, Batches};

@@ -171,7 +171,11 @@ mod tests {
         assert_eq!(changes(&was, |run| run.n_ps = 1), None);
         assert_eq!(changes(&was, |run| run.placement = Placement::RoundRobin), None);
         assert_eq!(changes(&was, |run| run.sync.total_num_replicas = 1), None);
-        assert_eq!(changes(&was, |run| run.validation_size = Some(1000)), None, "the default");
+        assert_eq!(
+            changes(&was, |run| run.validation_size = Some(1000.into())),
+            None,
+            "the default"
+        );
         let without_data = Checkpoint { data: None, ..was };
         assert_eq!(changes(&without_data, |_| ()), None, "a checkpoint without a digest");
         for old in
@@ -192,7 +196,7 @@ mod tests {
         other.n_ps = 3;
         other.placement = Placement::RoundRobin;
         other.sync.total_num_replicas = 2;
-        other.validation_size = Some(1000);
+        other.validation_size = Some(1000.into());
         assert_eq!(checkpoint(&other).settings, was.settings);
         assert_eq!(was.settings.value("validation_size"), Some("1000"));
 

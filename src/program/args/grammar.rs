@@ -14,7 +14,7 @@ use crate::program::report::ReportConfig;
 use crate::program::trace::TraceConfig;
 use unisono_config::HostPort;
 use unisono_config::keys::{HostKeys, LocalKeys, RunKeys, SizeKeys};
-use unisono_config::values::{Examples, Seconds, Steps};
+use unisono_config::values::{Part, Seconds, Steps};
 use unisono_core::ids::Job;
 use unisono_terminal::manual::{CompletionsArgs, ManArgs};
 
@@ -381,13 +381,20 @@ pub(super) struct EvalArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Data")]
 pub(super) struct EvalDataArgs {
-    /// Folder of the four IDX files, plain or gzip [default: the data that the checkpoint was
-    /// trained on]
-    #[arg(long, value_name = "DIR")]
+    /// Data, in any format of `unisono local` [default: the data that the checkpoint was trained on]
+    #[arg(long, alias = "data", value_name = "PATH")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Use the first N training images for validation [default: as in the training]
-    #[arg(long, value_name = "N")]
-    pub(super) validation_size: Option<Examples>,
+    /// For a .csv file: name of the column of labels [default: the column label]
+    #[arg(long, value_name = "NAME")]
+    pub(super) label_column: Option<String>,
+    /// For a .csv file: examples to test on, as a number or a share [default: a fifth of
+    /// them]
+    #[arg(long, value_name = "PART")]
+    pub(super) test_size: Option<Part>,
+    /// First training examples, used for validation, as a number or a share [default: as in the
+    /// training]
+    #[arg(long, value_name = "PART")]
+    pub(super) validation_size: Option<Part>,
 }
 
 #[derive(Args, Debug)]

@@ -235,6 +235,8 @@ fn eval_reads_its_folders_from_the_file_of_a_run() {
         logdir: "l".into(),
         data_dir: Some("e".into()),
         validation_size: None,
+        test_size: None,
+        label_column: None,
         watch: Some(Duration::from_secs(10)),
         until: None,
         notes: Vec::new(),

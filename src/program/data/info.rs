@@ -1,36 +1,53 @@
 //! `unisono data info`: shows the contents of a data set, and its defects.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use unisono_config::values::Examples;
+use unisono_config::RunConfig;
+use unisono_config::values::Part;
 use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
 use unisono_task::process::Process;
 
 /// The arguments of `unisono data info`.
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, PartialEq)]
 pub struct InfoArgs {
-    /// Folder of the four IDX files [default: the built-in digits]
-    #[arg(value_name = "DIR")]
-    folder: Option<PathBuf>,
-    /// Use the first N training images for validation [default: a tenth of them, at most 5000;
-    /// 1000 of the built-in digits]
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    validation_size: Option<Examples>,
+    /// Folder of four IDX files or of CIFAR-10's binary files, or a file that ends in .npz,
+    /// .safetensors or .csv [default: the built-in digits]
+    #[arg(value_name = "PATH")]
+    path: Option<PathBuf>,
+    /// For a .csv file: name of the column of labels [default: the column label]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    label_column: Option<String>,
+    /// For a .csv file: examples to test on, as a number or a share [default: a fifth of
+    /// them]
+    #[arg(long, value_name = "PART", help_heading = "Data")]
+    test_size: Option<Part>,
+    /// First training examples, used for validation, as a number or a share [default: a tenth of
+    /// them, at most 5000; 1000 of the built-in digits]
+    #[arg(long, value_name = "PART", help_heading = "Data")]
+    validation_size: Option<Part>,
 }
 
 /// Prints a description of the data set. Exits with a failure if no run can train on it.
 #[must_use]
 pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
-    let survey = args.folder.as_deref().map(Survey::of);
-    let size = args.validation_size.map(Examples::get);
-    let opened = Dataset::open(args.folder.as_deref(), size);
+    let path = args.path.as_deref();
+    // Only a folder of IDX files has four parts that can be examined one by one.
+    let idx = path.filter(|path| !path.is_file() && !unisono_datasets::cifar::is_in(path));
+    let survey = idx.map(Survey::of);
+    let opened = super::open(&RunConfig {
+        data_dir: args.path.clone(),
+        validation_size: args.validation_size.map(Part::get),
+        test_size: args.test_size.map(Part::get),
+        label_column: args.label_column.clone(),
+        ..RunConfig::default()
+    });
     let mut text = survey.as_ref().map(files).unwrap_or_default();
     text.push_str(&match &opened {
-        Ok(data) => whole(data, survey.as_ref()),
+        Ok(data) => whole(data, path, survey.as_ref()),
         Err(error) => problems(error, survey.as_ref()),
     });
     process.screen.out(text.trim_end());
@@ -83,9 +100,10 @@ fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
 }
 
 /// Describes the data as training would use them.
-fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
+fn whole(data: &Dataset, path: Option<&Path>, survey: Option<&Survey>) -> String {
     let published = match survey.map(Survey::published) {
-        None => "the built-in digits, a part of MNIST".to_owned(),
+        None if path.is_none() => "the built-in digits, a part of MNIST".to_owned(),
+        None => data.name().to_owned(),
         Some(Some(set)) => format!("{}, as published", set.title()),
         Some(None) => "another data set".to_owned(),
     };
@@ -94,7 +112,7 @@ fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
     let (n_features, n_classes) = (train.n_features(), train.n_classes());
     let mut text = format!(
         "It is {published}: {n_train} examples to train on, {n_validation} for validation, \
-         {n_test} to test; {n_features} pixels each, {n_classes} classes.\n\n"
+         {n_test} to test; {n_features} features each, {n_classes} classes.\n\n"
     );
     let parts = [train, validation, test].map(|part| {
         let mut counts = vec![0; n_classes];
@@ -111,6 +129,14 @@ fn whole(data: &Dataset, survey: Option<&Survey>) -> String {
     if !empty.is_empty() {
         let labels: Vec<_> = empty.iter().map(ToString::to_string).collect();
         writeln!(text, "\nNo training example has the label {}.", labels.join(", "))
+            .expect("a String takes all");
+    }
+    let (mut least, mut greatest) = (f32::INFINITY, f32::NEG_INFINITY);
+    for value in (0..n_train).flat_map(|row| train.row(row).1) {
+        (least, greatest) = (least.min(value), greatest.max(value));
+    }
+    if greatest > f32::NEG_INFINITY {
+        writeln!(text, "\nFeatures other than 0 are from {least} to {greatest}.")
             .expect("a String takes all");
     }
     write!(text, "\ndigest {}\n", data.digest()).expect("a String takes all");
