@@ -1,20 +1,20 @@
-//! Tries out a change of the protocol in the simulator, before it is written into a node.
+//! Tries out changes of the protocol in the simulator, without a change of the production code.
 //!
 //! `cargo run --release -p unisono-sim --example own_protocol` takes a few seconds.
 //!
-//! A [`Node`] takes an input and returns effects, so a wrapper around a node can change its
-//! effects. This example has two changes of a ps:
+//! A [`Node`] takes an input and returns effects, so a wrapper around a node can change the node's
+//! effects. This example changes a ps (parameter server) in two ways:
 //!
-//! - [`twice`] sends each version twice, as a ps might do that does not know whether the first copy
-//!   arrived. A worker begins each step once, so the copies are harmless: every run has the bits of
-//!   the serial run.
-//! - [`mute`] saves a message: it does not answer a worker whose gradient came too late. All
-//!   numbers are still right, but rule 5 forbids to drop a gradient silently. An invariant finds
-//!   the broken rule, with the seed that shows it.
+//! - [`twice`] sends each version twice, as a ps might do if it does not know whether the first
+//!   copy arrived. A worker begins each step once, so the second copy is harmless. Every run
+//!   equals, bit for bit, the run that the simulator recomputes from the ledgers.
+//! - [`mute`] saves a message: the ps does not answer a worker whose gradient came too late. All
+//!   results are still right, but rule 5 of `docs/protocol.md` forbids a ps to drop a gradient
+//!   silently. An invariant reports the broken rule, and the example prints the seed of the run.
 //!
 //! To try out your own change, write a wrapper, and choose a scenario in which the change can go
-//! wrong. If it concerns late gradients, use more workers than gradients per update. `scenarios/`
-//! has many scenarios.
+//! wrong. If your change concerns late gradients, use more workers than gradients per update.
+//! `scenarios/` has many scenarios.
 #![expect(clippy::print_stdout, reason = "the example prints its results")]
 
 use std::sync::Arc;
@@ -27,8 +27,8 @@ use unisono_sim::run::played::{Change, PlayOptions};
 use unisono_sim::scenario::draw;
 use unisono_sim::{ComputeCaches, Scenario};
 
-/// Four workers and three gradients per update: the slowest gradient of each step comes too late,
-/// and its worker is told. Each seed also draws up to three faults.
+/// With four workers and three gradients per update, the slowest gradient of each step comes too
+/// late, and the ps must answer its worker. Each seed also draws up to three faults.
 const SCENARIO: &str = r#"
 [train]
 training_steps = 12
@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the first seed whose run fails, with the failure.
+/// Returns the first seed whose run fails, and the failure. Returns `None` if all runs pass.
 ///
 /// # Errors
 /// If the scenario is not valid.
@@ -78,7 +78,7 @@ pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failu
     Ok((0..SEEDS).find_map(fails))
 }
 
-/// Lets each ps send every version twice.
+/// Makes each ps send every version twice.
 pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     changed_ps(task, node, |effects| {
         // The copy follows its original directly, because the order of effects is the write-ahead
@@ -93,7 +93,7 @@ pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     })
 }
 
-/// Lets no ps answer a gradient that came too late.
+/// Removes each ps's answers to gradients that came too late.
 pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     changed_ps(task, node, |effects| {
         effects.retain(|effect| {
@@ -103,7 +103,7 @@ pub(crate) fn mute(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     })
 }
 
-/// Lets `change` change the effects of every input of a ps.
+/// Applies `change` to the effects that a ps returns for each input. Workers stay unchanged.
 pub(crate) fn changed_ps(
     task: TaskId,
     node: Box<dyn Node>,

@@ -1,5 +1,5 @@
-//! The functions that the targets of `fuzz/` call, as in `unisono::fuzzing`. They are compiled only
-//! for those targets and for tests.
+//! The functions that the fuzz targets in `fuzz/` call. `unisono::fuzzing` has those for production
+//! code. This module is compiled only for the fuzz targets and for tests.
 
 pub use crate::scenario::file::fuzzing::scenario;
 

@@ -1,5 +1,5 @@
-//! The deterministic simulator: the production nodes, in virtual time, over a simulated network and
-//! disk.
+//! The deterministic simulator runs the production nodes in virtual time, over a simulated network
+//! and disk.
 //!
 //! The simulator contains no second version of the protocol or of the arithmetic. madsim polls and
 //! drops the futures of the tasks. The seed determines the order in which madsim polls futures that

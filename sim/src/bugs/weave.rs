@@ -1,8 +1,9 @@
-//! Adds the bugs of `sim/bugs` to a copy of the tree. The copy is a workspace of its own.
+//! Adds the planted bugs of `sim/bugs` to a copy of the tree. The copy is a separate cargo
+//! workspace.
 //!
-//! `sim/bugs/overlay` contains files that are added to the copy. `sim/bugs/patches` contains the
-//! changes of existing files. A patch fits only while the lines around its changes stay as they
-//! are.
+//! `sim/bugs/overlay` contains files that are added to the copy. `sim/bugs/patches` contains
+//! patches of existing files. A patch applies only while the lines around its changes are
+//! unchanged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -44,7 +45,7 @@ pub enum WeaveError {
         /// The reason why the patch is invalid.
         why: String,
     },
-    /// A patch does not fit, because the code that it changes has changed.
+    /// A patch does not apply, because the code around its changes was edited.
     #[error(
         "{} does not fit {file}: {why}; the code around a planted bug has changed, so mend the \
          patch", path.display()
@@ -52,9 +53,9 @@ pub enum WeaveError {
     DoesNotFit {
         /// The path of the patch.
         path: PathBuf,
-        /// The file that it changes.
+        /// The file that the patch changes.
         file: String,
-        /// The part of the patch that does not fit.
+        /// The part of the patch that does not apply.
         why: String,
     },
 }
@@ -72,7 +73,7 @@ pub fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
 /// right content keep their modification times, so that cargo rebuilds only changed files.
 ///
 /// # Errors
-/// If a patch does not fit, or a file cannot be read or written.
+/// Returns an error if a patch does not apply, or if a file cannot be read or written.
 pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
     let bugs = root.join(BUGS);
     let mut files = Vec::new();
@@ -122,7 +123,8 @@ fn apply(
     Ok((name.to_owned(), patched))
 }
 
-/// Appends all files below a folder, relative to `root` and ordered by name.
+/// Appends the paths of all files below `folder` to `files`. The paths are relative to `root` and
+/// ordered by name.
 fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), WeaveError> {
     let path = root.join(folder);
     let entries = fs::read_dir(&path).map_err(at("read", &path))?;

@@ -100,7 +100,7 @@ the same signature, and its capsule, both beside the given capsule. The result
 does not depend on --jobs.")]
     Shrink(shrink::ShrinkArgs),
     /// Play a run for each moment at which a node can crash: before and after each input, and
-    /// between any two of its effects
+    /// between any two effects of an input
     #[command(after_help = "\
 Examples:
   unisono-sim enumerate scenarios/crashes/
@@ -118,7 +118,7 @@ Examples:
 Exits with 1 if the hash of all events, the hash of the losses or the virtual
 time differs.")]
     Verify(verify::VerifyArgs),
-    /// Play scenarios, and print one line of hashes for each
+    /// Play scenarios, and print one line of hashes for each scenario
     #[command(hide = true)]
     Fingerprint(verify::VerifyArgs),
     /// Show where two runs begin to differ
@@ -150,7 +150,7 @@ The first command writes scenarios/ps-crash-7.html, the second one 42.html.
 The page needs no other file. docs/report.md explains it. `unisono report`
 shows a real run.")]
     Report(report::ReportArgs),
-    /// Hunt each planted bug of the catalogue, and show which check catches it
+    /// Search for each planted bug of the catalogue, and show which check catches the bug
     #[command(after_help = "\
 Examples, in a clone of the project:
   unisono-sim bugs

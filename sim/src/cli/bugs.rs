@@ -22,11 +22,11 @@ pub(super) struct BugsArgs {
     /// Number of runs within which each bug must be caught
     #[arg(long, value_name = "N", default_value = "2000", value_parser = from_one::<NonZeroU64>)]
     pub(super) seeds: NonZeroU64,
-    /// Hunt only this bug; may be repeated
+    /// Search only for this bug; may be repeated
     #[arg(long, value_name = "BUG")]
     pub(super) bug: Vec<String>,
-    /// Also run the tests that plant bugs themselves: the protocol's World and the crash tests of
-    /// the files
+    /// Also run the tests that plant bugs: protocol tests of unisono-core, and crash tests of
+    /// unisono-files
     #[arg(long)]
     pub(super) tests: bool,
     /// Print the table as Markdown
@@ -38,7 +38,8 @@ pub(super) struct BugsArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Adds the bugs to a copy of the tree, builds the copy, and runs the command `bugs` of the copy.
+/// Adds the bugs to a copy of the tree, builds the copy, and runs the command `bugs` of the built
+/// program.
 #[cfg(not(feature = "planted-bugs"))]
 pub(super) fn bugs(args: &BugsArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let here = std::env::current_dir().context("cannot find the working folder")?;
@@ -121,8 +122,9 @@ mod planted {
         context.conclude("bugs", Document { seeds, bugs: rows, elapsed_secs }, exit_code)
     }
 
-    /// The runs of a hunt for one planted bug. Scenarios with and without chaos alternate, because
-    /// some bugs are found faster with chaos and some without.
+    /// The order of the runs that search for one planted bug. Scenarios with and without a section
+    /// `[chaos]` alternate, because some bugs are found faster with drawn faults, and others with
+    /// listed faults.
     struct BugHuntPlan {
         chaos: Vec<Source>,
         stories: Vec<Source>,
@@ -165,14 +167,16 @@ mod planted {
         caught_by: Option<String>,
         scenario: Option<String>,
         seed: Option<u64>,
-        /// Number of runs up to and including the first run that failed.
+        /// Number of runs up to and including the first run that failed, or of all runs if none
+        /// failed.
         runs: u64,
-        /// The path of the failure capsule of the first run that failed.
+        /// The path of the failure capsule of the first run that failed; `None` if no run failed.
         capsule: Option<String>,
     }
 
-    /// Returns whether a failure counts as a catch. A fault without effect does not count, because
-    /// the bug may only have prevented the run from reaching the fault.
+    /// Returns whether a failure shows that the planted bug was caught. The failure
+    /// `FaultWithoutEffect` does not show that, because the bug may only have kept the run from
+    /// reaching the fault.
     fn is_catch(failure: &Failure) -> bool {
         !matches!(failure, Failure::FaultWithoutEffect { .. })
     }

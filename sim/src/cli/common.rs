@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Parses a number of at least 1. The error text replaces that of the standard library, which names
+/// Parses a number of at least 1. The standard library's error text is not shown, because it names
 /// a Rust type.
 pub(super) fn from_one<T: FromStr>(text: &str) -> Result<T, &'static str> {
     text.parse().map_err(|_| "the value must be a whole number of at least 1")
@@ -23,8 +23,8 @@ pub(super) struct CommonArgs {
     /// Print one JSON document instead of text
     #[arg(long, help_heading = "Common")]
     pub(super) json: bool,
-    /// Plant this bug in all nodes. Only in the program that `unisono-sim bugs` builds, which
-    /// lists them
+    /// Plant this bug in all nodes. The flag works only in the program that `unisono-sim bugs`
+    /// builds
     #[arg(long, value_name = "BUG", help_heading = "Common")]
     pub(super) plant: Option<String>,
 }

@@ -102,7 +102,8 @@ impl CommandContext {
         bug_of(&self.options)
     }
 
-    /// Returns options that plant the bug that a failure capsule names.
+    /// Returns the context's options, with the bug of the failure capsule if the capsule names a
+    /// bug.
     pub(super) fn options_for(&self, capsule: &Capsule) -> anyhow::Result<PlayOptions> {
         with_bug(self.options, "the capsule has the planted bug", capsule.bug.as_deref())
     }
@@ -119,8 +120,8 @@ const fn bug_of(_: &PlayOptions) -> Option<String> {
     None
 }
 
-/// Returns the options with the bug of this name, if `bug` is given. `asked` begins the error
-/// message.
+/// Returns `options` unchanged if `bug` is `None`. Any bug is an error, because this program
+/// contains no planted bugs. The error message begins with `asked`.
 #[cfg(not(feature = "planted-bugs"))]
 fn with_bug(options: PlayOptions, asked: &str, bug: Option<&str>) -> anyhow::Result<PlayOptions> {
     match bug {

@@ -23,7 +23,7 @@ pub(super) struct DiffArgs {
     /// Another capsule or scenario file [default: A]
     #[arg(value_name = "B")]
     b: Option<PathBuf>,
-    /// Seed for scenario files; given twice, one for each run
+    /// Seed for scenario files; may be given twice, once for each run
     #[arg(long, value_name = "S")]
     seed: Vec<u64>,
     #[command(flatten)]

@@ -29,8 +29,8 @@ pub(super) struct EnumerateArgs {
     /// Seed of all runs
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Instead of each single crash, play this many pairs of crashes per scenario, drawn with the
-    /// seed
+    /// Play this many pairs of crashes per scenario, instead of each single crash; --seed selects
+    /// the pairs
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     pairs: Option<NonZeroU64>,
     /// Time from a crash to the restart of the node
@@ -42,7 +42,8 @@ pub(super) struct EnumerateArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays each crash of each scenario, and reports the crashes after which the run fails.
+/// Plays one run of each scenario for each crash, or for each drawn pair of crashes. Reports the
+/// runs that fail.
 pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths, context.caches.workload())?;
     let mut results = Vec::new();

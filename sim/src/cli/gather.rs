@@ -17,7 +17,7 @@ use crate::show::report::Report;
 /// The result of many runs.
 pub(super) struct Gathered {
     pub(super) tally: Tally,
-    /// The distinct failures of the tally, each with its report.
+    /// The failures of all runs, one entry for each signature.
     pub(super) failures: Vec<FailureResult>,
     /// Wall-clock time.
     pub(super) elapsed: Duration,
@@ -30,7 +30,7 @@ impl Gathered {
 }
 
 /// Plays the cases with the given numbers, until `is_enough` returns `true`. Results are counted in
-/// the order of the numbers. The progress bar ends at `n_runs`, if that number is known.
+/// the order of the numbers. The length of the progress bar is `n_runs`, if that number is known.
 pub(super) fn gather(
     context: &CommandContext,
     (source, capsules): (&Source, &Path),

@@ -36,8 +36,8 @@ pub(super) struct HuntArgs {
     /// Stop when this many seeds have failed
     #[arg(long, value_name = "N", value_parser = from_one::<NonZeroU64>)]
     stop_after: Option<NonZeroU64>,
-    /// Play only every N-th seed, beginning with the I-th, counted from 0; with auto/N, I is the
-    /// value of JOB_COMPLETION_INDEX, as in an Indexed Job of Kubernetes
+    /// Play only every N-th seed, beginning with seed number I, counted from 0. With auto/N, I is
+    /// the value of JOB_COMPLETION_INDEX, which an Indexed Job of Kubernetes sets
     #[arg(long, value_name = "I/N")]
     shard: Option<ShardArg>,
     /// Also write the result to this file, for `unisono-sim merge`
@@ -59,7 +59,7 @@ impl HuntArgs {
         }
     }
 
-    /// Returns whether the hunt ends only when its time is over.
+    /// Returns whether the number of seeds is unlimited, because --for is given without --seeds.
     const fn is_endless(&self) -> bool {
         self.seeds.is_none() && self.time.is_some()
     }
@@ -70,7 +70,7 @@ impl HuntArgs {
     }
 }
 
-/// Parses a duration above 0. With the duration 0 a hunt would pass without playing any seed.
+/// Parses a duration above 0. With a duration of 0, `hunt` would pass after its first seed.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text)?;
     if time.is_zero() { Err("the time must be above 0".to_owned()) } else { Ok(time) }

@@ -1,4 +1,5 @@
-//! The result of a hunt, or of one shard of its seeds: as text, and as the JSON that `merge` reads.
+//! The result of the command `hunt`, or of one shard of its seeds, as text and as the JSON that
+//! `merge` reads.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,11 +21,11 @@ use crate::record::orders::Orders;
 use crate::show::capsule::Build;
 use unisono_observe::counted::counted;
 
-/// The value of the field `command` in the JSON output.
+/// The value of the field `command` in the JSON output of `hunt`.
 pub(super) const COMMAND: &str = "hunt";
 
-/// The result of a hunt, or of one shard of its seeds. The field names are those of the JSON
-/// output.
+/// The result of the command `hunt`, or of one shard of its seeds. The field names are also the
+/// keys of the JSON output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HuntResult {
     #[serde(flatten)]
@@ -38,23 +39,23 @@ pub(super) struct HuntResult {
     pub(super) orders: Orders,
     pub(super) elapsed_secs: f64,
     pub(super) coverage: CoverageNote,
-    /// One entry for each signature, ordered by the first seed with that signature.
+    /// One entry for each failure signature, ordered by the first seed with that signature.
     pub(super) failures: Vec<FailureResult>,
     pub(super) exit_code: u8,
 }
 
-/// The fields that are equal in the results of all shards of a hunt.
+/// The fields that have equal values in the results of all shards of one `hunt`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hunt {
     pub(super) schema: u32,
     pub(super) command: String,
     pub(super) scenario: String,
     pub(super) path: String,
-    /// The text of the scenario, so that results of two different files with the same name are not
-    /// merged by mistake.
+    /// The text of the scenario. `merge` compares these texts, so that results of two different
+    /// files with the same name are not merged by mistake.
     pub(super) scenario_text: String,
     pub(super) first_seed: u64,
-    /// The last seed; `None` if the hunt ends only when its time is over.
+    /// The last seed of all shards; `None` if --for is given without --seeds.
     pub(super) last_seed: Option<u64>,
     pub(super) build: Build,
     /// The name of the planted bug.
@@ -62,8 +63,8 @@ pub(super) struct Hunt {
 }
 
 impl FailureResult {
-    /// Adds failures with the same signature. The result keeps the report with the smaller first
-    /// seed, so the merged result does not depend on the division into shards.
+    /// Adds the failures that another shard has found with the same signature. Keeps the report of
+    /// the smaller first seed, so the merged result does not depend on the division into shards.
     fn add(&mut self, other: Self) {
         let n_seeds = self.n_seeds + other.n_seeds;
         let mut first_seeds = [&*self.first_seeds, &*other.first_seeds].concat();
@@ -92,8 +93,8 @@ impl HuntResult {
         Ok(result)
     }
 
-    /// Prints the result, and writes it to the file `out`, if one is given. Creates missing
-    /// folders. Returns the exit code.
+    /// Prints the result, and also writes the result to the file `out`, if `out` is given. Creates
+    /// missing folders. Returns the exit code.
     pub(super) fn conclude(
         &self,
         context: &CommandContext,
@@ -107,7 +108,7 @@ impl HuntResult {
         Ok(self.exit_code)
     }
 
-    /// Adds the result of another shard of the same hunt.
+    /// Adds the result of another shard of the same `hunt`.
     pub(super) fn add(&mut self, other: Self) {
         self.seeds += other.seeds;
         self.failed += other.failed;
@@ -130,8 +131,7 @@ impl HuntResult {
         self.exit_code = worst_exit_code(codes);
     }
 
-    /// Returns the number of seeds of the shard; `None` if the hunt ends only when its time is
-    /// over.
+    /// Returns the number of seeds of the shard; `None` if `hunt` had --for and not --seeds.
     pub(super) fn n_seeds(&self) -> Option<u64> {
         let behind_first = self.hunt.last_seed?.checked_sub(self.hunt.first_seed);
         // The count saturates, because the number of all seeds, 2^64, does not fit into a `u64`.
@@ -168,7 +168,7 @@ pub(super) fn failed_text(failed: u64, seeds: u64) -> String {
     format!("{failed} of {} failed", counted(seeds, "seed"))
 }
 
-/// The kinds of faults that had an effect, and the kinds of events that happened or never happened.
+/// Counts of faults, effects and events by kind, and the kinds of events that never happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CoverageNote {
     #[serde(flatten)]

@@ -1,4 +1,5 @@
-//! `unisono-sim merge`: combines the results of a search over seeds that several machines shared.
+//! `unisono-sim merge`: combines the results of all shards of one `hunt`, which several machines
+//! have played.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ impl MergeArgs {
     }
 }
 
-/// Combines the results, and prints the result of the whole hunt.
+/// Combines the results of all shards, and prints the combined result.
 pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let shards = read_all(&args.files).map_err(UsageError)?;
     let (first, n_shards) = (&shards[0], shards.len());
@@ -45,7 +46,7 @@ pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Resul
     whole.conclude(context, args.out.as_deref())
 }
 
-/// Reads the results of all parts of the search, and returns them in the order of the parts.
+/// Reads the results of all shards, and returns the results in the order of the shards.
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
     let mut shards: BTreeMap<u64, (PathBuf, HuntResult)> = BTreeMap::new();
     for file in files {
@@ -76,7 +77,8 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
     Ok(shards.into_values().map(|(_, result)| result).collect())
 }
 
-/// Returns a description of the first field in which the results of two different hunts differ.
+/// Returns a description of the first field which shows that two results are not of the same
+/// `hunt`. Returns `None` if the results can be merged.
 fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
     let last = |result: &HuntResult| result.hunt.last_seed.map_or(-1, i128::from);
     let (a, b) = (&one.hunt, &other.hunt);
@@ -98,8 +100,8 @@ fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
         })
 }
 
-/// Returns a note if a shard ended before its last seed. Its counts are correct, but they cover
-/// fewer seeds.
+/// Returns a note for the user if a shard ended before its last seed. The counts of such a shard
+/// are correct, but cover fewer seeds.
 fn note_if_incomplete(result: &HuntResult) -> Option<String> {
     let HuntResult { shard, seeds, .. } = result;
     let n_seeds = result.n_seeds().filter(|n_seeds| n_seeds > seeds)?;

@@ -1,5 +1,5 @@
-//! The command line of `unisono-sim`: parses arguments, prints results and returns exit codes. All
-//! other code is in the other modules.
+//! The command line of `unisono-sim`: parses arguments, prints results and returns exit codes. The
+//! other modules contain the simulator.
 
 mod args;
 mod bugs;

@@ -1,4 +1,4 @@
-//! The progress bar, and the wall-clock time for `--for` and for rates.
+//! A progress bar, and a stopwatch that measures wall-clock time for `--for` and for rates.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ impl<'a> Progress<'a> {
         self.screen.bar().set_message(format!("  {text}"));
     }
 
-    /// Shows the number of failures of a tally beside the bar.
+    /// Shows the number of failures for each signature of a tally beside the bar.
     pub(super) fn note_failures(&self, tally: &Tally) {
         let failures = tally.findings.iter().map(|it| format!("{} {}", it.signature, it.n_seeds));
         let failures: Vec<_> = failures.collect();

@@ -29,7 +29,8 @@ pub(super) struct ReplayArgs {
     pub(super) common: CommonArgs,
 }
 
-/// Plays the run, and reports whether it fails as the failure capsule says.
+/// Plays a failure capsule or a scenario, or recomputes a run from its ledgers. For a failure
+/// capsule, reports whether the run fails with the failure in the capsule.
 pub(super) fn replay(args: &ReplayArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let Some(path) = &args.path else { return replay_ledgers(&args.ledgers, context) };
     match (is_scenario(path), args.seed) {
@@ -82,11 +83,11 @@ fn play_again(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// The run has the same failure and the same hash of all events.
+    /// The failure and the hash of all events are those in the failure capsule.
     Same,
-    /// The run has the same failure, but another hash of all events.
+    /// The failure is that in the failure capsule, but the hash of all events differs.
     SameFailure,
-    /// The run has a failure with another signature.
+    /// The signature of the failure differs from that in the failure capsule.
     OtherFailure,
     /// The run fails, and there is no failure capsule to compare it with.
     Fails,

@@ -59,7 +59,7 @@ enum Outcome {
     Broken,
 }
 
-/// Recomputes the run, and reports whether it is equal to the ledgers.
+/// Recomputes a run from its ledgers, and reports whether the result agrees with the ledgers.
 pub(super) fn replay_ledgers(args: &LedgerArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let logdir = args.ledger.clone().expect("clap requires a path or --ledger");
     let ledgers = ledger::read_all(&logdir).map_err(|error| UsageError(error.into()))?;

@@ -73,8 +73,7 @@ fn document(path: &str, traced: &Traced) -> Document {
         .with_failures(&failures(traced), &steps)
 }
 
-/// Returns all unmet expectations. If the failure of the run is not one of them, the failure comes
-/// first.
+/// Returns all unmet expectations. If the run failed in another way, that failure comes first.
 fn failures(traced: &Traced) -> Vec<Failure> {
     let Traced { played, trace, .. } = traced;
     let Some(first) = &played.failure else { return Vec::new() };

@@ -24,10 +24,11 @@ use crate::scenario::{Range as Bounds, nanos};
 use crate::show::capsule::Capsule;
 use unisono_observe::counted::counted;
 
-/// The number of seeds from which on the runs of a scenario must not all have the same order of
-/// events. Fewer seeds may have one order by chance.
+/// The least number of seeds for which `run` fails a scenario if all seeds play one order of
+/// events. Fewer seeds may play one order by chance.
 const MANY_SEEDS: u64 = 8;
-/// The exit code for a scenario that tests nothing. A fault without effect has the same code.
+/// The exit code for a scenario whose seeds all play one order of events. A fault without effect
+/// has the same exit code.
 const EXIT_TESTS_NOTHING: u8 = 5;
 
 #[derive(Args, Debug)]
@@ -103,12 +104,12 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
     context.conclude("run", Document { scenarios: &results, elapsed_secs }, exit_code)
 }
 
-/// All runs of all scenarios as one list. With one list, no thread waits for the last run of a
-/// scenario before it begins the next scenario.
+/// The runs of all scenarios in one list. With one list, a thread begins the next scenario while
+/// other threads still play the last runs of this one.
 struct RunList {
     seeds: Vec<Seeds>,
-    /// For each scenario, the number of runs up to its last run. The sum saturates, because no
-    /// command plays more than 2^64 runs.
+    /// For each scenario, the number of its runs plus the runs of all earlier scenarios. The sum
+    /// saturates at 2^64 − 1, which is more runs than a command can play.
     ends: Vec<u64>,
 }
 
@@ -153,14 +154,14 @@ struct ScenarioResult {
     failed: u64,
     /// Number of different orders of events: exact below 1,024, otherwise an estimate.
     orders: u64,
-    /// Whether all seeds have the same order of events, although the scenario does not allow that.
+    /// Whether the scenario fails because all its seeds played one order of events.
     repeats_one_order: bool,
     /// The shortest and the longest virtual time of the runs that passed.
     virtual_time_ns: Option<Bounds<u64>>,
     events: u64,
     /// Number of faults with an effect, by kind.
     faults: BTreeMap<&'static str, u64>,
-    /// For each kind of expected event, how often it happened.
+    /// Number of events by kind, for the kinds of events that the scenario expects.
     expected: BTreeMap<&'static str, u64>,
     failures: Vec<FailureResult>,
     #[serde(skip)]
@@ -202,8 +203,8 @@ fn result(
     })
 }
 
-/// Returns whether the many seeds of a scenario differ only in times, and not in the order of
-/// events.
+/// Returns whether at least [`MANY_SEEDS`] seeds of a scenario all played one order of events,
+/// which the scenario does not allow. Returns `false` if a run failed.
 fn repeats_one_order(source: &Source, tally: &Tally) -> bool {
     let is_repeated = tally.n_runs >= MANY_SEEDS && tally.orders.count() == 1;
     is_repeated && tally.n_failed == 0 && !source.scenario.sim.one_order

@@ -20,7 +20,7 @@ impl Seeds {
     /// Returns the range of exactly `n` seeds from `first` on.
     ///
     /// # Errors
-    /// If there are fewer than `n` seeds from `first` on.
+    /// Returns an error if fewer than `n` seeds remain from `first` on.
     pub(super) fn exactly(first: u64, n: NonZeroU64) -> anyhow::Result<Self> {
         let seeds = Self::at_most(first, n);
         let remaining = seeds.count();
@@ -34,7 +34,8 @@ impl Seeds {
         Ok(seeds)
     }
 
-    /// Returns the range of `n` seeds from `first` on, or of fewer if fewer seeds remain.
+    /// Returns the range of `n` seeds from `first` on. The range is shorter if it would exceed the
+    /// largest seed.
     pub(super) const fn at_most(first: u64, n: NonZeroU64) -> Self {
         Self { first, last: first.saturating_add(n.get() - 1) }
     }
@@ -44,8 +45,8 @@ impl Seeds {
         Self { first, last: u64::MAX }
     }
 
-    /// Returns the number of seeds. For all 2^64 seeds the result is too small by one, which no
-    /// hunt can notice.
+    /// Returns the number of seeds. For the range of all 2^64 seeds, the result is 2^64 − 1,
+    /// because 2^64 does not fit into a `u64`. No `hunt` can play so many seeds.
     pub(super) const fn count(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }

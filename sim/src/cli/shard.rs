@@ -1,4 +1,4 @@
-//! A shard: the part of a hunt's seeds that one of several machines plays.
+//! A shard: the part of the seeds of a `hunt` that one of several machines plays.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::sources::usage;
 
-/// The environment variable in which Kubernetes passes a pod of an Indexed Job its index.
+/// The environment variable that contains the index of a pod in an Indexed Job of Kubernetes.
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
-/// The maximum number of shards. It exceeds the number of machines that anyone uses.
+/// The maximum number of shards. This limit exceeds the number of machines that anyone uses.
 const MOST_SHARDS: u64 = 1 << 16;
 
-/// Every `of`-th seed of a hunt, beginning with the seed at `index`. With this division all shards
-/// take about equally long, and with `--for` they reach about the same seed.
+/// Every `of`-th seed of a `hunt`, beginning with the seed at `index`. With this division all
+/// shards take about equally long. With `--for`, all shards reach about the same seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Shard {
     pub(super) index: u64,
@@ -23,15 +23,15 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// The shard with all seeds, for a hunt on one machine.
+    /// The shard with all seeds, for a `hunt` on one machine.
     pub(super) const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// Returns the number of a hunt's seeds that belong to this shard.
+    /// Returns how many of the `n_seeds` seeds of a `hunt` belong to this shard.
     pub(super) const fn n_seeds(self, n_seeds: u64) -> u64 {
         n_seeds.saturating_sub(self.index).div_ceil(self.of)
     }
 
-    /// Returns the shard's seed with index `nth`, in a hunt that begins with the seed `from`.
+    /// Returns the seed at index `nth` of this shard, in a `hunt` that begins with the seed `from`.
     pub(super) const fn seed(self, from: u64, nth: u64) -> u64 {
         from + self.index + nth * self.of
     }
@@ -46,7 +46,8 @@ impl fmt::Display for Shard {
 /// A shard as given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShardArg {
-    /// The index on the command line. `None` stands for `auto`: the index is that of the pod.
+    /// The index on the command line. `None` stands for `auto`: the index comes from the
+    /// environment variable `JOB_COMPLETION_INDEX`.
     index: Option<u64>,
     of: u64,
 }
@@ -71,7 +72,8 @@ impl FromStr for ShardArg {
 }
 
 impl ShardArg {
-    /// Returns the shard. For `auto`, `variable` returns the value of an environment variable.
+    /// Returns the shard. For `auto`, the index comes from an environment variable, whose value
+    /// `variable` returns.
     pub(super) fn resolve(
         self,
         variable: impl Fn(&str) -> Option<String>,

@@ -56,8 +56,8 @@ impl ShrinkArgs {
     }
 }
 
-/// Returns the name of the small scenario's files. A second shrink does not append another
-/// `-small`.
+/// Returns the file name of the small scenario without extension: `stem` with `-small` at its end.
+/// A `stem` that already ends with `small` stays unchanged.
 fn small_name(stem: &str) -> String {
     const SMALL: &str = "small";
     if stem.ends_with(SMALL) { stem.to_owned() } else { format!("{stem}-{SMALL}") }
@@ -161,7 +161,7 @@ fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
     write_file(output, text)
 }
 
-/// Returns the case, in which each expectation has its file and line in the new file `output`.
+/// Returns the case with new places of its expectations: their lines in the new file `output`.
 fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
     let mut scenario = (*case.scenario).clone();
     scenario.expect.places = Scenario::load(output)?.expect.places;

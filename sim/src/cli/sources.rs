@@ -12,7 +12,8 @@ use crate::cli::common::CAPSULES;
 use crate::many::case::Source;
 use crate::run::play::configured;
 
-/// The maximum nesting of folders. It ends the search if a symbolic link leads to a parent folder.
+/// The maximum nesting of folders. The limit ends the search if a symbolic link leads to a parent
+/// folder.
 const DEEPEST: usize = 16;
 
 /// Loads the given scenario files, and all scenario files in the given folders. Reports the
@@ -49,7 +50,7 @@ pub(super) fn load(path: &Path, workload: &Workload) -> anyhow::Result<Source> {
     Ok(Source { scenario, ..source })
 }
 
-/// Returns an error with which the program ends with the exit code for wrong usage.
+/// Returns a usage error. The program then exits with the code `EXIT_USAGE`.
 pub(super) fn usage(what: impl Into<String>) -> anyhow::Error {
     UsageError(anyhow::anyhow!("{}", what.into())).into()
 }
@@ -76,7 +77,7 @@ fn collect(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
     Ok(())
 }
 
-/// Returns whether a path is that of a scenario file. All other files are read as failure capsules.
+/// Returns whether a path names a scenario file. All other files are read as failure capsules.
 pub(super) fn is_scenario(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "toml")
 }

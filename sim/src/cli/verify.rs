@@ -1,4 +1,4 @@
-//! `verify`: plays scenarios in two processes, which must have identical runs.
+//! `verify`: plays each scenario in two processes, and checks that the two runs are identical.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -34,7 +34,7 @@ pub(super) struct VerifyArgs {
 struct Fingerprint {
     scenario: String,
     audit: String,
-    /// The hash of the order of events, without their times.
+    /// The hash of the order of events, without the times of the events.
     order: String,
     /// The hash of the losses.
     losses: String,

@@ -1,4 +1,4 @@
-//! A scenario with a seed. A run depends on nothing else.
+//! A scenario with a seed. A run depends only on its scenario and its seed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Source {
     /// Reads a scenario file.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not a valid scenario.
+    /// Returns an error if the file cannot be read, or is not a valid scenario.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let scenario = Arc::new(Scenario::load(path)?);
         Ok(Self { path: path.to_owned(), scenario })
@@ -63,7 +63,8 @@ impl Case {
         play(&self.scenario, self.seed, caches, options)
     }
 
-    /// Plays the run, and keeps only the part of the result that a tally counts.
+    /// Plays the run, and drops the losses, the checkpoint and the ledgers from the result, because
+    /// a tally does not use them.
     pub(crate) fn brief(&self, caches: &ComputeCaches, options: PlayOptions) -> Played {
         let played = self.play(caches, options);
         Played { losses: Vec::new(), checkpoint: None, ledgers: Vec::new(), ..played }

@@ -1,5 +1,5 @@
-//! All moments at which a node can crash: before and after each input, and between any two of its
-//! effects.
+//! All moments at which a node can crash: before and after each input, and between any two effects
+//! of an input.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +21,10 @@ use unisono_observe::trace::EventKind;
 pub struct CrashPoint {
     /// The task that crashes.
     pub node: TaskId,
-    /// The kind of effect at which the node crashes; `None` for an input of any kind.
+    /// The kind of effect at which the node crashes; `None` if the node crashes at an input.
     pub at: Option<EventKind>,
-    /// The number of the effect or input among those of its kind, counted from 1.
+    /// The number of the effect among the node's effects of the same kind, or of the input among
+    /// all inputs of the node. Counted from 1.
     pub nth: u64,
     /// Whether the node crashes before the effect or input, or after it.
     pub when: When,
@@ -72,8 +73,9 @@ pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint;
     if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }
 }
 
-/// Returns a case with crashes. Of the expectations, only the outcome and the trajectory stay,
-/// because a crash may change counts and times.
+/// Returns a case with additional crashes. The expected events, the expected virtual time, and the
+/// expected numbers of dropped gradients and rollbacks are removed, because a crash may change
+/// them.
 pub(crate) fn with_crashes(case: &Case, points: &[CrashPoint], restart_after: Duration) -> Case {
     let scenario = &*case.scenario;
     let crash = |(number, point): (usize, &CrashPoint)| {

@@ -23,14 +23,14 @@ struct Pool<T> {
 struct State<T> {
     next: u64,
     end: u64,
-    /// The number after that of the last result that was taken.
+    /// The number of the next result that the caller takes.
     taken: u64,
     done: BTreeMap<u64, thread::Result<T>>,
 }
 
 /// Calls `work` for each number of a range, on `jobs` threads. Passes the results to `take` on the
 /// calling thread, in the order of the numbers. After `take` has returned `Break`, no further
-/// number is begun. Returns the value of `Break`.
+/// number is begun. Returns the value of `Break`, or `None` if `take` has taken all results.
 ///
 /// # Panics
 /// If `work` panics.
@@ -68,7 +68,7 @@ pub fn in_order<T: Send, B>(
     })
 }
 
-/// Returns the lowest number of a range for which `find` returns `Some`.
+/// Returns the lowest number of a range for which `find` returns `Some`, with the returned value.
 pub fn first<T: Send>(
     jobs: NonZeroUsize,
     numbers: Range<u64>,

@@ -1,8 +1,8 @@
 //! Shrinks a failing run to fewer faults, steps and tasks. The smaller run fails with the same
 //! signature.
 //!
-//! Candidates are played on several threads. The first one in order that fails with the same
-//! signature is taken, so the result does not depend on the number of threads.
+//! Candidates are played on several threads. The first candidate in the list that fails with the
+//! same signature is accepted, so the result does not depend on the number of threads.
 
 use std::cmp::Ordering;
 use std::num::NonZeroUsize;
@@ -20,8 +20,8 @@ use crate::scenario::{
     ComputeModel, End, Expect, Fault, NetworkModel, Scenario, StorageModel, Trigger,
 };
 
-/// Maximum number of rounds over all kinds of changes. One change can make another possible, but
-/// rarely so often.
+/// Maximum number of rounds. Each round tries all kinds of changes, because one change can make
+/// another possible. More rounds are rarely useful.
 const MAX_ROUNDS: usize = 8;
 /// Sizes and durations that a person would choose, ascending.
 const ROUND_NUMBERS: [u64; 15] = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500];
@@ -45,14 +45,14 @@ pub struct Shrinker<'a> {
 pub struct Shrunk {
     /// The smallest failing run that was found.
     pub case: Case,
-    /// Number of candidates that were played up to and including the accepted ones. Candidates
-    /// behind an accepted one do not count, because their number depends on the threads.
+    /// Number of candidates that were played up to each accepted candidate. Candidates behind an
+    /// accepted candidate do not count, because their number depends on the threads.
     pub n_tried: u64,
 }
 
 impl Shrinker<'_> {
-    /// Returns the smallest run that fails with the same signature. `watch` is called with each
-    /// smaller run.
+    /// Returns the smallest run that was found to fail with the same signature. Calls `watch` with
+    /// each smaller run.
     pub fn shrink(&self, case: &Case, mut watch: impl FnMut(&Shrunk)) -> Shrunk {
         let mut search = Search { shrinker: self, seed: case.seed, n_tried: 0, watch: &mut watch };
         let mut smallest = (*case.scenario).clone();
@@ -82,8 +82,8 @@ impl Shrinker<'_> {
     }
 }
 
-/// Writes a scenario and reads it back. Returns `None` for a scenario that a file cannot express,
-/// because the result of `shrink` is a file.
+/// Writes a scenario as TOML, and reads the TOML back. Returns `None` if the TOML is not valid: the
+/// result of `shrink` must be a valid file.
 fn checked(scenario: &Scenario) -> Option<Scenario> {
     let mut read = Scenario::parse(&scenario.to_toml(), "shrunk.toml").ok()?;
     read.expect.golden.clone_from(&scenario.expect.golden);
@@ -98,7 +98,8 @@ struct Search<'a, W> {
 }
 
 impl<W: FnMut(&Shrunk)> Search<'_, W> {
-    /// Returns the first candidate that fails with the same signature.
+    /// Returns the index and the scenario of the first candidate that fails with the same
+    /// signature.
     fn first(&mut self, candidates: &[Scenario]) -> Option<(usize, Scenario)> {
         let n = candidates.len() as u64;
         let (shrinker, seed) = (self.shrinker, self.seed);
@@ -112,8 +113,8 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         Some((number as usize, scenario))
     }
 
-    /// Moves from a scenario to its first failing candidate, until no candidate fails with the same
-    /// signature.
+    /// Replaces a scenario by its first candidate that fails with the same signature, and repeats
+    /// this until no candidate fails.
     fn descend(
         &mut self,
         mut smallest: Scenario,
@@ -157,8 +158,9 @@ impl<W: FnMut(&Shrunk)> Search<'_, W> {
         with(faults)
     }
 
-    /// Uses seed 0 if the run then still fails with the same signature. The shrunk scenario then
-    /// fails without `--seed`, because a scenario file plays its seeds from 0.
+    /// Replaces the seed by 0 if the run also fails with the same signature under seed 0. The
+    /// shrunk scenario then fails without `--seed`, because `run` plays the seeds of a scenario
+    /// from 0.
     fn with_seed_zero(&mut self, scenario: Scenario) -> Case {
         let seed = self.seed;
         self.n_tried += u64::from(seed != 0);
@@ -202,8 +204,8 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     fewer.map(with).collect()
 }
 
-/// Returns candidates with fewer tasks, the fewest tasks first. If R is above, equal to or below N,
-/// it stays so, because the protocol works differently in these three cases.
+/// Returns candidates with fewer tasks, the fewest tasks first. The relation of R to N (below,
+/// equal or above) stays the same, because the protocol works differently in these three cases.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let Sync { replicas_to_aggregate: replicas, total_num_replicas: workers } = scenario.run.sync;
     let up_to = |most: u32| {

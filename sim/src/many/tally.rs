@@ -1,4 +1,4 @@
-//! The tally of many runs: failures by signature, and which kinds of faults and events occurred.
+//! The tally of many runs: failures by signature, and counts of faults and events by kind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct Tally {
     pub took: Option<(Duration, Duration)>,
     /// Failures by signature, in the order of the first run with that signature.
     pub findings: Vec<Finding>,
-    /// The kinds of faults that had an effect, and the kinds of events that happened.
+    /// The numbers of faults and effects by kind of fault, and the numbers of events by kind.
     pub coverage: Coverage,
 }
 
@@ -46,7 +46,7 @@ pub struct Finding {
     pub n_seeds: u64,
 }
 
-/// The kinds of faults that had an effect, and the kinds of events that happened.
+/// The numbers of faults and effects by kind of fault, and the numbers of events by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Counts by kind of fault.
@@ -55,7 +55,7 @@ pub struct Coverage {
     pub events: BTreeMap<EventKind, u64>,
 }
 
-/// The counts of one kind of fault. The field names are those of the JSON output.
+/// The counts of one kind of fault. The keys of the JSON output are `faults`, `bit` and `bites`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultCount {
     /// Number of faults of this kind.
@@ -70,7 +70,8 @@ pub struct FaultCount {
 }
 
 impl Tally {
-    /// Counts a run. Returns a finding if the run is the first with its signature.
+    /// Counts a run. Returns a finding if the run failed and is the first with its failure
+    /// signature.
     pub fn add(&mut self, run: Played) -> Option<&Finding> {
         self.n_runs += 1;
         self.n_events += run.n_events;

@@ -1,9 +1,9 @@
-//! The orders of events without their times. The number of different orders is the number of
-//! different runs that some seeds have played.
+//! The order of the events of a run, without times. The number of different orders shows how many
+//! different runs a set of seeds has played.
 //!
-//! Two runs have the same order if every task took the same inputs in the same sequence. The order
-//! between two tasks does not count, because no task can notice it. A seed that changes only times
-//! repeats an earlier test.
+//! Two runs have the same order if every task took the same inputs in the same sequence. The
+//! relative order of events at different tasks does not count, because no task can observe that
+//! order. A seed that changes only times repeats an earlier test.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::world::network::task_number;
 /// Number of hashes that a counter stores. Below this number of orders, the count is exact.
 pub(crate) const MAX_KEPT: usize = 1024;
 
-/// A hash of all inputs of a run, in their order at each task.
+/// A hash of all inputs of a run, in the order in which each task took its inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventOrder(u64);
 
@@ -45,9 +45,9 @@ impl LifeOrder {
 }
 
 impl EventOrder {
-    /// Adds one incarnation and its inputs up to the newest one. The order of a run is the sum over
-    /// all prefixes of the inputs of all incarnations. A sum does not depend on the sequence of its
-    /// terms.
+    /// Adds the hash of one incarnation after a new input. The order of a run is the sum of the
+    /// hashes after each input of each incarnation. So the order does not depend on how the inputs
+    /// of different incarnations interleave.
     pub(crate) const fn add(&mut self, life: LifeOrder) {
         self.0 = self.0.wrapping_add(mixed(life.0));
     }
@@ -66,8 +66,8 @@ const fn life_word(life: LifeId) -> u64 {
     task_number(task) << 32 ^ number
 }
 
-/// Mixes a word with the last steps of the generator `SplitMix64`, so that every bit of the word
-/// affects every bit of the result.
+/// Mixes the bits of a word, so that every bit of the word affects every bit of the result. The
+/// operations are those of the random number generator `SplitMix64`.
 const fn mixed(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -76,7 +76,7 @@ const fn mixed(word: u64) -> u64 {
 }
 
 /// Counts different orders of events in bounded memory, by storing the 1,024 smallest hashes. The
-/// counters of all parts of a hunt can be merged into one counter.
+/// counters of all shards of a `hunt` can be merged into one counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "OrdersNote", into = "OrdersNote")]
 pub struct Orders {
@@ -125,13 +125,15 @@ impl Orders {
     }
 }
 
-/// The JSON of [`Orders`]. The hashes are texts, because many readers of JSON round large numbers.
+/// The JSON of [`Orders`]. The hashes are strings, because many readers of JSON round large
+/// numbers.
 #[derive(Serialize, Deserialize)]
 struct OrdersNote {
     different: u64,
-    /// Whether `different` is exact. Otherwise it is an estimate.
+    /// Whether `different` is exact, or an estimate.
     is_exact: bool,
-    /// The smallest hashes of orders, from which `merge` computes the number for the whole hunt.
+    /// The smallest hashes of orders. From these hashes, `merge` computes the number of different
+    /// orders in all shards.
     kept: Vec<String>,
 }
 

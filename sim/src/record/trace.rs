@@ -25,7 +25,7 @@ pub struct Trace {
     open: BTreeMap<LifeId, usize>,
 }
 
-/// An input that a node took, and the effects of the node.
+/// An input that a node took, and the effects that the node returned for the input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedEvent {
     /// The virtual time of the input.
@@ -34,12 +34,12 @@ pub struct TracedEvent {
     pub life: LifeId,
     /// The kind of the input, with its step and slot.
     pub what: NamedEvent,
-    /// All further fields that the trace of a real run contains.
+    /// All further fields of the input that the trace of a real run also contains.
     pub details: Details,
     /// A description for the user.
     pub text: String,
-    /// The number of the event at which the message was sent or the job was begun. `None` for an
-    /// input that no event of the run caused, such as a deadline.
+    /// The index in [`Trace::events`] of the event that sent the received message or began the
+    /// completed job. `None` for an input that no event caused, such as a deadline.
     pub cause: Option<u64>,
     /// The effects of the node.
     pub effects: Vec<TracedEffect>,
@@ -50,7 +50,7 @@ pub struct TracedEvent {
 pub struct TracedEffect {
     /// The kind of the effect, with its step and slot.
     pub what: NamedEvent,
-    /// All further fields that the trace of a real run contains.
+    /// All further fields of the effect that the trace of a real run also contains.
     pub details: Details,
     /// The receiver, if the effect sends a message.
     pub to: Option<LifeId>,
@@ -91,7 +91,8 @@ impl Trace {
         self.events[event].effects = turn.effects.iter().filter_map(traced).collect();
     }
 
-    /// Converts the trace into the trace files that a real run would have written.
+    /// Converts the trace into a [`Run`], the content of the trace files that a real run would have
+    /// written.
     #[must_use]
     pub fn to_run(&self, config: &RunConfig) -> Run {
         let mut lives: BTreeMap<LifeId, Vec<Event>> = BTreeMap::new();
@@ -122,8 +123,8 @@ impl Trace {
         Run { lives: lives.into_iter().map(life).collect() }
     }
 
-    /// Returns the chain of events that caused an event, oldest first. The event itself is the last
-    /// one.
+    /// Returns the chain of events that caused an event, oldest first. The last element is the
+    /// event itself.
     #[must_use]
     pub fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
         let mut chain = Vec::new();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use unisono_observe::trace::NamedEvent;
 
-/// A hash of all events of a run, with their times, in order. Two runs with the same audit are
+/// A hash of all events of a run, with their times, in order. Two runs with the same audit count as
 /// identical.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit(u64);
@@ -16,9 +16,9 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// Mixes in 64 bits. The multiplication is that of the hash FNV-1a (Fowler, Noll and Vo). Each
-    /// input is a whole word, and a multiplication never moves the high bits of a word down; the
-    /// rotation does.
+    /// Mixes a word of 64 bits into the hash. The multiplication is that of the hash FNV-1a
+    /// (Fowler, Noll and Vo). The rotation is needed because a multiplication never moves the high
+    /// bits of a word down.
     pub(crate) const fn add(&mut self, word: u64) {
         self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     }

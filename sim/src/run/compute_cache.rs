@@ -1,9 +1,9 @@
 //! The arithmetic of simulated runs, with a cache that reuses computed results.
 //!
 //! In synchronous training the gradients of a configuration do not depend on the schedule, so all
-//! seeds of a hunt share them. The key of a cached result contains everything that the result
-//! depends on: the configuration, the step, the slot, and every bit of the parameters. One cached
-//! result in 256 is computed again and compared, to test the cache itself.
+//! seeds of a `hunt` share the computed gradients. The key of a cached result contains everything
+//! that the result depends on: the configuration, the step, the slot, and every bit of the
+//! parameters. One cached result in 256 is computed again and compared, to test the cache itself.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,10 +28,10 @@ use crate::world::disk::SimDisk;
 use crate::world::files::ChiefFiles;
 
 /// Maximum number of configurations with a cache. The swarm scenario draws fewer configurations
-/// than this.
+/// than this maximum.
 const MAX_CACHES: usize = 4_096;
 /// Maximum number of bytes of results in all caches together. A run that starts above this limit
-/// clears all caches, because a hunt with a large model would otherwise fill the memory.
+/// clears all caches, because a `hunt` with a large model would otherwise fill the memory.
 const MAX_BYTES: usize = 1 << 30;
 /// One in this many cached results is computed again.
 const RECHECK: u64 = 256;
@@ -94,7 +94,7 @@ impl ComputeCaches {
     /// Returns the compute cache of a configuration.
     ///
     /// # Errors
-    /// A text for the user, if the data or the model do not fit the configuration.
+    /// Returns a text for the user if the data or the model do not fit the configuration.
     pub fn for_run(&self, run: &RunConfig) -> Result<Arc<ComputeCache>, String> {
         let key = key(run);
         let mut caches = lock(&self.caches);
@@ -134,7 +134,8 @@ impl ComputeCaches {
     }
 }
 
-/// Returns all settings that affect a result, and the length of the run.
+/// Returns the key of a configuration: all settings that affect a result, and the length of the
+/// run.
 fn key(run: &RunConfig) -> String {
     let settings = run.settings();
     let texts = settings.iter().map(|(key, value)| format!("{key}={value}"));
@@ -194,8 +195,8 @@ impl ComputeCache {
         })
     }
 
-    /// Returns the worker that does the jobs of one task. `seed` selects the cached results that
-    /// the worker computes again.
+    /// Returns an object that computes the jobs of one task. `seed` selects the cached results that
+    /// the object computes again.
     #[must_use]
     pub fn worker(self: &Arc<Self>, seed: u64) -> CachedCompute {
         let cache = Arc::clone(self);
@@ -220,7 +221,7 @@ impl ComputeCache {
     }
 }
 
-/// Does the jobs of one task, and takes results from the cache if possible.
+/// Computes the jobs of one task, and takes their results from the cache if possible.
 #[derive(Debug)]
 pub struct CachedCompute {
     cache: Arc<ComputeCache>,
@@ -229,7 +230,8 @@ pub struct CachedCompute {
 
 impl Work for CachedCompute {
     /// # Panics
-    /// If a cached result differs from the computed result. No run can be trusted then.
+    /// Panics if a cached result differs from the recomputed result, because no run can be trusted
+    /// then.
     fn work(&mut self, job: Job) -> Done {
         let cached = lock(&self.cache.results).get(&job);
         match cached {
@@ -259,7 +261,7 @@ impl Work for CachedCompute {
     }
 }
 
-/// Results, each with all inputs of the job that computed it.
+/// Cached results. Each result is stored with all inputs of its job.
 #[derive(Debug, Default)]
 struct Results {
     gradients: BTreeMap<(Step, Slot, u32), Vec<CachedGradient>>,

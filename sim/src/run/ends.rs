@@ -21,7 +21,8 @@ pub(super) struct Ends {
     pub(super) last_halt: Duration,
     /// Tasks that were still waiting at the end of the run, for a reason that the scenario permits.
     pub(super) left_behind: Vec<TaskId>,
-    /// The tasks that have not ended and have no permitted reason, and why the run was given up.
+    /// The reason why the run was given up, and the tasks that have not ended and have no permitted
+    /// reason to wait. `None` if no task hangs.
     pub(super) hang: Option<String>,
 }
 
@@ -40,8 +41,8 @@ impl Ends {
         }
     }
 
-    /// Ends the run, for the reason `why`. Each task that has not ended either has a permitted
-    /// reason to wait, or it hangs.
+    /// Ends the run, for the reason `why`. A task that has not ended hangs, unless the task has a
+    /// permitted reason to wait.
     pub(super) fn give_up(
         &mut self,
         why: &str,
@@ -71,7 +72,7 @@ impl Ends {
     }
 }
 
-/// Returns why a run must be given up, if the run has reached a limit.
+/// Returns the reason to give up the run if the run has reached a limit, and otherwise `None`.
 pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String> {
     let limits = scenario.sim;
     if state.n_events >= limits.max_events {
@@ -95,7 +96,7 @@ pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String
 
 /// Lists the names of the first tasks, and counts the other tasks.
 fn listed(tasks: &[TaskId]) -> String {
-    /// The report of a cluster of a thousand tasks must stay readable.
+    /// Maximum number of names, so that the report of a cluster of a thousand tasks stays readable.
     const MOST_NAMES: usize = 12;
     let names: Vec<_> = tasks.iter().take(MOST_NAMES).map(ToString::to_string).collect();
     match tasks.len().saturating_sub(MOST_NAMES) {

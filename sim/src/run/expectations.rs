@@ -82,8 +82,8 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     .collect()
 }
 
-/// Returns an unmet expectation if a count is outside its range. `breaker` returns the event at which the
-/// count exceeded the range.
+/// Returns an unmet expectation if a count is outside the expected range. `breaker` returns the
+/// event at which the count exceeded the range.
 fn within(
     expect: &Expect,
     name: &'static str,
@@ -134,12 +134,12 @@ fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Unmet> {
     Some(Unmet { rule: 1, step: Some(step), ..unmet })
 }
 
-/// Returns an unmet expectation. Its line is that of the key `name`.
+/// Returns an unmet expectation, with the line of the key `name` in the scenario file.
 fn unmet(expect: &Expect, name: &'static str, what: String, broken_by: Option<Breaker>) -> Unmet {
     unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
 }
 
-/// Returns an unmet expectation. Its line is that of the key `key` in the scenario file.
+/// Returns an unmet expectation, with the line of the key `key` in the scenario file.
 fn unmet_at(
     expect: &Expect,
     (name, key): (&'static str, &str),

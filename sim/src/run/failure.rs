@@ -6,7 +6,7 @@ use unisono_rules::Violation;
 
 use crate::run::unmet::Unmet;
 
-/// The words in the text of a panic that precede the input that the node was handling.
+/// The separator, in the text of a panic, before the input that the node was handling.
 pub(crate) const WHILE_HANDLING: &str = ", while handling ";
 
 /// The failure of a run. If a run has several failures, `verdict.rs` decides which one is reported.
@@ -20,11 +20,12 @@ pub enum Failure {
     Hang(String),
     /// A node panicked.
     Panic(String),
-    /// A fault changed nothing, and the scenario does not allow that.
+    /// A fault had no effect, and the scenario does not set `may_be_inert` for this fault.
     FaultWithoutEffect {
         /// The id of the fault in the scenario.
         fault: String,
-        /// The reason why the fault had no effect, if it is known.
+        /// The reason why the fault had no effect: the fault never began, or there was nothing to
+        /// change.
         why: String,
     },
     /// The run did not return before the watchdog's wall-clock limit.

@@ -1,5 +1,6 @@
-//! Records the input that a node is handling, so that a panic of the node can name it. The observer
-//! sees an input only after the node has handled it.
+//! Records the input that a node is handling, so that the report of a panic can name the input. The
+//! observer cannot record the input, because the observer sees an input only after the node has
+//! handled it.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,5 @@
-//! The record of a run so far, which the watchers of all incarnations of all tasks write together.
+//! The record of a run in progress. All incarnations of all tasks have a `Watcher` that writes to
+//! this record.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +13,13 @@ use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::scenario::ExpectedEvent;
 
-/// The record of a run in progress, shared by all watchers.
+/// The record of a run in progress, shared by the `Watcher`s of all incarnations of all tasks.
 #[derive(Debug)]
 pub(crate) struct LiveRecord {
     pub(crate) rules: Rules,
     /// The first violation of a rule.
     pub(crate) violation: Option<Violation>,
-    /// The text of the first panic of a node, and its location in the code.
+    /// The text of a node's panic, with the location in the code. A panic ends the run.
     pub(crate) panic: Option<String>,
     /// The input that a node is handling; `None` between inputs.
     pub(crate) handled: Option<NamedEvent>,
@@ -30,9 +31,9 @@ pub(crate) struct LiveRecord {
     pub(crate) n_inputs: u64,
     /// The time at which the final checkpoint became durable for the first time.
     pub(crate) final_save: Option<Duration>,
-    /// The expected events of the scenario, and how often each has happened.
+    /// Each event that the scenario expects, with the number of its occurrences so far.
     pub(crate) expected: Vec<(ExpectedEvent, u64)>,
-    /// The ledger of each ps, by the index of the ps.
+    /// The lines of each ps's ledger. The key of the map is the index of the ps.
     pub(crate) ledgers: BTreeMap<u32, Vec<Line>>,
 }
 

@@ -1,5 +1,5 @@
-//! Compares the losses, the checkpoint and the ledgers of a run bit for bit with an oracle: the
-//! serial run, a recomputed run, or a golden file.
+//! Compares the losses, the checkpoint and the ledgers of a run bit for bit with an oracle (a
+//! reference result): the serial run, a recomputed run, or a golden file.
 //!
 //! `verdict.rs` decides which comparisons are made, and in which order.
 
@@ -55,7 +55,8 @@ pub(super) fn trajectory(
     }
 }
 
-/// For R ≥ N: compares the run with the serial run, which does not depend on the schedule.
+/// Compares the run with the serial run, which does not depend on the schedule. A serial run exists
+/// only for R ≥ N.
 fn serial(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,
@@ -90,8 +91,8 @@ fn serial(
     }
 }
 
-/// For R < N: timing selects the gradients. So the run is recomputed in one loop, with the slots
-/// that the ledgers name.
+/// Recomputes the run in one loop, with the slots that the ledgers name, and compares the results.
+/// For R < N, timing selects the slots, so only the ledgers show which slots the run used.
 fn provenance(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,
@@ -132,7 +133,7 @@ fn provenance(
     Ok(())
 }
 
-/// Compares the hash of a version in a ledger with the expected hash.
+/// Compares the hash of a shard's version in a ledger with the expected hash.
 fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violation> {
     let got = made.update.after;
     if want == Some(got) {
@@ -170,7 +171,7 @@ fn compare_losses(
     Err(violation.at(step).of("losses.csv").differing(Some(&want.into()), &got.into()))
 }
 
-/// Compares two complete versions, and reports the first variable in which they differ.
+/// Compares two complete versions, and reports the first variable or optimizer buffer that differs.
 fn compare_states(
     cache: &ComputeCache,
     step: Step,

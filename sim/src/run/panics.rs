@@ -1,4 +1,5 @@
-//! Panics of simulated nodes. A panic of a node is a result of the run, so it is not printed.
+//! Panics of simulated nodes. A panic of a node is a result of the run, so the panic hook does not
+//! print the panic.
 
 use std::cell::RefCell;
 use std::panic;
@@ -11,8 +12,8 @@ thread_local! {
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Installs a panic hook that prints nothing for the threads that play runs. The hook stores the
-/// location of the panic, for the failure of the run.
+/// Installs a panic hook that prints nothing for the threads that play runs. For these threads, the
+/// hook stores the location of the panic, which [`text_of`] appends to the text.
 pub(crate) fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

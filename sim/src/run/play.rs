@@ -53,12 +53,12 @@ pub(crate) fn configured(
     Ok(Arc::new(Scenario { run, ..(**scenario).clone() }))
 }
 
-/// Plays a scenario with a seed and returns the result. If the scenario has a section `[chaos]`,
-/// the caller must have replaced it by draws of the seed, as
+/// Plays a scenario with a seed and returns the result. The scenario must have no section
+/// `[chaos]`: the caller replaces `[chaos]` by the draws of the seed, as
 /// [`Source::case`](crate::many::case::Source::case) does.
 ///
-/// The run has a thread of its own, because madsim and the standard library keep state for each
-/// thread. A run must not see the state that an earlier run has left there.
+/// The run has its own thread, because madsim and the standard library keep state for each thread,
+/// and a run must not see the state of an earlier run.
 ///
 /// # Panics
 /// If the system cannot start a thread.
@@ -107,7 +107,7 @@ pub fn play(
     }
 }
 
-/// Returns the number of runs that are played at the same time by default.
+/// Returns the default number of runs that are played at the same time.
 pub(crate) fn default_jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -268,9 +268,9 @@ impl<'a> SimRun<'a> {
         played
     }
 
-    /// Reads the losses and the newest checkpoint from the disk, with the production code. Also
-    /// returns a description of an invalid checkpoint that is visible, or the reason why there are
-    /// no files.
+    /// Reads the losses and the newest checkpoint from the disk, with the production code. The
+    /// third value describes a visible but invalid checkpoint, or the error that kept the files
+    /// from being read.
     #[expect(clippy::type_complexity, reason = "three things that are read together")]
     fn read_back(
         &self,

@@ -1,4 +1,5 @@
-//! The process of a simulated task. It runs one node after another on the production loop.
+//! The process of a simulated task. The process runs a node on the production loop. A node that is
+//! refused as older is replaced by a node with a larger incarnation.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -76,7 +77,8 @@ impl RunContext {
         }
     }
 
-    /// Returns the number of the incarnation of a task that begins now, counted from 1.
+    /// Counts an incarnation of a task that begins now. Returns the number of the incarnation,
+    /// which is 1 for the first incarnation.
     fn next_number(&self, task: TaskId) -> u64 {
         let mut n_lives = lock(&self.n_lives);
         let number = n_lives.entry(task).or_default();
@@ -103,8 +105,8 @@ impl RunContext {
         config
     }
 
-    /// Starts the ledger of a ps. The ledger is in memory and not on the simulated disk, because
-    /// the run is checked against the ledger and no disk fault may damage it.
+    /// Starts the ledger of a ps. The ledger is in memory and not on the simulated disk: the run is
+    /// checked against the ledger, so a disk fault must not damage the ledger.
     fn open_ledger(&self, life: LifeId, config: &ClusterConfig) -> Recorder {
         let ps = life.task.index;
         let (recorder, header) = Recorder::new(ps, life.incarnation, config);
@@ -135,8 +137,8 @@ pub(super) fn create_node(run: &Arc<RunContext>, task: TaskId) -> NodeHandle {
     Handle::current().create_node().name(task.to_string()).init(process).build()
 }
 
-/// One process of a task. If the node is refused as older, the process may raise its incarnation
-/// and start another node.
+/// Runs one process of a task. If a peer refuses the node because the peer knows a newer
+/// incarnation, the process may take a larger incarnation and start another node.
 fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     let number = run.next_number(task);
     // A process takes at least a microsecond to start, so each incarnation is larger than the one
@@ -179,7 +181,7 @@ fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
 }
 
 /// Polls a future and catches its panics. If the executor caught a panic, the run would end at
-/// once, and its trace and the states of its nodes would be lost.
+/// once, and the trace and the states of the nodes would be lost.
 async fn catch_panics<T>(mut future: Pin<Box<impl Future<Output = T>>>) -> Result<T, String> {
     let poll = |context: &mut Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
         future.as_mut().poll(context)

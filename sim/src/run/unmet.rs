@@ -1,4 +1,4 @@
-//! An expectation that a run did not meet, and the event that broke it.
+//! An expectation that a run did not meet, and the event that broke the expectation.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,15 +15,17 @@ use crate::scenario::Place;
 pub struct Unmet {
     /// A short name of the expectation, in kebab-case.
     pub name: &'static str,
-    /// The rule of `docs/protocol.md` that the expectation repeats; 0 if it repeats none.
+    /// The number of the rule of `docs/protocol.md` that already demands the expectation; 0 if
+    /// there is no such rule.
     pub rule: u8,
-    /// The step, if the expectation is about one.
+    /// The step at which the expectation is not met, if there is one such step.
     pub step: Option<Step>,
-    /// The counted number or event and the expected one, as text.
+    /// A text for the user with the actual value and the expected value.
     pub what: String,
-    /// The line of the scenario file; `None` for a default.
+    /// The line of the scenario file that states the expectation; `None` for a default expectation.
     pub place: Option<Place>,
-    /// The event that broke the expectation; `None` if something that never happened was expected.
+    /// The event that broke the expectation; `None` if there is no such event, for example because
+    /// an expected event never happened.
     pub broken_by: Option<Breaker>,
 }
 
@@ -34,23 +36,23 @@ impl fmt::Display for Unmet {
     }
 }
 
-/// An event after which an expectation cannot be met any more.
+/// The first event after which an expectation cannot be met any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Breaker {
-    /// The `nth` event that fits, counted from 1.
+    /// The `nth` event that matches the other fields.
     Event {
         /// The kind of the event.
         event: EventKind,
-        /// The task; `None` is any.
+        /// The task; `None` matches any task.
         node: Option<TaskId>,
-        /// The step; `None` is any.
+        /// The step; `None` matches any step.
         step: Option<Step>,
-        /// The place among all that fit.
+        /// The number of the event among all matching events, counted from 1.
         nth: u64,
     },
-    /// The chief opened its `nth` generation, counted from 1.
+    /// The event at which the chief opened the `nth` generation.
     Generation {
-        /// The place among all generations.
+        /// The number of the generation among all generations of the run, counted from 1.
         nth: u64,
     },
     /// The first event after this time.
@@ -58,7 +60,7 @@ pub enum Breaker {
 }
 
 impl Breaker {
-    /// The number of the event in a trace of the run.
+    /// Returns the index of the event in a trace of the run; `None` if the trace lacks the event.
     #[must_use]
     pub fn find(&self, trace: &Trace) -> Option<usize> {
         match self {
@@ -78,7 +80,8 @@ impl Breaker {
                 })
             }
             Self::Generation { nth } => {
-                // A chief that was restarted may count from a number that an earlier life used.
+                // A chief that was restarted may count from a number that an earlier incarnation
+                // used.
                 let mut opened = BTreeSet::new();
                 trace.events.iter().position(|traced| {
                     let is_sent = |kind| kind == EventKind::SendsRestore;

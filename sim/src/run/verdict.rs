@@ -1,15 +1,16 @@
 //! The verdict on a run: which checks exist, in which order they run, and which failure is
 //! reported.
 //!
-//! This file is the only place that decides these three things. Checks run at three times:
+//! No other file decides which checks exist, in which order they run, and which failure is
+//! reported. Checks run at three times:
 //!
-//! 1. [`check_turn`] runs at every input with its effects, during the run.
-//! 2. `play` names the failure of a run that returned nothing. No other check can run then.
-//! 3. [`judge`] runs the list [`CHECKS`] after the run has ended.
+//! 1. During the run, [`check_turn`] checks every handled input with its effects.
+//! 2. If a run returns no result, `play` reports the failure. No other check can run then.
+//! 3. After the run has ended, [`judge`] runs the list [`CHECKS`].
 //!
-//! The first failure in this order is the failure of the run. The order follows two principles: the
-//! cause comes before its consequence, and a check runs only on a result that is complete enough to
-//! be checked.
+//! The first failure in the order of the checks is the failure of the run. The order follows two
+//! principles: a cause is checked before its consequences, and a check runs only on a result that
+//! is complete enough for the check.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -30,11 +31,11 @@ use crate::world::universe::Universe;
 
 /// A check of a run that has ended.
 enum Check {
-    /// If this check fails, no further check runs, because the result is not complete. Expectations
-    /// are not checked either, so the report lists no unmet expectation.
+    /// If this check fails, no further check runs, because the result of the run is not complete.
+    /// The report then lists no unmet expectations.
     Required(fn(&mut Evidence<'_>) -> Option<Failure>),
-    /// This check always runs, and all unmet expectations are reported, so that the user can
-    /// correct them together.
+    /// This check runs unless a `Required` check has failed. All unmet expectations are reported,
+    /// so that the user can correct them together.
     Expectations(fn(&Evidence<'_>) -> Vec<Unmet>),
     /// Runs only if no earlier check has failed.
     Result(fn(&Evidence<'_>) -> Option<Failure>),
@@ -81,15 +82,17 @@ pub(crate) struct Evidence<'a> {
     pub(crate) config: &'a ClusterConfig,
     pub(crate) played: &'a Played,
     pub(crate) record: &'a mut LiveRecord,
-    /// The tasks that have not ended, and why the run was given up.
+    /// The reason why the run was given up, and the tasks that have not ended; `None` if no task
+    /// hangs.
     pub(crate) hang: Option<String>,
-    /// A description of a checkpoint that is visible on the disk but invalid.
+    /// A description of a checkpoint that is visible on the disk but invalid, or of an error in
+    /// reading the files.
     pub(crate) invalid_checkpoint: Option<String>,
-    /// The audit of the ledgers, after the first check that needs it.
+    /// The audit of the ledgers. The first check that needs the audit computes it.
     pub(crate) audit: OnceCell<Audit<'a>>,
 }
 
-/// The failure of a run, and all expectations that it did not meet.
+/// The failure of a run, and all expectations that the run did not meet.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) failure: Option<Failure>,
@@ -120,8 +123,8 @@ pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
 }
 
 impl<'a> Evidence<'a> {
-    /// Compares the run with its ledgers or with its oracle. Does nothing if the scenario names no
-    /// oracle.
+    /// Runs `check` on the audit of the run's ledgers. Returns `None` without a check if the
+    /// scenario names no oracle.
     fn compare(&self, check: impl FnOnce(&Audit<'a>) -> Result<(), Violation>) -> Option<Failure> {
         self.scenario.expect.oracle?;
         // The audit is stored, so that the second comparison does not audit the ledgers again.
@@ -156,7 +159,8 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     Some(Failure::FaultWithoutEffect { fault: fault.id.clone(), why: why.to_owned() })
 }
 
-/// Checks one turn of a process. The first violation stops the run.
+/// Checks one input that a node has handled, with the effects of the node. The first violation of a
+/// rule stops the run.
 pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
     // After a violation, nodes that are polled in the same turn still take inputs. Their violations
     // must not replace the first one.
@@ -169,7 +173,8 @@ pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: 
     }
 }
 
-/// Returns whether a run has already failed. Playing on would change nothing then.
+/// Returns whether a rule is broken or a node has panicked. The run can end then, because its
+/// failure is already known.
 pub(crate) const fn has_failed(record: &LiveRecord) -> bool {
     record.violation.is_some() || record.panic.is_some()
 }

@@ -1,8 +1,8 @@
-//! The observer of one incarnation of a task. It records the inputs and effects of the node, and
-//! runs the checks.
+//! The observer of one incarnation of a task. The observer records the inputs and effects of the
+//! node, and runs the checks that are made during a run.
 //!
-//! The observer also triggers the faults that wait for an event, because it sees every input before
-//! the node takes it. `verdict.rs` decides which checks exist.
+//! The observer also triggers the faults that wait for an event, because it sees every input, with
+//! the node's effects, before the effects are carried out. `verdict.rs` decides which checks exist.
 
 use std::sync::{Arc, Mutex};
 
@@ -66,7 +66,7 @@ impl Watcher {
         true
     }
 
-    /// Counts, records and checks the effects that will be carried out.
+    /// Counts, records and checks the effects that the host will carry out.
     fn note_effects(&mut self, turn: &Turn<'_>) {
         let Turn { now, input, effects, .. } = *turn;
         let mut record = lock(&self.record);
@@ -84,8 +84,9 @@ impl Watcher {
         verdict::check_turn(record, LifeTurn { life, now, config, input, effects }, &self.universe);
     }
 
-    /// Returns the incarnation from which an input comes. A failed call reached no incarnation of
-    /// the called task, so its peer gets the number 0, which no incarnation has.
+    /// Returns the incarnation at the other end of an input's link; `None` for an input without a
+    /// link. A failed call reached no incarnation of the called task. The result then has the
+    /// number 0, which no incarnation has.
     fn peer_of(&self, input: &Input) -> Option<LifeId> {
         match input {
             Input::Network(NetworkEvent::ConnectFailed { to, .. }) => {

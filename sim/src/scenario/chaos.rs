@@ -1,4 +1,4 @@
-//! Faults and shapes of the cluster that each seed draws for itself.
+//! The section `[chaos]`: limits for the faults and the cluster sizes that each seed draws.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,13 +15,14 @@ const FAULTS: RangeInclusive<i128> = 0..=1_000;
 const SLOTS: RangeInclusive<i128> = 1..=64;
 
 table! {
-    /// Faults and shapes of the cluster that each seed draws for itself. Without this section,
+    /// Each seed draws its own faults, and may draw the size of the cluster. Without this section,
     /// nothing is drawn.
     Section "chaos" Check; pub struct Chaos {
         /// The kinds of faults that a seed may draw.
         families: Vec<Family> = all_but_gradient(),
-        /// Each seed uses a random half of the kinds. Fewer kinds at a time reach situations that
-        /// the other kinds would prevent (Groce et al., Swarm testing, 2012).
+        /// Each seed uses only some of the kinds, each with probability 1/2. A run with few kinds
+        /// reaches situations that the other kinds would prevent (Groce et al., Swarm testing,
+        /// 2012).
         swarm: bool = true,
         /// The number of faults.
         faults: Range<u32>[FAULTS] = Range { min: 1, max: 6 },
@@ -35,10 +36,11 @@ table! {
         workers: Option<Range<u32>>[WORKERS] = None; "the value in `[cluster]`",
         /// R, the number of gradients per update.
         replicas_to_aggregate: Option<Range<u32>>[REPLICAS] = None; "the value in `[sync]`",
-        /// The number of slots per worker. One seed in sixteen draws it, instead of
-        /// `replicas_to_aggregate`.
+        /// The number of slots per worker. One seed in sixteen draws this number, which then
+        /// determines `replicas_to_aggregate`.
         slots_per_worker: Option<Range<u32>>[SLOTS] = None; "none",
-        /// The factor by which tensors count as larger on links. One seed in four draws it.
+        /// The factor by which the size of tensors is multiplied on links. One seed in four draws
+        /// this factor.
         tensor_factor: Option<Range<u32>>[TENSOR_FACTOR] = None; "none",
         /// Each seed also draws the optimizer, with its default parameters.
         optimizer: bool = false,

@@ -10,20 +10,21 @@ use super::distribution::{Distribution, nanos};
 use super::keys::Choice;
 use super::task_set::TaskSet;
 
-/// The duration of the shortest fault. It is shorter than the latency of a message.
+/// The duration of the shortest fault. This duration is shorter than the latency of a message.
 const SHORTEST: Duration = Duration::from_micros(50);
-/// The time by which a fault sets a wall clock back. It exceeds the length of any run, so that the
-/// next incarnation of a task is smaller than all earlier ones.
+/// The time by which a fault sets a wall clock back. This time exceeds the length of any run, so
+/// that the next incarnation of a task is smaller than all its earlier incarnations.
 pub(super) const SET_BACK: Duration = Duration::from_secs(3600);
 
-/// The tasks that a fault may affect. Each kind of fault uses some of these tasks.
+/// The tasks that were drawn for a fault. A kind of fault uses only the fields that are also its
+/// keys.
 pub(super) struct Targets {
     pub(super) node: TaskSet,
     pub(super) from: TaskSet,
     pub(super) to: TaskSet,
 }
 
-/// The random numbers of one fault, and the limits of its draws.
+/// The random stream of one fault, and the limits for the values that are drawn.
 pub(super) struct Dice {
     pub(super) stream: Stream,
     /// The longest duration of a fault.
@@ -40,7 +41,7 @@ impl Dice {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// Returns a random value of a type whose values have names.
+    /// Returns a random variant of the enum `T`.
     pub(super) fn choice<T: Choice>(&mut self) -> T {
         self.pick(T::NAMED).0
     }
@@ -53,8 +54,8 @@ impl Dice {
         self.stream.below(bound)
     }
 
-    /// Returns a random duration. Every power of two from the shortest duration on is equally
-    /// likely.
+    /// Returns a random duration from [`SHORTEST`] to `longest`. Each doubling is equally likely:
+    /// 50 to 100 µs is as likely as 100 to 200 µs.
     pub(super) fn duration(&mut self, longest: Duration) -> Duration {
         let (shortest, longest) = (nanos(SHORTEST), nanos(longest).max(nanos(SHORTEST) + 1));
         let n_doublings = (longest / shortest).ilog2() + 1;
@@ -68,9 +69,9 @@ impl Dice {
     }
 
     /// Returns a random rate: `base` bytes per second, doubled up to `n_doublings - 1` times, and
-    /// multiplied by `tensor_factor`. Messages that are in transit at the end of a fault keep their
-    /// slow rate, so without this factor a model that is a thousand times as large would take
-    /// hours.
+    /// multiplied by `tensor_factor`. The factor is needed because messages that are in transit at
+    /// the end of a fault keep their slow rate. Without the factor, the messages of a model that is
+    /// a thousand times as large would take hours.
     pub(super) fn rate(&mut self, base: u64, n_doublings: u64) -> NonZeroU64 {
         let factor = u64::from(self.tensor_factor);
         NonZeroU64::MIN.saturating_add((base << self.below(n_doublings)) * factor)
@@ -80,7 +81,7 @@ impl Dice {
         i32::try_from(self.below(400_000)).expect("below 400,000") - 200_000
     }
 
-    /// Returns a random jump of a clock. Half of the clocks do not jump.
+    /// Returns a random time by which a clock jumps ahead. With probability 1/2, the time is 0.
     pub(super) fn jump(&mut self) -> Duration {
         if self.coin() { self.duration(self.longest) } else { Duration::ZERO }
     }
@@ -92,7 +93,7 @@ impl Dice {
         if number < n_ps { TaskId::ps(index(number)) } else { TaskId::worker(index(number - n_ps)) }
     }
 
-    /// Returns the tasks of a fault, in most cases a single task.
+    /// Returns random tasks for a fault. In 8 of 10 cases, the result is a single task.
     pub(super) fn tasks(&mut self) -> TaskSet {
         match self.below(10) {
             0 => TaskSet::All,
@@ -101,7 +102,7 @@ impl Dice {
         }
     }
 
-    /// Returns the tasks at the two ends of the affected links.
+    /// Returns random tasks for the two ends of the affected links.
     pub(super) fn pair(&mut self) -> (TaskSet, TaskSet) {
         match self.below(6) {
             0 => (TaskSet::Job(Job::Worker), TaskSet::Job(Job::Ps)),

@@ -23,8 +23,8 @@ pub enum Distribution {
         /// The mean of the exponential part.
         mean: Duration,
     },
-    /// The duration `rare` with the probability `share`, otherwise `usual`. Pauses of a garbage
-    /// collector and neighbours on the same machine are like that.
+    /// The duration is `rare` with the probability `share`, and otherwise `usual`. This
+    /// distribution models pauses of a garbage collector, or other programs on the same machine.
     Bimodal {
         /// The usual duration.
         usual: Duration,
@@ -33,11 +33,12 @@ pub enum Distribution {
         /// The probability of the rare duration, from 0 to 1.
         share: f64,
     },
-    /// Heavy-tailed (Pareto): `min` · u^(−1/`shape`) for a uniform u in (0, 1], cut at `max`.
+    /// Heavy-tailed (Pareto): `min` · u^(−1/`shape`) for a uniform u in (0, 1], but at most `max`.
     Pareto {
         /// The shortest duration.
         min: Duration,
-        /// The exponent, above 0. The exponent 1.5 has a long tail, 3 a short one.
+        /// The exponent, above 0. The exponent 1.5 gives a long tail, and the exponent 3 a short
+        /// tail.
         shape: f64,
         /// The longest duration.
         max: Duration,
@@ -48,7 +49,8 @@ impl Distribution {
     /// Always no time at all.
     pub const ZERO: Self = Self::Const(Duration::ZERO);
 
-    /// Draws a duration in whole nanoseconds. A constant draws nothing from the stream.
+    /// Draws a duration in whole nanoseconds. A constant duration draws nothing from the random
+    /// stream.
     pub fn sample(&self, stream: &mut Stream) -> Duration {
         match *self {
             Self::Const(always) => always,

@@ -1,7 +1,8 @@
-//! Draws the chaos of a seed: the size of the cluster, and faults that a scenario file could also
-//! list.
+//! Draws the values that `[chaos]` leaves to the seed: the size of the cluster, and faults that a
+//! scenario file could also list.
 //!
-//! Each fault has its own random stream, so that the removal of a fault does not change the others.
+//! Each fault has its own random stream, so that the removal of one fault does not change the other
+//! faults.
 
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ use crate::scenario::{
 use crate::streams::Purpose;
 use unisono_observe::trace::EventKind;
 
-/// The largest number of matching events of a node for which a drawn fault waits. A small run has a
-/// few hundred events per node.
+/// The maximum number of inputs of one node that a drawn fault waits for. In a small run, a node
+/// takes a few hundred inputs.
 const MAX_NTH: u64 = 300;
-/// The longest drawn fault of the disk. The chief tries to write the final checkpoint for 20 s. A
-/// disk that fails for longer rightly ends the run.
+/// The maximum duration of a drawn fault of the disk. The chief tries to write the final checkpoint
+/// for 20 s, so a disk that fails for longer rightly ends the run.
 const LONGEST_DISK_FAULT: Duration = Duration::from_secs(5);
 
 /// Events at which a fault is most likely to reveal a mistake in the protocol.
@@ -65,7 +66,7 @@ pub fn draw(scenario: &Scenario, seed: u64) -> Scenario {
     drawn
 }
 
-/// Draws the fault with the number `number` of a seed. Its kind is one of `families`.
+/// Draws the fault with the number `number` of a seed. The kind of the fault is one of `families`.
 #[must_use]
 pub fn fault(
     scenario: &Scenario,
@@ -118,8 +119,8 @@ fn draw_shape(scenario: &mut Scenario, chaos: &Chaos, seed: u64, stream: &mut St
     scenario.expect.oracle = scenario.expect.oracle.map(|_| oracle);
 }
 
-/// Makes the links of some seeds very busy. The load has its own random stream, so that it does not
-/// change the other draws.
+/// In some seeds, draws a high load for the links: many slots per worker, or large tensors. The
+/// load has its own random stream, so that drawing the load does not change the other draws.
 fn draw_load(scenario: &mut Scenario, chaos: &Chaos, seed: u64) {
     let mut stream = Stream::new(seed, Purpose::Shape, 1, 0);
     let (has_many_slots, has_large_model) = (stream.below(16) == 0, stream.below(4) == 0);

@@ -13,21 +13,20 @@ use super::range::Range;
 use unisono_observe::trace::EventKind;
 
 table! {
-    /// The expected result of a run. The rules of the protocol hold in any case.
+    /// The expected result of a run. The rules of the protocol are checked in any case.
     Section "expect" Check; pub struct Expect {
         /// The outcome of the run.
         outcome: ExpectedOutcome = ExpectedOutcome::Finished,
         /// The version of the last checkpoint.
         final_step: Option<Step> = None; "`training_steps` if the run finishes, else any",
-        /// The run that losses and checkpoints are compared with, to the bit. With `"none"`,
-        /// nothing is compared.
+        /// The reference run with which losses and checkpoints are compared, bit for bit. With
+        /// `"none"`, nothing is compared.
         oracle: Option<Oracle>[OR_NONE] = Some(Oracle::Serial);
             "`\"serial\"`; `\"provenance\"` if R may be below N; `\"none\"` if any outcome will do",
-        /// A `losses.csv` from elsewhere that the run's file must equal. The path is relative to
-        /// the scenario file.
+        /// The path of a `losses.csv` of another run, which must equal the losses of this run. The
+        /// path is relative to the scenario file.
         golden: Option<PathBuf> = None; "none",
-        /// The number of gradients of every update, which must be R. The key is for readers of the
-        /// file.
+        /// The number of gradients of every update, for readers of the file. The value must be R.
         gradients_per_update: Option<u32> = None; "R",
         /// The number of gradients that were answered as duplicates.
         duplicates: Option<Range<u64>> = None; "any",
@@ -37,8 +36,9 @@ table! {
         fenced: Option<Range<u64>> = None; "any",
         /// The number of generations after the first.
         rollbacks: Option<Range<u64>> = None; "any",
-        /// The number of tasks that still wait after all other tasks have left for good. Only a
-        /// task that was absent at the end of the run may stay behind.
+        /// The number of tasks that still wait after all other tasks have ended. A task may only
+        /// wait if the task started after another had finished, or if a fault disturbed the end of
+        /// the run.
         left_behind: Option<Range<u64>> = None; "any",
         /// The virtual time of the whole run.
         virtual_time: Option<Range<Duration>> = None; "any",
@@ -64,7 +64,7 @@ pub struct Place {
 /// `[expect]`, or `event N` for the N-th `[[expect.event]]`, counted from 0. A default expectation
 /// has no line.
 ///
-/// Lines are only used in reports, so two scenarios with different lines are equal.
+/// Two values of this type are always equal, because the lines are only used in reports.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Places(BTreeMap<String, Place>);
 
@@ -124,11 +124,12 @@ impl ExpectedOutcome {
 }
 
 choices! {
-    /// The run that losses and checkpoints are compared with.
+    /// The reference run with which losses and checkpoints are compared.
     pub enum Oracle: "oracle" {
-        /// The same run in one loop without a protocol. It exists only for R ≥ N.
+        /// The same training in one loop, without a protocol. This run exists only for R ≥ N.
         Serial = "serial",
-        /// The same run in one loop, with the slots that the ledgers name.
+        /// The same training in one loop, with the slots that the run's ledgers name for each
+        /// update.
         Provenance = "provenance",
     }
 }
@@ -150,8 +151,7 @@ table! {
 
 tagged_field!(ExpectedOutcome);
 
-/// The line number of each expectation comes from the position in the file; it is no key of the
-/// file.
+/// `Places` has no key in the file. The reader fills in the lines of the other keys.
 impl FieldType for Places {
     fn keys(_: &Field<Self>) -> Vec<Key> {
         Vec::new()

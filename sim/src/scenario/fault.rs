@@ -21,7 +21,7 @@ table! {
         kind: FaultKind,
         /// The beginning of the fault.
         trigger: Trigger,
-        /// The end; `None` for a fault without an end, or an instant one.
+        /// The end of the fault; `None` if the fault lasts for ever or is instant.
         end: Option<End> = None,
         /// The scenario passes even if the fault has no effect.
         may_be_inert: bool = false,
@@ -56,7 +56,7 @@ table! {
     /// The event that a fault waits for.
     #[derive(Eq)]
     Inline "on" Check; pub struct EventPattern {
-        /// The kind of event. Without it, every input of a node counts.
+        /// The kind of event. Without this key, every input of a node matches.
         event: Option<EventKind> = None; "any",
         /// The task of the event.
         node: Option<TaskId> = None; "any task",
@@ -74,7 +74,7 @@ choices! {
     pub enum When: "side" = After {
         /// A crash before a push leaves the push unsent.
         Before = "before",
-        /// A reset after a push meets the push on its way.
+        /// A reset after a push loses the push in transit.
         After = "after",
     }
 }
@@ -141,10 +141,10 @@ fault_kinds! { |draw|
     Crash = "crash" (node "The tasks.") {
         /// The way in which the other tasks notice the crash.
         peers: PeersSee = PeersSee::default() => draw.choice(),
-        /// The machine loses power, which loses or tears what its disk had not synced.
+        /// The machine loses power. Data that its disk has not synced is lost or torn.
         power_loss: bool = false => draw.coin(),
     }
-    /// Suspends tasks. At the end of the fault they continue as if nothing had happened.
+    /// Suspends tasks. The tasks continue at the end of the fault, as if nothing had happened.
     Pause = "pause" (node "The tasks.") {}
     /// Asks tasks to stop, as SIGTERM does. The end of the fault restarts each task that stopped.
     Stop = "stop" (node "The tasks.") {}
@@ -170,21 +170,21 @@ fault_kinds! { |draw|
     /// Breaks links, and only one end notices. Messages on their way are lost.
     HalfOpen = "half-open", instant (from "The end that notices.", to "The other end.") {}
     /// Breaks links as soon as all messages on their way have arrived. The senders cannot know that
-    /// they arrived, and repeat them on the next link.
+    /// the messages arrived, and repeat the messages on the next link.
     Duplicate = "duplicate", instant (from "One end.", to "The other end.") {}
     /// Makes calls fail.
     Connect = "connect" (from "The callers.", to "The called tasks.") {
         /// The way in which a call fails.
         mode: ConnectMode = ConnectMode::default() => draw.choice(),
     }
-    /// Flips one bit of each message on its way, in its encoded form.
+    /// Flips one bit of each message in transit, in the encoded form of the message.
     Corrupt = "corrupt" (from "The senders.", to "The receivers.") {}
     /// Reduces the bandwidth of links.
     NarrowLink = "narrow-link" (from "The senders.", to "The receivers.") {
         /// Bytes per second of each ordered pair of tasks.
         rate: NonZeroU64 => draw.rate(10_000, 10),
     }
-    /// Makes tasks read slowly. Data that a task has not read yet wait at the senders.
+    /// Makes tasks read slowly. Data that a task has not yet read waits at the senders.
     SlowReader = "slow-reader" (node "The tasks that read slowly.") {
         /// Bytes per second that each task reads, from all its links together.
         rate: NonZeroU64 => draw.rate(100_000, 7),
@@ -199,12 +199,13 @@ fault_kinds! { |draw|
         // Half of the faults set the wall clock back. This has an effect only if the task restarts
         // later.
         let sets_back = draw.coin();
-        /// The excess of a clock's rate, in parts per million; below 0, a clock is too slow.
+        /// The error of a clock's rate, in parts per million. A clock with a value above 0 is too
+        /// fast, and a clock with a value below 0 is too slow.
         skew_ppm: i32[-500_000..=1_000_000] = 0 => if sets_back { 0 } else { draw.skew_ppm() },
         /// The jump ahead at the beginning of the fault.
         jump: Duration = Duration::ZERO => if sets_back { Duration::ZERO } else { draw.jump() },
-        /// The time by which wall clocks are behind during the fault. A task that starts in that
-        /// time takes a smaller incarnation.
+        /// The time by which wall clocks are behind during the fault. A task that starts during the
+        /// fault takes a smaller incarnation.
         set_back: Duration = Duration::ZERO => if sets_back { SET_BACK } else { Duration::ZERO },
     }
     /// Makes the gradients of workers wrong.
@@ -214,7 +215,8 @@ fault_kinds! { |draw|
     }
 }
 
-/// Draws any failure of the disk except a lying disk and flipped bits, which no task can survive.
+/// Draws a failure of the disk. The modes `lost-unsynced` and `bit-flip` are never drawn, because
+/// no task can survive these failures.
 fn disk_mode(draw: &mut Dice) -> DiskMode {
     let factor = 2 + u32::try_from(draw.below(100)).expect("below 100");
     draw.pick(&[
@@ -266,8 +268,9 @@ choices! {
         Stop = "stop",
         /// The messages take a hundred times as long.
         Slow = "slow",
-        /// The messages are lost, and so is every later message on the same links, even after the
-        /// fault. Neither end notices. New links work after the fault.
+        /// The messages are lost. Every later message on the same links is also lost, even after
+        /// the end of the fault. Neither end notices the loss. New links work after the end of the
+        /// fault.
         Jam = "jam",
     }
 }
@@ -290,9 +293,9 @@ tagged! {
         NoSpace = "enospc"
         /// Every operation fails.
         Io = "eio"
-        /// Each write writes one half, and fails.
+        /// Each write writes a random part of its data, and fails.
         Torn = "torn"
-        /// A sync of a file fails and loses its data, and the next sync reports success.
+        /// A sync of a file fails and makes no data durable, but the next sync reports success.
         FailedSync = "failed-sync"
         /// A sync does nothing, and reports success.
         LostUnsynced = "lost-unsynced"
@@ -311,14 +314,14 @@ choices! {
     pub enum GradientMode: "wrong gradient" {
         /// The loss and the first value are NaN.
         Nan = "nan",
-        /// One bit of the largest value is flipped, as a cosmic ray might do.
+        /// One bit of the gradient's largest value is flipped, as a cosmic ray might do.
         FlippedBit = "flipped-bit",
     }
 }
 
 tagged_field!(DiskMode);
 
-/// The key `kind`, and the keys that the kind has.
+/// The key `kind`, and the keys of the named kind of fault.
 impl FieldType for FaultKind {
     fn keys(field: &Field<Self>) -> Vec<Key> {
         vec![field.known("fault kind".to_owned(), REQUIRED, "")]
@@ -333,7 +336,7 @@ impl FieldType for FaultKind {
     }
 }
 
-/// The trigger of a fault. A fault must have one.
+/// The trigger of a fault. A fault must have exactly one of the trigger's keys.
 impl FieldType for Trigger {
     fn keys(field: &Field<Self>) -> Vec<Key> {
         FieldType::keys(&field.with::<Option<Self>>(None))

@@ -17,15 +17,15 @@ choices! {
     pub(super) enum DistributionForm: "distribution" {
         /// Always the same duration. `"20ms"` alone means the same.
         Const = "{ const = \"20ms\" }",
-        /// Every duration from the first to the second, with equal probability.
+        /// Every duration from the first to the second duration, with equal probability.
         Uniform = "{ uniform = [\"1ms\", \"3ms\"] }",
-        /// The mean of an exponentially distributed duration that is added to `min`. `min` is
-        /// `"0s"` by default.
+        /// The sum of `min` and an exponentially distributed duration with the mean `exponential`.
+        /// The default of `min` is `"0s"`.
         Exponential = "{ exponential = \"2ms\", min = \"1ms\" }",
-        /// The duration `rare` with the probability `share`, otherwise `usual`.
+        /// The duration is `rare` with the probability `share`, and otherwise `usual`.
         Bimodal = "{ usual = \"1ms\", rare = \"50ms\", share = 0.01 }",
-        /// Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], cut at `max`. The
-        /// exponent 1.5 has a long tail, 3 a short one.
+        /// Heavy-tailed: `min` · u^(−1/`pareto`) for a uniform u in (0, 1], but at most `max`. The
+        /// exponent 1.5 gives a long tail, and the exponent 3 a short tail.
         Pareto = "{ pareto = 1.5, min = \"1ms\", max = \"50ms\" }",
     }
 }

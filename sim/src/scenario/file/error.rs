@@ -33,8 +33,9 @@ pub enum ScenarioError {
 
 /// The texts of a file and of the files that it extends.
 ///
-/// Each text is padded with spaces up to the end of the preceding text. So an offset also
-/// identifies the file, and the keys of the merged table keep their offsets.
+/// Each text begins with as many spaces as needed to start behind the end of the preceding text. So
+/// no two texts share an offset, an offset also identifies the file, and the keys of the merged
+/// table keep their offsets.
 #[derive(Debug, Default)]
 pub(super) struct Sources(Vec<Source>);
 
@@ -53,7 +54,7 @@ impl Sources {
         self.0.push(Source { path: path.to_owned(), begin, padded });
     }
 
-    /// Returns the newest text with its padding, for the TOML parser.
+    /// Returns the text that was added last, with its padding, for the TOML parser.
     pub(super) fn last(&self) -> &str {
         &self.0.last().expect("there is a text").padded
     }

@@ -42,8 +42,8 @@ impl Check for ExpectedEvent {
     }
 }
 
-/// Checks that the given event can have this step. If no event is given, the step may be that of
-/// any version of the run.
+/// Checks that the given event can have this step. If no event is given, the step may be any
+/// version of the run.
 fn check_step(
     event: Option<EventKind>,
     step: Option<Step>,

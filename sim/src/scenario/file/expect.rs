@@ -17,14 +17,15 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Resu
     Ok(expect)
 }
 
-/// Returns the expectations that a file has by default: the strictest oracle that applies to the
-/// outcome and to R.
+/// Returns the default expectations of a file. The default oracle is the strictest one that the
+/// expected outcome and R permit.
 pub(super) fn defaults(is_any: bool, shape: &Shape) -> Expect {
     let oracle = if shape.may_choose { Oracle::Provenance } else { Oracle::Serial };
     Expect { oracle: (!is_any).then_some(oracle), ..Expect::default() }
 }
 
-/// Returns the line of each expectation, for the report of an expectation that is not met.
+/// Returns the line of each expectation in the file. The report of an unmet expectation shows the
+/// line.
 fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
     let mut places = Places::default();
     for key in section.known.names() {

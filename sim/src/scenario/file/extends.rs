@@ -12,8 +12,8 @@ use unisono_config::file::Wrong;
 
 use super::error::{ScenarioError, Sources};
 
-/// The maximum number of files in a chain. Through links of the file system, a chain could
-/// otherwise be endless without naming a file twice.
+/// The maximum number of files in a chain. Without this limit, links of the file system could make
+/// a chain endless, although no file occurs twice.
 const LONGEST_CHAIN: usize = 16;
 
 /// Reads a file and all files that it extends.
@@ -62,8 +62,8 @@ fn extends(text: &str) -> Result<Option<(usize, String)>, Wrong> {
     }
 }
 
-/// Refuses a text that extends a file: the path would be relative to the folder of the text, which
-/// has none.
+/// Refuses a text that extends a file. The path of that file is relative to the extending file, and
+/// a text is not a file.
 pub(super) fn refuse(text: &str) -> Result<(), Wrong> {
     extends(text)?.map_or(Ok(()), |(at, _)| {
         let what = "extends: only a scenario that is a file can extend another".to_owned();
@@ -92,7 +92,8 @@ fn parse(text: &str) -> Result<DeTable<'_>, Wrong> {
 type Key<'a> = Spanned<Cow<'a, str>>;
 type Entry<'a> = Spanned<DeValue<'a>>;
 
-/// Adds a key to a table. `combine` merges two tables with the same name.
+/// Adds a key to a table. If the key already has a table and `value` is a table, `combine` merges
+/// the two tables.
 fn merge_entry<'a>(
     into: &mut DeTable<'a>,
     key: Key<'a>,

@@ -29,7 +29,7 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wron
     Ok(faults)
 }
 
-/// Returns the kind of a fault, which determines the known keys.
+/// Returns the kind of a fault. The kind determines the known keys.
 fn family(table: Value<'_>) -> Result<Family, Wrong> {
     let Some(kind) = table.raw.get("kind") else {
         let names: Vec<_> = Family::NAMED.iter().map(|(_, name)| *name).collect();
@@ -39,7 +39,7 @@ fn family(table: Value<'_>) -> Result<Family, Wrong> {
     table.inner("kind", kind).choice(Family::WHAT, Family::NAMED, None)
 }
 
-/// Returns the tables of all kinds of faults, in the order of the kinds.
+/// Returns the table of keys of each kind of fault, in the order of `Family::NAMED`.
 pub(super) fn tables() -> &'static [Known] {
     static TABLES: LazyLock<Vec<Known>> = LazyLock::new(|| {
         let table = |(family, _): &(Family, &str)| {

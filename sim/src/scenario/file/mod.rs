@@ -47,8 +47,8 @@ impl Scenario {
         read(&sources).map_err(|wrong| sources.error(wrong))
     }
 
-    /// Reads a text that extends no file. Error messages use `name` as the path of the text. A path
-    /// in the text is relative to the folder of `name`.
+    /// Reads a scenario from a text, which must not extend a file. Error messages use `name` as the
+    /// path of the text. A path in the text is relative to the folder of `name`.
     ///
     /// # Errors
     /// If the text is not a valid scenario.
@@ -110,7 +110,8 @@ fn section<T: Table>(file: &DeTable<'_>, shape: &Shape) -> Result<T, Wrong> {
     T::read(Section::of(file, T::known(), shape)?, None)
 }
 
-/// Checks that each setting exists, and that its value differs from that of the run.
+/// Checks that each setting in `[[cluster.wrong]]` exists, and that its value differs from the
+/// run's value.
 fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> Result<(), Wrong> {
     let settings = run.settings();
     let keys = settings.iter().map(|(key, _)| key).chain(["data"]);

@@ -6,7 +6,8 @@ use crate::scenario::keys::lines::braced;
 use crate::scenario::keys::*;
 use crate::scenario::range::Range;
 
-/// If `min` or `max` is absent, the range ends at the least or the greatest value of the type.
+/// If `min` is absent, the range begins at the least permitted value. If `max` is absent, the range
+/// ends at the greatest permitted value.
 impl<T: Ends> ValueType for Range<T> {
     fn takes(bounds: Bounds) -> String {
         if bounds == Bounds::ANY {

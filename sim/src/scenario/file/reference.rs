@@ -15,8 +15,8 @@ use crate::scenario::{
 use unisono_core::protocol::Limits;
 use unisono_observe::trace::EventKind;
 
-/// Returns all tables, in the order of the reference documentation. `[train]` and the tables of the
-/// kinds of faults are not among them.
+/// Returns all tables except `[train]` and the tables of the kinds of faults, in the order of the
+/// reference documentation.
 pub(super) fn tables() -> [&'static Known; 16] {
     macro_rules! known {
         ($($table:ident)+) => { [$($table::known()),+] };
@@ -58,7 +58,7 @@ pub fn reference() -> String {
     parts.join("\n")
 }
 
-/// Returns a part of the reference: a heading, a text, and a list of these items.
+/// Returns a part of the reference: a heading, the text `about`, and a list of `items`.
 fn part(heading: &str, about: &str, items: impl Iterator<Item = String>) -> String {
     let about = if about.is_empty() { String::new() } else { format!("{about}\n\n") };
     let items: String = items.map(|item| format!("- {item}\n")).collect();
@@ -69,7 +69,8 @@ fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
     part(heading, about, keys.iter().map(key))
 }
 
-/// A key as it stands in a file with its default, the values that it takes, and its meaning.
+/// Returns the reference entry of a key: the key with its default, the values that the key takes,
+/// and the meaning of the key.
 fn key(Key { name, takes, default, meaning }: &Key) -> String {
     let mut details = Vec::new();
     let is_value = is_toml(default);
@@ -116,7 +117,8 @@ fn events() -> String {
     meanings("### Events", &about, others.map(|kind| (kind.name(), kind.meaning().trim())))
 }
 
-/// Returns whether a default is a TOML value. Otherwise it is a description in words.
+/// Returns whether a default is a TOML value. A default that is no TOML value is a description in
+/// words.
 fn is_toml(default: &str) -> bool {
     toml::de::DeValue::parse(default).is_ok()
 }

@@ -9,8 +9,8 @@ use crate::scenario::keys::units::duration_text;
 use crate::scenario::keys::*;
 use crate::scenario::{Chaos, LinkOverride, Range, SimLimits};
 
-/// Returns the smallest cluster and the run that the file describes. The other sections must fit
-/// them.
+/// Returns the smallest cluster that a seed may draw, and the run that the file describes. The
+/// other sections of the file must fit this cluster and this run.
 pub(super) fn shape(run: &RunConfig, chaos: Option<&Chaos>, sim: &SimLimits) -> Shape {
     let range =
         |drawn: Option<Range<u32>>, fixed| drawn.unwrap_or(Range { min: fixed, max: fixed });

@@ -1,4 +1,5 @@
-//! `[train]`, which the code of production files reads. A scenario only has other default values.
+//! Reads `[train]` with the code that reads production files. A scenario has other default values
+//! for some keys.
 
 use toml::de::{DeTable, DeValue};
 use unisono_config::RunConfig;
@@ -35,7 +36,8 @@ pub(super) fn resolve(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
     Ok(RunConfig::resolve(keys, size)?.train)
 }
 
-/// Rewrites an error of the production code, which names command-line flags instead of keys.
+/// Rewrites an error message of the production code. The original message names command-line flags
+/// instead of keys.
 fn foreign_parameter(table: &DeTable<'_>, at: usize, error: &ConfigError) -> Wrong {
     let ConfigError::ForeignParameter { parameter, theirs, ours } = error else {
         return Wrong { at, what: error.to_string() };

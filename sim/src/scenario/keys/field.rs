@@ -1,5 +1,5 @@
-//! A field of a declared table. This file reads a field from its keys, writes it back, and
-//! documents it.
+//! A field of a declared table. This file reads a field from its keys, writes the field back, and
+//! documents the field.
 //!
 //! The type of a field determines how its values look in a file. [`ValueType`] is for types with
 //! one value at one key. [`FieldType`] is also for types that several keys describe together.
@@ -20,7 +20,8 @@ pub(crate) struct Field<T> {
     pub(crate) bounds: Bounds,
     /// The value of an absent key; `None` if the key is required.
     pub(crate) default: Option<T>,
-    /// The description of the default in the reference documentation, if it is not a value.
+    /// The description of the default in the reference documentation, for a default that is not a
+    /// TOML value.
     pub(crate) words: Option<&'static str>,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Bounds {
     pub(crate) min: i128,
     /// The greatest number; for a duration, in nanoseconds.
     pub(crate) max: i128,
-    /// The word for `None` in a file, if `None` has a word.
+    /// The text that stands for `None` in a file, if the key has such a text.
     pub(crate) word: Option<&'static str>,
 }
 
@@ -42,10 +43,9 @@ impl Bounds {
 
 /// The bounds of a duration above 0.
 pub(crate) const ABOVE_ZERO: Bounds = Bounds { min: 1, ..Bounds::ANY };
-/// The bounds of an optional rate. The word for `None` is `"unlimited"`.
+/// The bounds of an optional rate. In a file, `"unlimited"` stands for `None`.
 pub(crate) const OR_UNLIMITED: Bounds = Bounds { word: Some("unlimited"), ..Bounds::ANY };
-/// The permitted values of a key whose value is a name or nothing. In a file, `"none"` stands for
-/// nothing.
+/// The bounds of a key whose value is a name or `None`. In a file, `"none"` stands for `None`.
 pub(crate) const OR_NONE: Bounds = Bounds { word: Some("none"), ..Bounds::ANY };
 
 impl From<RangeInclusive<i128>> for Bounds {
@@ -66,7 +66,7 @@ pub(crate) trait FieldType: Clone {
     fn write(&self, field: &Field<Self>, lines: &mut Lines);
 }
 
-/// A type whose value a file gives at a single key.
+/// A type whose values a file writes at a single key.
 pub(crate) trait ValueType: Clone + PartialEq {
     /// Returns the type and the bounds, for the reference documentation.
     fn takes(bounds: Bounds) -> String;

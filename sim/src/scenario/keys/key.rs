@@ -37,7 +37,7 @@ pub(crate) struct Known {
     pub(crate) form: Form,
     pub(crate) meaning: &'static str,
     pub(crate) keys: Vec<Key>,
-    /// The kind of fault, if this is the table of a kind of fault.
+    /// The kind of fault that the table describes; `None` for every other table.
     pub(crate) kind: Option<Kind>,
 }
 

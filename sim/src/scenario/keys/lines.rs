@@ -1,6 +1,6 @@
 //! The lines of a scenario file that is being written.
 
-/// The keys of a table, and the tables that must follow them.
+/// The keys of a table, and the tables that must follow these keys.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     keys: Vec<String>,

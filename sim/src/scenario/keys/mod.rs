@@ -1,7 +1,7 @@
 //! The macros that declare keys, and their helpers.
 //!
-//! This module knows no concrete table of scenario files. [`super::file`] reads, writes and
-//! documents the tables.
+//! This module declares no table of scenario files. [`super::file`] reads, writes and documents the
+//! tables.
 
 mod field;
 mod key;

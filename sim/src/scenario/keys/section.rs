@@ -39,7 +39,7 @@ pub(crate) struct Value<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Returns a section of a file. The section has no keys if it is missing in the file.
+    /// Returns a section of a file. A section that is missing in the file has no keys.
     pub(crate) fn of(
         file: &'a DeTable<'a>,
         known: &'static Known,
@@ -97,7 +97,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Fails if the key is given, and the run is given up before `time`.
+    /// Fails if the key is given, and the run is given up at `time` or earlier.
     pub(crate) fn check_time(&self, key: &str, time: Duration) -> Result<(), Wrong> {
         self.get(key).map_or(Ok(()), |value| value.check_time(time))
     }
@@ -175,7 +175,7 @@ impl<'a> Value<'a> {
         Wrong { at: self.at, what: format!("{}: {what}", self.key) }
     }
 
-    /// Fails if the run is given up before this time.
+    /// Fails if the run is given up at `time` or earlier.
     pub(crate) fn check_time(&self, time: Duration) -> Result<(), Wrong> {
         if time < self.shape.max_virtual_time {
             return Ok(());
@@ -222,8 +222,9 @@ impl<'a> Value<'a> {
         number.ok_or_else(|| self.is_not(expected))
     }
 
-    /// Returns an integer of the file. TOML only guarantees signed integers of 64 bits, but the
-    /// parser also accepts larger ones. `i128` also holds the numbers from 2^63 to 2^64.
+    /// Returns the value, if it is an integer. TOML only guarantees signed integers of 64 bits, but
+    /// the parser also accepts larger integers. The result is an `i128`, which also holds the
+    /// numbers from 2^63 to 2^64.
     fn integer(self) -> Option<i128> {
         let number = self.raw.as_integer()?;
         i128::from_str_radix(number.as_str(), number.radix()).ok()
@@ -263,8 +264,8 @@ impl<'a> Value<'a> {
         parse(text).map_err(|what| self.wrong(what))
     }
 
-    /// Returns the value that has the given name. Messages also list `other`, a name that the
-    /// caller has already compared.
+    /// Returns the value that has the given name. Error messages also list `other`, a name that the
+    /// caller handles itself.
     pub(crate) fn choice<T: Copy>(
         self,
         what: &str,

@@ -1,4 +1,5 @@
-//! The cluster and the run that a scenario file describes, to check its sections against.
+//! The cluster and the run that a scenario file describes. The sections of the file are checked
+//! against this cluster and this run.
 
 use std::time::Duration;
 
@@ -14,22 +15,21 @@ pub(crate) struct Shape {
     pub(crate) n_ps: u32,
     /// Number of workers in the smallest cluster that a seed may draw.
     pub(crate) n_workers: u32,
-    /// The number of gradients per update (R) of the run without chaos.
+    /// The number of gradients per update (R) without the draws of `[chaos]`.
     pub(crate) replicas: u32,
-    /// Whether R may be below N. If so, timing selects the gradients, and every ps has a link with
-    /// ps 0.
+    /// Whether R may be below N. If R is below N, timing selects the gradients, and every other ps
+    /// has a link with ps 0.
     pub(crate) may_choose: bool,
     /// The last version of the run.
     pub(crate) training_steps: u64,
     /// The virtual time at which the run is given up.
     pub(crate) max_virtual_time: Duration,
-    /// Returns all tables of scenario files. Messages about unknown keys use them.
+    /// A function that returns all tables of scenario files, for error messages about unknown keys.
     pub(crate) tables: fn() -> Vec<&'static Known>,
 }
 
 impl Shape {
-    /// Limits that no section violates. They are for the sections that are read before the cluster
-    /// is known.
+    /// A shape that every section fits, for the sections that are read before the cluster is known.
     pub(crate) const ANY: Self = Self {
         n_ps: u32::MAX,
         n_workers: u32::MAX,
@@ -66,8 +66,8 @@ impl Shape {
         self.some_of(a).any(|a| self.some_of(b).any(|b| holds(a, b)))
     }
 
-    /// Returns the first two tasks of each job. All further tasks have the same links as the second
-    /// one.
+    /// Returns the first two tasks of each job in `set`. All further tasks have the same links as
+    /// the second task, so these tasks need no check.
     fn some_of(&self, set: TaskSet) -> impl Iterator<Item = TaskId> {
         let ps = (0..self.n_ps).map(TaskId::ps).filter(move |task| set.contains(*task)).take(2);
         let workers = (0..self.n_workers).map(TaskId::worker);

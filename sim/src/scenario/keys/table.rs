@@ -19,8 +19,8 @@ pub(crate) trait Table: Clone {
     /// `default`, if `default` is given, and otherwise the declared default.
     fn read(section: Section<'_>, default: Option<&Self>) -> Result<Self, Wrong>;
 
-    /// Writes the keys whose values differ from `default`, if `default` is given, and otherwise
-    /// from the declared default.
+    /// Writes the keys whose values differ from their defaults. The defaults are the values in
+    /// `default`, if `default` is given, and otherwise the declared defaults.
     fn write(&self, default: Option<&Self>, lines: &mut Lines);
 }
 
@@ -53,8 +53,8 @@ impl<T: Table> FieldType for Vec<T> {
     }
 }
 
-/// Returns the first of one or two expressions. In a macro, the first may be optional and the
-/// second its substitute.
+/// Expands to the first of one or two expressions. In another macro, the first expression may be
+/// optional, and the second expression is used if the first is absent.
 macro_rules! first {
     ($first:expr $(, $rest:expr)?) => {
         $first
@@ -83,9 +83,9 @@ pub(crate) use field;
 /// words"`. A field without a default is required. `name as "key"` declares a field whose key has
 /// another name. The doc comments are the texts of the reference documentation.
 ///
-/// With the word `Check`, the table's implementation of [`Check`] is called after all keys have
-/// been read. With `impl` instead of `struct`, the macro declares the keys of a struct that is
-/// defined elsewhere.
+/// If a declaration contains the word `Check`, the table's implementation of [`Check`] is called
+/// after all keys have been read. If a declaration has `impl` instead of `struct`, the macro
+/// declares the keys of a struct that is defined elsewhere.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
@@ -171,8 +171,8 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// Declares an enum each of whose values has a name in files. The literal after the enum's name is
-/// the noun for a value in messages. `= Variant` is the default value.
+/// Declares an enum whose values have names in files. The literal after the enum's name is the noun
+/// for a value in error messages. `= Variant` declares the default value.
 macro_rules! choices {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?
@@ -214,7 +214,7 @@ pub(crate) use choices;
 
 /// Declares an enum with one key for each variant. A table may give at most one of these keys. The
 /// first literal is the default of the keys in the reference documentation. The second literal
-/// begins the message for a table that gives two of the keys.
+/// begins the error message for a table that gives two of the keys.
 macro_rules! one_of {
     (
         $(#[doc = $about:literal])+ $(#[derive($($derive:ident),+)])?

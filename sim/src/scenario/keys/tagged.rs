@@ -82,7 +82,7 @@ macro_rules! tagged_field {
 }
 pub(crate) use tagged_field;
 
-/// Declares an enum, and a second enum for its variants without their fields. The fields are
+/// Declares an enum, and a second enum with the same variants but without fields. The fields are
 /// declared as in `table!`.
 macro_rules! tagged {
     (

@@ -1,7 +1,8 @@
-//! Bugs that are planted on purpose, to show that a test or an invariant catches them.
+//! Deliberate bugs, which show that the tests and the invariants catch a wrong implementation.
 //!
-//! This file is not part of the production tree. `unisono-sim bugs` adds it to a copy of the tree.
-//! Patches in the copy call [`is_planted`] at the places where a bug changes the code's behaviour.
+//! This file is not part of the production tree. `unisono-sim bugs` adds this file to a copy of the
+//! tree. Patches in the copy call [`is_planted`] at the places where a bug changes the code's
+//! behaviour.
 
 mod catalogue;
 
@@ -17,7 +18,8 @@ thread_local! {
     static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
-/// Plants a bug in all nodes that run on this thread from now on. `None` removes the planted bug.
+/// Plants (activates) a bug in all nodes that run on this thread from now on. `None` removes the
+/// planted bug.
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);
 }
@@ -28,7 +30,7 @@ pub fn is_planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-/// The order in which the gradients of a shard arrived.
+/// The slots of a shard's gradients, in the order in which the gradients arrived.
 #[derive(Debug)]
 pub(crate) struct Arrivals(Vec<Slot>);
 
@@ -41,26 +43,28 @@ impl Arrivals {
         self.0.push(slot);
     }
 
-    /// Returns the number of gradients that arrived before the gradient of `slot`.
+    /// Returns the number of gradients that arrived before the gradient of `slot`. Returns `None`
+    /// if the gradient of `slot` has not arrived.
     pub(crate) fn rank(&self, slot: Slot) -> Option<usize> {
         self.0.iter().position(|came| *came == slot)
     }
 }
 
-/// For each worker, the generation and step whose tokens it was given last.
+/// For each worker, the generation and step of the slot tokens that ps 0 sent to the worker last.
 #[derive(Debug, Default)]
 pub(crate) struct Issued(BTreeMap<TaskId, Cut>);
 
 impl Issued {
-    /// Records that a worker is given the tokens of `cut`. Returns whether it was given them
-    /// before.
+    /// Records that ps 0 sends a worker the slot tokens of `cut`, a generation and step. Returns
+    /// whether the last tokens sent to this worker were of the same generation and step.
     pub(crate) fn note(&mut self, worker: TaskId, cut: Cut) -> bool {
         self.0.insert(worker, cut) == Some(cut)
     }
 }
 
-/// Returns the generation and step for which a ps with a planted bug takes a gradient that was
-/// pushed for `pushed`, while the shard is at `present`.
+/// Returns the generation and step to which a ps assigns a gradient. The gradient was pushed for
+/// `pushed`, and the shard is at `present`. Without a planted bug that changes this assignment, the
+/// result is `pushed`.
 pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
     let same_generation = pushed.generation == present.generation;
     let is_stale = same_generation && pushed.step < present.step;
@@ -74,7 +78,8 @@ pub(crate) fn believed_cut(pushed: Cut, present: Cut) -> Cut {
     }
 }
 
-/// Returns the job that a worker with a planted bug computes instead of `job`.
+/// Returns the job that a worker computes in place of `job`. Without a planted bug that changes the
+/// batch, the result is `job`.
 pub(crate) fn job_given(job: Job, worker: TaskId) -> Job {
     match job {
         Job::Gradient { cut, slot, parameters } => {
@@ -95,8 +100,9 @@ fn batch_taken(worker: TaskId, cut: Cut, slot: Slot) -> (Cut, Slot) {
     }
 }
 
-/// Returns the step and slot for which a worker takes a result. With a planted bug, the worker
-/// takes the result of the job that it gave for the result of the job that it should have given.
+/// Returns the generation, step and slot to which a worker assigns a computed gradient. `meant`
+/// returns the job that a worker without a bug would have computed. If a planted bug made the
+/// worker compute another job in its place, the gradient is assigned to the job that was meant.
 pub(crate) fn result_taken(
     meant: impl FnOnce() -> Option<Job>,
     worker: TaskId,
@@ -115,7 +121,8 @@ pub(crate) fn result_taken(
     }
 }
 
-/// Relabels gradients that were just pushed with the generation and step of their ps.
+/// Replaces the generation and step in each push by `stands`, the generation and step of the
+/// receiving ps. Changes nothing if `stands` is `None`.
 pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     for effect in pushed {
         if let (Effect::Send { message: Message::Push { cut, .. }, .. }, Some(at)) = (effect, stands)
@@ -125,7 +132,7 @@ pub(crate) fn restamp_pushes(pushed: &mut [Effect], stands: Option<Cut>) {
     }
 }
 
-/// Returns a restored state in which only the parameters are right.
+/// Returns `state` with every auxiliary buffer set to zero, and with unchanged parameters.
 pub(crate) fn without_auxiliary(state: ShardState) -> ShardState {
     let zeros = |buffer: &Floats| vec![0.0; buffer.len()].into();
     ShardState { auxiliary: state.auxiliary.iter().map(zeros).collect(), ..state }

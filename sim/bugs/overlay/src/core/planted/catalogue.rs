@@ -1,8 +1,9 @@
 //! The bugs by name: what each bug does wrong, and which conditions it needs to have an effect.
 //!
-//! The code of a bug is at the decision that the bug changes: search for the name of its variant.
+//! To find the code of a bug, search `planted.rs` and the patches in `sim/bugs/patches` for the
+//! name of the bug's variant.
 
-/// Declares the enum of bugs and its descriptions from one entry for each bug.
+/// Declares the enum `Bug` and the data of its variants, from one entry for each bug.
 macro_rules! catalogue {
     ($($bug:ident, $name:literal, rule $rule:literal, $does:literal, needs $needs:literal;)+) => {
         /// A bug that can be planted.
@@ -239,7 +240,7 @@ impl Bug {
         self.entry().description
     }
 
-    /// Returns the conditions without which the bug has no effect.
+    /// Returns the conditions that a run must meet for the bug to have an effect.
     #[must_use]
     pub const fn needs(self) -> &'static str {
         self.entry().needs
