@@ -6,9 +6,11 @@
 #[path = "../../tests/support/corpus.rs"]
 mod corpus;
 
+mod check;
 pub mod data;
 pub mod model;
 pub mod training;
 pub mod workload;
 
+pub use check::check_model;
 pub use workload::{Setup, Workload, WorkloadError};

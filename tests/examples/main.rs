@@ -14,3 +14,11 @@ fn own_model_has_the_same_bits_on_nodes_and_in_the_serial_run() {
     assert!(found.losses.last().expect("400 losses").2 < 0.2);
     assert!(found.accuracy(&found.plan.data.test) > 0.9);
 }
+
+#[test]
+fn own_model_follows_the_contract_of_models() {
+    let mut run = unisono::config::RunConfig::default();
+    run.train.batch_size = 20;
+    run.train.regularization_rate = 0.0;
+    assert_eq!(unisono::check_model(&own_model::bright_rows(), &run), Ok(()));
+}
