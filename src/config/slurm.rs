@@ -1,9 +1,8 @@
-//! The job step of Slurm to which this task belongs: the rank of this task, and the node of each
-//! task.
+//! Reads the job step of Slurm to which this task belongs: the rank of this task, and the node of
+//! every task.
 //!
-//! The module assumes that Slurm distributes tasks in blocks: it fills one node after the other, in
-//! the order of the node list. The information that Slurm gives about this task must agree with
-//! this assumption.
+//! This module assumes a block distribution: Slurm fills one node after the other, in the order of
+//! the node list. A task fails if its own node or index contradicts this assumption.
 
 mod node_list;
 #[cfg(test)]
@@ -16,8 +15,8 @@ use crate::hosts_error::HostsError;
 use crate::values::digits;
 use unisono_core::ids::TaskId;
 
-/// Maximum number of tasks of a step. No real step has more. The limit keeps a malformed count from
-/// demanding much memory.
+/// Maximum number of tasks of a job step. Real job steps are smaller. The limit bounds the memory
+/// that a malformed count can demand.
 const MOST_TASKS: usize = 1 << 16;
 
 const PROCID: &str = "SLURM_PROCID";
@@ -28,11 +27,11 @@ const NODE_ID: &str = "SLURM_NODEID";
 const LOCAL_ID: &str = "SLURM_LOCALID";
 const NODE_NAME: &str = "SLURMD_NODENAME";
 
-/// The tasks of a step, and the rank of this task.
+/// The tasks of a job step, and the rank of this task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlurmStep {
     rank: usize,
-    /// The node of each task and its index there, by rank. Not empty.
+    /// For each rank, the node of the task and the task's index on that node. Never empty.
     places: Vec<Place>,
 }
 
@@ -50,7 +49,7 @@ struct Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlurmError {
     /// Variables are missing, malformed or contradictory, or do not place every task on a node. The
-    /// text has the reason and a remedy.
+    /// text contains the reason and a remedy.
     #[error("{0}")]
     Step(String),
     /// The name of a node is not a valid host name.
@@ -73,7 +72,8 @@ impl SlurmStep {
     /// Reads the step from the environment of a task.
     ///
     /// # Errors
-    /// If a variable is missing or malformed, or variables contradict each other.
+    /// Returns an error if a variable is missing or malformed, or if variables contradict each
+    /// other.
     pub fn read(environment: &Environment) -> Result<Self, SlurmError> {
         let value = |name| environment.value(name).ok_or_else(|| not_set(name));
         let rank = number(PROCID, value(PROCID)?)?;
@@ -109,9 +109,9 @@ impl SlurmStep {
         Ok(step)
     }
 
-    /// Checks that Slurm has placed this task where a distribution in blocks places it. It suffices
-    /// that each task checks itself: a run needs all tasks, so one task that fails prevents the
-    /// run.
+    /// Checks that Slurm has placed this task where a block distribution places the task's rank.
+    /// Each task checks only its own place. That suffices, because a run needs all tasks, so a
+    /// single task that fails the check prevents the run.
     fn check_distribution_in_blocks(&self, environment: &Environment) -> Result<(), SlurmError> {
         let Self { rank, places } = self;
         let Place { node_idx, node, local_idx } = &places[*rank];
@@ -132,17 +132,20 @@ impl SlurmStep {
         fits(NODE_NAME, node, environment.value(NODE_NAME))
     }
 
-    /// Returns which task this process is. The first ranks are the ps.
+    /// Returns the task of this process. The first `n_ps` ranks are parameter servers, and all
+    /// other ranks are workers.
     #[must_use]
     pub fn task(&self, n_ps: u32) -> TaskId {
         let rank = u32::try_from(self.rank).expect("a step has at most 2^16 tasks");
         if rank < n_ps { TaskId::ps(rank) } else { TaskId::worker(rank - n_ps) }
     }
 
-    /// Returns the addresses of all tasks. Tasks on the same node have consecutive ports.
+    /// Returns the addresses of all tasks. The tasks of one node have consecutive ports, starting
+    /// with `port_base`.
     ///
     /// # Errors
-    /// If no task would be a worker, or the name of a node or a port cannot be used.
+    /// Returns an error if no task would be a worker, if a node has an invalid host name, if a port
+    /// would exceed 65535, or if two tasks would have the same address.
     pub fn cluster(&self, n_ps: u32, port_base: u16) -> Result<ClusterSpec, SlurmError> {
         let n_tasks = self.places.len();
         if n_ps as usize >= n_tasks {
@@ -214,7 +217,8 @@ fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
     })
 }
 
-/// Returns the error for a missing variable, which means that Slurm did not start the task.
+/// Returns the error for a missing environment variable. A missing variable means that Slurm did
+/// not start the task.
 fn not_set(variable: &str) -> SlurmError {
     SlurmError::Step(format!(
         "{variable} is not set: start the tasks with srun, as `srun --ntasks 4 unisono task --cluster \

@@ -1,5 +1,6 @@
-//! `TF_CONFIG`: a JSON text in the environment. Kubeflow, Vertex AI and other cluster engines use
-//! it to give a task of a TensorFlow cluster its number and the addresses of all tasks.
+//! Reads `TF_CONFIG`, an environment variable that contains JSON. Cluster managers such as Kubeflow
+//! and Vertex AI use this variable to give each task of a TensorFlow cluster its number and the
+//! addresses of the other tasks.
 //!
 //! Only the keys that this program needs are read. Unknown keys are ignored, because they are meant
 //! for other programs.
@@ -19,24 +20,25 @@ use crate::values::digits;
 use unisono_core::ids::{Job, TaskId};
 use unisono_core::train_config::ClusterSize;
 
-/// The content of `TF_CONFIG`. Any part may be missing, because flags can replace it.
+/// The content of `TF_CONFIG`. Any part may be missing, because flags can replace the missing part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TfConfig {
     ps: Addresses,
-    /// The address under the key `chief`, or under its older name `master`.
+    /// The chief's address, from the key `chief` or from the older key `master`.
     chief: Option<HostPort>,
     workers: Addresses,
-    /// Whether the workers are given as a map, which may lack some of them.
+    /// Whether `TF_CONFIG` lists the workers as a map. A map may omit some workers.
     has_worker_map: bool,
-    /// Whether the cluster is a `sparseCluster`, which names only the tasks that this task calls.
+    /// Whether `TF_CONFIG` has the key `sparseCluster` instead of `cluster`. A sparse cluster lists
+    /// only this task and the tasks to which this task connects.
     is_sparse: bool,
     task: Option<TfTask>,
 }
 
-/// A job's addresses by index.
+/// The addresses of a job's tasks, by task index.
 type Addresses = BTreeMap<u32, HostPort>;
 
-/// The value of the key `task`: its type and its index.
+/// The value of the key `task`: the type and the index of this task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TfTask {
     Ps(u32),
@@ -54,18 +56,18 @@ pub enum Role {
     Evaluator,
 }
 
-/// The error for a `TF_CONFIG` that cannot be used. The text has the position in it, the reason and
-/// a remedy.
+/// The error for a `TF_CONFIG` that cannot be used. The text contains the position in `TF_CONFIG`,
+/// the reason and a remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("TF_CONFIG{0}")]
 pub struct TfConfigError(String);
 
 impl TfConfig {
-    /// Reads the value of the variable.
+    /// Parses the value of the environment variable `TF_CONFIG`.
     ///
     /// # Errors
-    /// If the value is not JSON, or a key has a type that neither TensorFlow nor a cluster engine,
-    /// such as Kubeflow, gives to the key.
+    /// Returns an error if the text is not JSON, or if a key that this program needs has an
+    /// unusable value.
     pub fn parse(text: &str) -> Result<Self, TfConfigError> {
         let value: Value = serde_json::from_str(text).map_err(|error| {
             TfConfigError(format!(" is not JSON: {error}; its value is {}", shown(text)))
@@ -113,24 +115,26 @@ impl TfConfig {
         Ok(Self { ps, chief, workers, has_worker_map, ..self })
     }
 
-    /// Returns whether the cluster names only the tasks that this task calls.
+    /// Returns whether `TF_CONFIG` has a `sparseCluster`, which lists only this task and the tasks
+    /// to which this task connects.
     #[must_use]
     pub const fn is_sparse(&self) -> bool {
         self.is_sparse
     }
 
-    /// Returns the number of our first workers that `TF_CONFIG` numbers separately from its
-    /// workers: 1 if there is a chief, and 0 otherwise.
+    /// Returns the number of chiefs: 1 if the cluster has a chief, and 0 otherwise. The chief is
+    /// worker 0 of this program, but `TF_CONFIG` numbers the chief separately from the workers.
     #[must_use]
     pub fn n_chiefs(&self) -> u32 {
         u32::from(self.chief.is_some())
     }
 
-    /// Returns the role of this process, if `TF_CONFIG` has one. The chief is worker 0, and
-    /// TensorFlow's workers follow, as TensorFlow numbers them.
+    /// Returns the role of this process, or `None` if `TF_CONFIG` gives no role. The chief becomes
+    /// worker 0. If the cluster has a chief, worker i of `TF_CONFIG` becomes worker i + 1.
     ///
     /// # Errors
-    /// If this process is the chief, but the cluster has no chief.
+    /// Returns an error if `TF_CONFIG` makes this process the chief, but lists no address of a
+    /// chief.
     pub fn role(&self) -> Result<Option<Role>, TfConfigError> {
         Ok(Some(match self.task {
             None => return Ok(None),
@@ -148,16 +152,17 @@ impl TfConfig {
         }))
     }
 
-    /// Returns the addresses of a job's tasks; `None` if the cluster lists none. The chief counts
-    /// as the first worker.
+    /// Returns the addresses of a job's tasks, or `None` if `TF_CONFIG` lists no address for the
+    /// job. The chief counts as the first worker.
     ///
-    /// `n_tasks` is the number of tasks of the job, including the chief, if a flag or the file
-    /// gives it. The number is needed for a `sparseCluster`. It is also needed for a map that lacks
-    /// some workers. TensorFlow's own sparse form is such a map: it has only the worker that reads
-    /// it.
+    /// `n_tasks` is the number of tasks of the job, including the chief, or `None` if neither a
+    /// flag nor the configuration file gives this number. The number is needed for a
+    /// `sparseCluster`, and for a map that omits some workers. TensorFlow's own sparse form is such
+    /// a map: the map lists only the worker that reads it.
     ///
     /// # Errors
-    /// If an index is missing, or missing addresses cannot be derived.
+    /// Returns an error if the number of tasks is needed but unknown, if an index is missing, or if
+    /// a missing address cannot be derived.
     pub fn hosts(&self, job: Job, n_tasks: Option<u32>) -> Result<Option<HostList>, TfConfigError> {
         if self.is_sparse {
             return self.derived(job, n_tasks.ok_or_else(sizeless)?).map(Some);
@@ -191,8 +196,8 @@ impl TfConfig {
         Ok(HostList::new(chief.chain(known.values()).cloned().collect()).ok())
     }
 
-    /// Returns all addresses of a job. Missing ones are derived from the form of this task's
-    /// address.
+    /// Returns the addresses of all tasks of a job. Derives the addresses that `TF_CONFIG` omits
+    /// from the address of this task.
     fn derived(&self, job: Job, n: u32) -> Result<HostList, TfConfigError> {
         let (known, chief) = match job {
             Job::Ps => (&self.ps, None),
@@ -229,7 +234,8 @@ impl TfConfig {
     }
 }
 
-/// Returns the error for a `sparseCluster`, which does not give the number of tasks.
+/// Returns the error for a `sparseCluster` if no flag or file gives the number of tasks, which a
+/// sparse cluster does not contain.
 fn sizeless() -> TfConfigError {
     let why = " has a sparseCluster, which does not say how many tasks there are, and every update \
                takes the same number of gradients: give --ps N and --workers N (or ps and workers in \
@@ -265,7 +271,7 @@ fn addresses(key: &str, value: &Value) -> Result<Addresses, TfConfigError> {
     }
 }
 
-/// Reads the key `task`; `None` if the key is empty.
+/// Reads the value of the key `task`. Returns `None` if the value has neither a type nor an index.
 fn task(value: &Value) -> Result<Option<TfTask>, TfConfigError> {
     const TYPES: &str = "one of chief, master, worker, ps and evaluator";
     let task = object("task", value)?;
@@ -327,7 +333,7 @@ fn wrong(key: &str, value: &str, expected: &str) -> TfConfigError {
     TfConfigError(format!(": {key} is {value}, and must be {expected}"))
 }
 
-/// Cuts a long value, so that an error stays readable.
+/// Truncates a long value, so that the error message stays readable.
 fn shown(text: &str) -> String {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {

@@ -1,4 +1,4 @@
-//! A type for each kind of value of a flag or a file key. A value of such a type is always in
+//! Types for the values of flags and configuration-file keys. Each type contains only values in its
 //! range, so other code does not check ranges.
 
 use std::fmt;
@@ -10,13 +10,13 @@ use clap::builder::PossibleValue;
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use unisono_core::train_config::{ClusterSize, Optimizer, Order, Placement, Portion};
 
-/// The error for a value out of range. The text is the rule that the value breaks.
+/// The error for a value out of range. The text states which values are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be {0}")]
 pub struct OutOfRange(&'static str);
 
-/// Implements reading a type from a flag's text and from a TOML number, with the type's
-/// `TryFrom<f64>`.
+/// Implements `FromStr` for a flag's text, and `Deserialize` for a TOML number. Both check the
+/// range with the type's `TryFrom<f64>`.
 macro_rules! read_as_number {
     ($name:ident, $what:expr) => {
         impl FromStr for $name {
@@ -37,8 +37,8 @@ macro_rules! read_as_number {
     };
 }
 
-/// Declares types for decimal numbers. They are read from a flag's text or from a TOML number,
-/// whole or not.
+/// Declares types for decimal numbers, which are read from a flag's text, or from a TOML integer or
+/// float.
 macro_rules! decimals {
     ($( $(#[$doc:meta])* $name:ident = $what:literal, if $holds:expr; )*) => { $(
         $(#[$doc])*
@@ -72,7 +72,7 @@ macro_rules! decimals {
     )* };
 }
 
-/// Declares types for whole numbers. They are read from a flag's text or from a TOML integer.
+/// Declares types for whole numbers, which are read from a flag's text or from a TOML integer.
 macro_rules! wholes {
     ($( $(#[$doc:meta])* $name:ident: $type:ty = $what:literal, in $range:expr; )*) => { $(
         $(#[$doc])*
@@ -134,12 +134,13 @@ wholes! {
     BatchSize: usize = "a whole number of at least 1", in 1..=usize::MAX;
     /// The number of updates of a run; at least 1.
     Steps: u64 = "a whole number of at least 1", in 1..=u64::MAX;
-    /// The number of gradients in an update. Each gradient has its own batch, and takes memory of
-    /// every ps.
+    /// The number of gradients in an update. Each gradient comes from a separate batch, and
+    /// occupies memory on every ps.
     Replicas: u32 = "a whole number from 1 to 4096", in 1..=4096;
-    /// The number of tasks of one job on one machine. Each task is a process.
+    /// The number of tasks of one job (ps or worker) on one machine. Each task is a separate
+    /// process.
     Tasks: u32 = "a whole number from 1 to 64", in 1..=64;
-    /// The number of tasks of one job of a cluster.
+    /// The number of tasks of one job (ps or worker) of a cluster.
     ClusterTasks: u32 = "a whole number from 1 to 65536", in 1..=ClusterSize::LARGEST;
     /// The number of restarts of a task.
     Restarts: u32 = "a whole number from 1 to 1000000", in 1..=1_000_000;
@@ -219,12 +220,13 @@ impl Hidden {
     const WHAT: &'static str = "sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100";
     const WHAT_IN_A_FILE: &'static str =
         "an array of sizes from 1 to 65536, at most 16 of them, such as [500] or [300, 100]";
-    /// Maximum size of a layer. It limits the memory that a typing error can demand.
+    /// Maximum number of units of a hidden layer. The limit bounds the memory that a typing error
+    /// can demand.
     const LARGEST: usize = 65_536;
-    /// Maximum number of layers. It limits the memory that a typing error can demand.
+    /// Maximum number of hidden layers. The limit bounds the memory that a typing error can demand.
     const MOST: usize = 16;
 
-    /// Returns the sizes of the hidden layers. The first layer is the one next to the input.
+    /// Returns the sizes of the hidden layers, starting with the layer next to the input.
     #[must_use]
     pub fn into_sizes(self) -> Vec<usize> {
         self.0
@@ -271,7 +273,7 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
-/// The seconds between two repetitions of something. 0 means never.
+/// The interval in seconds between two repetitions of an action, such as a save. 0 means never.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seconds(Option<Duration>);
 
@@ -297,7 +299,8 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
-/// The seconds that something may take; at least a millisecond.
+/// A time limit or interval in seconds, at least 0.001 s. Unlike [`Seconds`], the value cannot mean
+/// never.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Patience(Duration);
 
@@ -338,7 +341,7 @@ pub enum OptimizerName {
 }
 
 impl OptimizerName {
-    /// Returns the name of an optimizer in flags, files and settings.
+    /// Returns the name of an optimizer, as used in flags, configuration files and settings.
     #[must_use]
     pub const fn of(optimizer: &Optimizer) -> Self {
         match optimizer {
@@ -348,7 +351,7 @@ impl OptimizerName {
         }
     }
 
-    /// Returns the optimizer of this name with the default parameters.
+    /// Returns the optimizer of this name, with the default values of its parameters.
     #[must_use]
     pub const fn with_defaults(self) -> Optimizer {
         match self {
@@ -365,14 +368,15 @@ impl OptimizerName {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ProgressMode {
-    /// The lines `After N training steps …`, and a bar if standard error is a terminal.
+    /// Text lines `After N training steps …`, and a progress bar if standard error is a terminal.
     #[default]
     Auto,
-    /// The lines, and always a bar.
+    /// Text lines `After N training steps …`, and always a progress bar.
     Bar,
-    /// The lines, and at most ten JSON objects per second on standard output, one per line.
+    /// Text lines `After N training steps …`, and at most ten JSON objects per second on standard
+    /// output, each on a separate line.
     Json,
-    /// Neither lines nor a bar.
+    /// Neither text lines nor a progress bar.
     None,
 }
 
@@ -389,8 +393,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Wraps a type of the core crate whose values have names here. The core knows neither flags nor
-/// files.
+/// Wraps a type of the core crate, so that this crate can give names to the type's values. The core
+/// crate knows neither flags nor configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T>(pub T);
 
@@ -459,7 +463,7 @@ impl Names for Placement {
     }
 }
 
-/// Returns the name of a value, as it is written on the command line and in the file.
+/// Returns the name of a value, as written on the command line and in the configuration file.
 #[must_use]
 pub fn name_of(value: &impl ValueEnum) -> String {
     value.to_possible_value().expect("no value is skipped").get_name().to_owned()
@@ -491,8 +495,9 @@ impl Visitor<'_> for Number {
 }
 
 /// Reads a TOML integer. The parser uses the narrowest type that can represent the integer: `i64`
-/// below 2^63, `u64` below 2^64, and `i128` beyond. This visitor accepts all three. So a seed may
-/// have all 64 bits, and the error for a number that is too large names the range.
+/// below 2^63, `u64` below 2^64, and `i128` beyond. The visitor accepts all three types, so that a
+/// seed may use all 64 bits, and so that the error for an integer that is too large states the
+/// allowed range.
 struct Whole(&'static str);
 
 impl Visitor<'_> for Whole {

@@ -1,8 +1,8 @@
 //! Reference-counted, immutable buffers of `f32`, which hold gradients and parameters.
 //!
-//! A clone copies no floats, so a broadcast of a version costs no copy per worker. A buffer can
-//! also stand for floats in the memory of another process, which are copied only when they are
-//! read.
+//! A clone copies no floats, so a broadcast of a version needs no copy per worker. A buffer can
+//! also represent floats in the memory of another process. Such floats are copied only when they
+//! are read.
 
 use std::any::Any;
 use std::fmt;
@@ -27,7 +27,8 @@ enum Values {
     Remote {
         len: usize,
         source: Box<dyn RemoteFloats>,
-        /// A local copy of all floats, made when a reader first asks for them as one slice.
+        /// A local copy of all floats. The copy is made when a reader first requests the floats as
+        /// one slice.
         copy: OnceLock<Vec<f32>>,
     },
 }
@@ -38,12 +39,13 @@ impl Default for Values {
     }
 }
 
-/// Floats in the memory of another process, which does not change them until this value is dropped.
+/// Floats in the memory of another process. The other process does not change the floats until this
+/// value is dropped.
 pub trait RemoteFloats: Send + Sync {
     /// Copies `values.len()` floats, beginning with the float at index `start`, into `values`.
     ///
     /// # Panics
-    /// If the buffer has fewer floats after `start`.
+    /// Panics if the buffer has fewer floats after `start`.
     fn read(&self, start: usize, values: &mut [f32]);
 }
 
@@ -71,11 +73,11 @@ impl Floats {
     }
 
     /// Returns the floats of a range, for callers that read each float once. Local floats are
-    /// returned in place. Remote floats are copied to `room`, so that no copy of the whole buffer
-    /// is made.
+    /// returned in place. Remote floats that have no local copy yet are copied to `room`, so that
+    /// no copy of the whole buffer is made.
     ///
     /// # Panics
-    /// If the range exceeds the buffer, or `room` is shorter than the range.
+    /// Panics if the range exceeds the buffer, or if remote floats do not fit in `room`.
     #[must_use]
     pub fn chunk<'a>(&'a self, range: Range<usize>, room: &'a mut [f32]) -> &'a [f32] {
         match &self.0.values {
@@ -91,7 +93,7 @@ impl Floats {
     /// Copies `values.len()` floats, beginning with the float at index `start`, into `values`.
     ///
     /// # Panics
-    /// If the buffer has fewer floats after `start`.
+    /// Panics if the buffer has fewer floats after `start`.
     pub fn read(&self, start: usize, values: &mut [f32]) {
         match &self.0.values {
             Values::Remote { source, copy, .. } if copy.get().is_none() => {
@@ -108,7 +110,8 @@ impl Floats {
         bytemuck::cast_slice(self)
     }
 
-    /// Returns the CRC32C of [`Self::as_bytes`]. It is computed once for all clones of the buffer.
+    /// Returns the CRC32C of [`Self::as_bytes`]. The checksum is computed once for all clones of
+    /// the buffer.
     #[must_use]
     pub fn checksum(&self) -> u32 {
         *self.0.checksum.get_or_init(|| crc32c::crc32c(self.as_bytes()))
@@ -121,7 +124,7 @@ impl Floats {
         Self(Arc::new(Inner { values, checksum: checksum.into(), ..Inner::default() }))
     }
 
-    /// Returns the [`Memory`] that a host provided for the buffer, if there is one.
+    /// Returns the [`Memory`] that a host provided for the buffer, or `None` for any other buffer.
     #[must_use]
     pub fn memory(&self) -> Option<&dyn Memory> {
         match &self.0.values {
@@ -151,7 +154,8 @@ impl Floats {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Returns the memory of the buffer for reuse, if it is local and has no other clone.
+    /// Returns the memory of the buffer for reuse, or `None` if the buffer is remote or has another
+    /// clone.
     fn reclaim(self) -> Option<Buffer> {
         match Arc::try_unwrap(self.0).ok()?.values {
             Values::Local(buffer) => Some(buffer),
@@ -233,10 +237,10 @@ pub trait Memory: Any + fmt::Debug + Send + Sync {
     fn bytes_mut(&mut self) -> &mut [u8];
 }
 
-/// A pool of buffers. A buffer is reused once all its readers have dropped it.
+/// A pool of buffers. The pool reuses a buffer once all clones of the buffer have been dropped.
 ///
-/// A version or a gradient can have megabytes. Fresh memory from the operating system costs more
-/// time than writing the floats.
+/// The pool saves time. A version or a gradient can have megabytes, and obtaining fresh memory from
+/// the operating system takes longer than writing the floats.
 #[derive(Debug)]
 pub struct Pool {
     lent: Vec<Floats>,
@@ -244,12 +248,12 @@ pub struct Pool {
     make: MakeBuffer,
 }
 
-/// A function that makes a buffer of the given number of zeros.
+/// A function that creates a buffer with the given number of zeros.
 pub type MakeBuffer = fn(usize) -> Buffer;
 
 impl Pool {
-    /// Creates a pool that keeps at most `max_lent` lent buffers for reuse. Beyond that, the pool
-    /// forgets its oldest buffer, which is then freed instead of reused.
+    /// Creates a pool that remembers at most `max_lent` lent buffers for reuse. When a further
+    /// buffer is lent, the pool forgets its oldest buffer, which is then freed instead of reused.
     #[must_use]
     pub const fn new(max_lent: usize) -> Self {
         Self { lent: Vec::new(), max_lent, make: |len| vec![0.0; len].into() }
@@ -269,7 +273,8 @@ impl Pool {
         free.and_then(Floats::reclaim).unwrap_or_else(|| (self.make)(len))
     }
 
-    /// Turns a written buffer into shared floats. The pool reuses it once all clones are dropped.
+    /// Converts a written buffer into shared floats. The pool reuses the buffer once all clones of
+    /// the floats are dropped.
     #[must_use]
     pub fn lend(&mut self, values: impl Into<Floats>) -> Floats {
         let floats = values.into();
@@ -309,7 +314,8 @@ impl Deref for Floats {
     }
 }
 
-/// Compares bits: `0.0` differs from `-0.0`, and a NaN equals itself.
+/// Compares the bits of the floats: `0.0` differs from `-0.0`, and a NaN equals a NaN with the same
+/// bits.
 impl PartialEq for Floats {
     fn eq(&self, other: &Self) -> bool {
         self.same_buffer(other) || self.as_bytes() == other.as_bytes()
@@ -368,8 +374,8 @@ mod tests {
         assert_eq!(b.reclaim().as_deref(), Some(&[1.0, 2.0][..]));
     }
 
-    /// Remote floats with the values 0, 1, 2, …. Each value is the number of floats that were read
-    /// before it.
+    /// Remote floats with the values 0, 1, 2, …: the value of each float is its index. The counter
+    /// is the number of floats that were read so far.
     struct Counting(Arc<AtomicUsize>);
 
     impl RemoteFloats for Counting {

@@ -1,4 +1,5 @@
-//! The identifiers: tasks, steps, slots, incarnations, generations, cuts and links.
+//! Identifiers: tasks, steps, slots, incarnations, generations, cuts (a generation and a step) and
+//! links.
 //!
 //! Each identifier has its own type, so that the compiler rejects a slot where a step belongs.
 
@@ -10,9 +11,9 @@ use serde::{Deserialize, Serialize};
 /// One of the two jobs of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Job {
-    /// A parameter server: holds one shard of every variable and applies the updates.
+    /// A parameter server, which holds one shard of every variable and applies the updates.
     Ps,
-    /// A worker: computes gradients. Worker 0 is the chief.
+    /// A worker, which computes gradients. Worker 0 is the chief.
     Worker,
 }
 
@@ -35,9 +36,11 @@ pub struct TaskId {
 }
 
 impl TaskId {
-    /// Worker 0, the chief. It restores the cluster's state, saves checkpoints and records losses.
+    /// Worker 0, the chief, which restores the cluster's state, saves checkpoints and records
+    /// losses.
     pub const CHIEF: Self = Self::worker(0);
-    /// Ps 0. It keeps the global step, issues the tokens, and chooses the slots when R < N.
+    /// Ps 0, which keeps the global step, issues the tokens, and chooses the slots of an update
+    /// when R < N.
     pub const PS_ZERO: Self = Self::ps(0);
 
     /// Returns the ps with the number `index`.
@@ -67,7 +70,8 @@ pub struct NoTask(String);
 impl FromStr for TaskId {
     type Err = NoTask;
 
-    /// Parses a name as [`fmt::Display`] writes it. Accepts no other spelling.
+    /// Parses the name of a task in the form that [`fmt::Display`] writes. Accepts no other
+    /// spelling.
     fn from_str(name: &str) -> Result<Self, NoTask> {
         let parse = || {
             let (job, index) = name.split_once(' ')?;
@@ -105,8 +109,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// A place for one gradient in a step. The gradient is that of batch(seed, slot, step), computed at
-/// the step's version.
+/// The number of one gradient within a step. The seed, the slot and the step determine the batch of
+/// examples from which the gradient is computed.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -119,8 +123,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The number of one process of a task. Each process of a task has a larger incarnation than the
-/// processes before it. The host chooses the number.
+/// The number that identifies one process of a task. The host chooses a number that is larger than
+/// the incarnations of all earlier processes of the task.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -145,8 +149,8 @@ impl fmt::Display for Incarnation {
 pub struct Generation {
     /// The incarnation of the chief that opened the generation.
     pub opener: Incarnation,
-    /// The generation's number, which logs show. It is one more than the largest number that the
-    /// chief knew when it opened the generation.
+    /// The generation's number, as shown in logs. The number is one more than the largest number
+    /// that the chief knew when the chief opened the generation.
     pub number: u64,
 }
 
@@ -181,8 +185,8 @@ impl fmt::Display for Cut {
     }
 }
 
-/// A connection between two tasks. The host of each end gives the link its own number. If a task
-/// connects again, the new connection is another link.
+/// A connection between two tasks. Each of the two hosts numbers the link independently. If a task
+/// connects again, the new connection is a new link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub u64);

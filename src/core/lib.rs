@@ -1,5 +1,5 @@
-//! The core of Unisono: the protocol as pure state machines, and the loop that runs them on any
-//! host.
+//! The core of Unisono: the protocol as pure state machines, and the loop that runs a state machine
+//! on any host.
 //!
 //! [`protocol`] makes every decision. [`host`] has the traits that a host implements, and the loop.
 //! [`wire`] encodes messages. This crate opens no file and no socket, reads no clock, and starts no

@@ -1,8 +1,9 @@
-//! Numbers in the format of C's `%g`: the loss of the original script, and of `losses.csv`.
+//! Formats numbers like C's `%g`, which is the format of a loss in the original script's output and
+//! in `losses.csv`.
 
 use std::fmt;
 
-/// A number that is formatted as by `%g` in C and Python, or with another precision, as by `%.9g`.
+/// A number that is formatted like C's and Python's `%g`, or like `%.9g` if the precision is 9.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PercentG {
     value: f64,
@@ -17,7 +18,7 @@ impl PercentG {
         Self { value, precision: 6 }
     }
 
-    /// Formats the value as `%.{precision}g`. As in C, a precision of 0 means 1.
+    /// Formats the value as `%.{precision}g`. As in C, a precision of 0 is treated as 1.
     #[must_use]
     pub const fn with_precision(self, precision: usize) -> Self {
         Self { precision: if precision == 0 { 1 } else { precision }, ..self }

@@ -29,8 +29,8 @@ impl From<Purpose> for u64 {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// Creates the stream of (seed, purpose, entity, index). The generator is ChaCha8. Its key
-    /// consists of the four numbers, each with 64 bits, little-endian.
+    /// Creates the stream of the given seed, purpose, entity and index. The generator is ChaCha8.
+    /// The key consists of the four numbers, each with 64 bits, little-endian.
     #[must_use]
     pub fn new(seed: u64, purpose: impl Into<u64>, entity: u64, index: u64) -> Self {
         let mut key = [0; 32];
@@ -46,11 +46,11 @@ impl Stream {
         self.0.next_u64()
     }
 
-    /// Returns a uniformly distributed number below `bound`, by Lemire's multiplication with
+    /// Returns a uniformly distributed integer below `bound`, by Lemire's multiplication with
     /// rejection ("Fast random integer generation in an interval", 2019).
     ///
     /// # Panics
-    /// If `bound` is 0, because no number is below 0.
+    /// Panics if `bound` is 0, because no unsigned integer is below 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
         let threshold = bound.wrapping_neg() % bound;

@@ -1,6 +1,6 @@
-//! Rules 1 to 5 and 8, as far as they concern slots, generations and steps, as functions of plain
-//! values. The crate `unisono-rules` and the audit of ledgers share these functions. The protocol
-//! does not use them, because it is what they check.
+//! Functions that check rules 1 to 5 and 8 of the protocol, as far as these rules concern slots,
+//! generations and steps. The crate `unisono-rules` and the audit of ledgers share these functions.
+//! The protocol does not use the functions, because they check the protocol.
 
 use std::cmp::Ordering;
 
@@ -21,7 +21,8 @@ pub enum WrongSlots {
     NotAscending,
 }
 
-/// Returns how the slots of an update break rule 1, 2 or 3: the first rule that is broken.
+/// Returns the first of rules 1, 2 and 3 that the slots of an update break, or `None` if the slots
+/// break no rule.
 #[must_use]
 pub fn wrong_slots(sync: Sync, slots: &[Slot]) -> Option<WrongSlots> {
     let is_of_step = |slot: &Slot| slot.0 < sync.slots_per_step();
@@ -42,22 +43,24 @@ pub fn wrong_slots(sync: Sync, slots: &[Slot]) -> Option<WrongSlots> {
     }
 }
 
-/// The cut of a gradient, compared with that of the shard that receives it.
+/// The age of a gradient: the gradient's generation and step, compared with those of the shard that
+/// receives the gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// The gradient belongs to another generation, or the shard is empty. By rule 8, the gradient
-    /// changes nothing.
+    /// The gradient belongs to another generation than the shard, or the shard is empty. By rule 8,
+    /// the gradient changes nothing.
     OtherGeneration,
     /// The gradient belongs to an earlier step, so it is stale (rule 5).
     Older,
     /// The gradient belongs to the generation and step of the shard.
     Current,
-    /// The gradient belongs to a later step, which no honest worker can compute.
+    /// The gradient belongs to a later step, which no correct worker can compute.
     Newer,
 }
 
 impl Age {
-    /// Compares the cut of a gradient with the cut of a shard; `None` is an empty shard.
+    /// Compares the generation and step of a gradient with those of a shard. `None` stands for an
+    /// empty shard.
     #[must_use]
     pub fn of(gradient: Cut, shard: Option<Cut>) -> Self {
         match shard {
@@ -72,8 +75,8 @@ impl Age {
         }
     }
 
-    /// Returns the age that a gradient must have if its ps drops it and tells the worker this
-    /// reason. Returns `None` for a gradient that is dropped because its slot was not chosen.
+    /// Returns the age that a gradient must have if its ps drops the gradient with this verdict.
+    /// The verdict is `None` if the ps dropped the gradient because its slot was not chosen.
     #[must_use]
     pub const fn when_dropped(verdict: Option<Verdict>) -> Self {
         match verdict {

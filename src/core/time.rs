@@ -1,4 +1,5 @@
-//! Moments of a host's clock. The core reads no clock; the host passes the time with each input.
+//! Points in time on a host's clock. The core reads no clock, because the host passes the time with
+//! each input.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -2,23 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The part of the configuration that determines the losses of a run. The data and the initial
-/// values determine them too, and so does the choice of slots when R < N.
+/// The part of the configuration that influences the losses of a run. The losses also depend on the
+/// data, on the initial values and, if R < N, on the choice of slots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     /// The number of examples per batch, at least 1.
     pub batch_size: usize,
     /// The learning rate at step 0, above 0.
     pub learning_rate: f64,
-    /// The factor by which the learning rate decays in `decay_steps` steps, in (0, 1]. The rate
-    /// decreases a little at every step.
+    /// The factor in (0, 1] by which the learning rate decays in every `decay_steps` steps. The
+    /// rate decreases a little at every step.
     pub learning_rate_decay: f64,
-    /// The number of steps in which the learning rate decays by `learning_rate_decay`, above 0.
+    /// The number of steps in which the learning rate decays by the factor `learning_rate_decay`,
+    /// above 0.
     pub decay_steps: f64,
-    /// The λ of the L2 term Σ λ·w²/2 over the weights, at least 0.
+    /// The factor λ of the L2 regularization term Σ λ·w²/2 over the weights, at least 0.
     pub regularization_rate: f64,
-    /// The decay of the exponential moving averages of the variables, in (0, 1). Without a value,
-    /// no averages are kept.
+    /// The decay of the exponential moving averages of the variables, in (0, 1). `None` disables
+    /// the moving averages.
     pub moving_average_decay: Option<f64>,
     /// The number of updates to make, at least 1.
     pub training_steps: u64,
@@ -54,9 +55,10 @@ impl Default for TrainConfig {
 /// The optimizers, with TensorFlow's parameters and formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Optimizer {
-    /// `var -= lr · g`
+    /// Plain gradient descent: `var -= lr · g`.
     Sgd,
-    /// `accum = momentum · accum + g; var -= lr · accum`
+    /// Gradient descent with momentum: `accum = momentum · accum + g`, and then `var -= lr ·
+    /// accum`.
     Momentum {
         /// The factor of the accumulator, in [0, 1).
         momentum: f64,
@@ -69,7 +71,7 @@ pub enum Optimizer {
         beta1: f64,
         /// The decay of the second moment, in [0, 1).
         beta2: f64,
-        /// The ε that is added to the root of the second moment, above 0.
+        /// The constant ε, above 0, that is added to the square root of the second moment.
         epsilon: f64,
     },
 }
@@ -82,8 +84,9 @@ pub enum Order {
     Shuffled,
     /// The slots share one permutation per epoch.
     Partitioned,
-    /// Examples in the order of the file. Slot s of step k takes the rows ((k·S + s)·B + j) mod n,
-    /// for j from 0 to B − 1, with S slots per step and a batch size of B.
+    /// All slots read the examples in the order of the file. Slot s of step k takes the rows ((k·S
+    /// + s)·B + j) mod n, for j from 0 to B − 1. S is the number of slots per step, B is the batch
+    /// size, and n is the number of examples.
     Sequential,
 }
 
@@ -91,9 +94,11 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Whole variables in the order of their creation, like TensorFlow's `replica_device_setter`.
+    /// Each variable is placed whole on one ps. The ps take turns in the order in which the
+    /// variables are created, like with TensorFlow's `replica_device_setter`.
     RoundRobin,
-    /// The same number of elements for every ps, so that all ps transfer the same amount.
+    /// Every ps holds an equal share of the elements, so that all ps transfer the same amount of
+    /// data.
     #[default]
     Even,
 }
@@ -108,7 +113,7 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Returns whether R >= N. Every update then depends only on its step. With R < N, an update
+    /// Returns whether R >= N. If so, every update depends only on its step. Otherwise, an update
     /// also depends on the order in which gradients arrive.
     #[must_use]
     pub const fn is_determined(self) -> bool {

@@ -1,15 +1,15 @@
 //! Slurm's lists of nodes, such as `node[9-11,15],gpu[01-03]-x,login`.
 //!
-//! The order of the list is kept, because Slurm distributes tasks in this order. TensorFlow
-//! differs: it sorts the names as text, so node10 becomes the first node of `node[9-11]`.
+//! The expanded names keep the order of the list, because Slurm distributes tasks in this order.
+//! TensorFlow instead sorts the names as text, which makes `node10` the first node of `node[9-11]`.
 
 use crate::values::digits;
 
-/// Maximum number of nodes in a list. No real cluster has more. The limit keeps a malformed range
-/// from demanding much memory.
+/// Maximum number of nodes in a list. Real clusters are smaller. The limit bounds the memory that a
+/// malformed range can demand.
 const MOST_NODES: usize = 1 << 16;
 
-/// The error for a text that is not a list of nodes.
+/// The error for a text that is not a valid node list of Slurm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NodeListError {
     /// Brackets do not match.
@@ -26,10 +26,10 @@ pub(super) enum NodeListError {
     TooMany,
 }
 
-/// Returns the names of the nodes, in the order of the list.
+/// Returns the names of the nodes that a node list describes, in the order of the list.
 ///
 /// # Errors
-/// If the text is not a list of nodes.
+/// Returns an error if the text is not a list of nodes.
 pub(super) fn expand(list: &str) -> Result<Vec<String>, NodeListError> {
     let mut nodes = Vec::new();
     for name in names(list)? {
@@ -64,8 +64,8 @@ fn names(list: &str) -> Result<Vec<&str>, NodeListError> {
     if names.iter().any(|name| name.is_empty()) { Err(NodeListError::Empty) } else { Ok(names) }
 }
 
-/// Returns all names that a name with brackets describes. The number of the last bracket varies
-/// fastest.
+/// Returns all node names that one entry of a list, such as `rack[0-1]n[2,7]`, describes. The
+/// number of the last bracket varies fastest.
 fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     let mut found = vec![String::new()];
     let mut rest = name;
@@ -85,7 +85,7 @@ fn expand_name(name: &str) -> Result<Vec<String>, NodeListError> {
     Ok(found.into_iter().map(|start| start + rest).collect())
 }
 
-/// Returns the numbers of ranges such as `9-11,15`. Leading zeros are kept.
+/// Returns all numbers of ranges such as `9-11,15`. Leading zeros are kept.
 fn expand_ranges(ranges: &str) -> Result<Vec<String>, NodeListError> {
     let mut numbers = Vec::new();
     for range in ranges.split(',') {

@@ -1,32 +1,34 @@
-//! Derives the addresses of tasks that `TF_CONFIG` leaves out from the address of this task.
+//! Constructs the addresses that `TF_CONFIG` omits. The pattern of the omitted addresses comes from
+//! the address of this task.
 
 use crate::hosts::{Host, HostPort};
 use unisono_core::ids::Job;
 
-/// The form of addresses, with placeholders for the role and the index.
+/// A pattern of addresses, with placeholders for the role and the index of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     form: Form,
-    /// The text before the role, including a dash, or before the number.
+    /// The text before the first placeholder: before the role, including the dash, or before the
+    /// index if the pattern has no role.
     before: String,
-    /// The text after the number.
+    /// The text after the index.
     after: String,
     port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// `NAME-ROLE-INDEX` and a suffix. The Training Operator of Kubeflow names the service of each
-    /// task like this.
+    /// An address consists of `NAME-ROLE-INDEX` and a suffix. Kubeflow's Training Operator gives
+    /// the service of each task such a name.
     RoleAndIndex,
-    /// An address that is made of a name, the index of the task and a suffix, such as
-    /// `worker-3.example`. Only tasks of this job have addresses of this form.
+    /// An address consists of a name, the index of the task and a suffix, such as
+    /// `worker-3.example`. This form determines only the addresses of the given job's tasks.
     Index(Job),
 }
 
 impl Template {
-    /// Derives the form from the address of one task. Returns `None` if the address has neither
-    /// form.
+    /// Derives the pattern from `own`, the address of the task with this job and index. Returns
+    /// `None` if no form matches the address.
     pub(super) fn of(own: &HostPort, job: Job, index: u32) -> Option<Self> {
         let Host::Name(name) = own.host() else { return None };
         let label_end = name.find('.').unwrap_or(name.len());
@@ -38,7 +40,8 @@ impl Template {
         Some(Self { form, before, after: after.to_owned(), port: own.port() })
     }
 
-    /// Returns the address of another task; `None` if the form does not determine it.
+    /// Returns the address of the task with this job and index, or `None` if the pattern does not
+    /// determine the address.
     pub(super) fn address(&self, job: Job, index: u32) -> Option<HostPort> {
         let Self { form, before, after, port } = self;
         let name = match form {
@@ -50,8 +53,8 @@ impl Template {
     }
 }
 
-/// Returns a label without the index at its end. Returns `None` if the number at the end of the
-/// label differs from the index: the number of `node11` is 11, not 1.
+/// Returns the part of a label before the index, or `None` if the label does not end in the index.
+/// The index must be the whole number at the end of the label: `node11` ends in 11, not in 1.
 fn before_number(label: &str, index: u32) -> Option<&str> {
     let before = label.strip_suffix(&index.to_string())?;
     let is_whole = before.ends_with(|last: char| !last.is_ascii_digit());

@@ -4,8 +4,8 @@
 use super::{Clock, Compute, Host, Network, Observer, Peers, Stop, Storage, Turn};
 use crate::protocol::{Effect, Input, Node, Outcome};
 
-/// Runs a node on a host until the node halts. Messages that the node sent before are flushed
-/// first.
+/// Runs a node on a host until the node halts. Before the function returns, the host flushes the
+/// messages that the node has sent.
 pub async fn drive<C, N, K, S, T>(
     node: &mut impl Node,
     mut host: Host<C, N, K, S, T>,
@@ -48,9 +48,9 @@ where
     S: Storage,
     T: Stop,
 {
-    /// Waits for the next input. The order of the branches is fixed, so that a simulated run has
-    /// only one possible order of inputs. The network comes last, because a busy network always has
-    /// an event and would starve the other branches.
+    /// Waits for the next input. The branches are polled in a fixed order, so that a simulated run
+    /// has only one possible order of inputs. The network comes last, because a busy network always
+    /// has an event and would starve the other branches.
     async fn next(&mut self, node: &impl Node) -> Input {
         let deadline = node.deadline();
         if deadline.is_some_and(|deadline| deadline <= self.clock.now()) {

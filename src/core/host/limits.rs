@@ -1,17 +1,18 @@
 //! Limits of the network that the production host and the simulator share.
 //!
-//! If only one of them had a limit, a test in the simulator would not show how production behaves.
+//! If only one of the two hosts had a limit, a test in the simulator would not show how production
+//! behaves.
 
 use std::time::Duration;
 
 use crate::protocol::PUSH_WINDOW;
 use crate::wire::MAX_CONTROL_BYTES;
 
-/// The maximum number of frames of the largest size that may wait on one link, in each direction.
+/// The maximum number of frames of the largest size that may wait on one link in one direction.
 ///
-/// A correct task stays below this limit. Towards a ps, a window of pushes and a restored state
-/// wait at most; towards a worker, the versions that answer the pushes and a captured state. If
-/// more frames wait for a peer, the peer does not read.
+/// A correct task stays below this limit. At most a window of pushes and a restored state wait to
+/// be sent to a ps. At most the versions that answer a window of pushes, and a captured state, wait
+/// to be sent to a worker. A longer queue means that the peer does not read.
 pub const MAX_QUEUED_FRAMES: usize = 2 * PUSH_WINDOW;
 
 /// The maximum number of accepted links of one task at a time. A task raises its soft limit of open
@@ -19,18 +20,19 @@ pub const MAX_QUEUED_FRAMES: usize = 2 * PUSH_WINDOW;
 /// these files for other purposes.
 pub const MAX_LINKS: usize = 4_032;
 
-/// The time that a closed link has to write its queued messages. The rest is lost.
+/// The time limit for writing the queued messages of a closed link. Messages that are still queued
+/// after this time are lost.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The limit of the bytes that wait on one link in one direction.
+/// The limit on the number of bytes that wait on one link in one direction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueLimit {
     /// The size of the largest frame so far, in bytes.
     largest: usize,
 }
 
-/// The error for a peer that does not read: more bytes wait for the peer than a reading peer would
-/// leave.
+/// The error for a peer that does not read from its link: the number of bytes that wait for the
+/// peer exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the other end does not read: {waiting} bytes wait for it, and the limit is {limit}")]
 pub struct QueueFull {
@@ -39,7 +41,8 @@ pub struct QueueFull {
 }
 
 impl QueueFull {
-    /// Returns whether `why`, the reason for which a link was closed, is this error.
+    /// Returns whether a link was closed because of this error. `why` is the reason for the
+    /// closure, as text.
     #[must_use]
     pub fn is_reason(why: &str) -> bool {
         why.starts_with("the other end does not read")
@@ -48,10 +51,10 @@ impl QueueFull {
 
 impl QueueLimit {
     /// Checks the limit after a frame of `n_bytes` was added to the queue. `waiting` is the number
-    /// of bytes in the queue, including that frame.
+    /// of bytes in the queue, including the added frame.
     ///
     /// # Errors
-    /// If the peer cannot be reading.
+    /// Returns an error if the peer cannot be reading.
     pub const fn check(&mut self, n_bytes: usize, waiting: usize) -> Result<(), QueueFull> {
         if n_bytes > self.largest {
             self.largest = n_bytes;
@@ -81,8 +84,8 @@ mod tests {
     const NO_LIMITS: [&str; 3] =
         ["protocol/message::PROTOCOL_VERSION", "wire::HEADER_BYTES", "wire::ENTRY_BYTES"];
 
-    /// Returns the first two columns of the document's row for each constant of a source file.
-    /// Constants of tests do not count.
+    /// Returns, for each constant of a source file, the first two columns of the constant's row in
+    /// `limits.md`. Ignores the constants of tests.
     fn constants(module: &str, source: &str) -> Vec<String> {
         let code = source.split("#[cfg(test)]").next().unwrap_or_default();
         let constant = |line: &str| {

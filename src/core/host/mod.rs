@@ -1,7 +1,7 @@
 //! The traits that a host implements, and the loop that runs a node on a host.
 //!
-//! `unisono_net::tcp` implements the traits for production, and `sim/` for the simulator. Both use
-//! the same loop.
+//! `unisono_net::tcp` implements the traits for production, and `sim/` for the simulator. Both
+//! hosts use the same loop.
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
 #[doc(hidden)]
@@ -40,17 +40,17 @@ pub struct Host<C, N, K, S, T> {
 
 /// A clock whose moments a caller can wait for.
 pub trait Clock {
-    /// Returns the present moment. It is never earlier than a moment that was returned before.
+    /// Returns the current time. The time never decreases from one call to the next.
     fn now(&self) -> Moment;
 
-    /// Returns at `moment` or soon after it, never earlier.
+    /// Returns once the time `moment` has come, and never earlier.
     fn sleep_until(&self, moment: Moment) -> impl Future<Output = ()>;
 }
 
 /// Links to other tasks. A link delivers whole messages in order until it is closed or lost.
 ///
-/// No method except [`Self::next`] and [`Self::flush`] waits. [`Self::next`] returns the results as
-/// events.
+/// Only [`Self::next`] and [`Self::flush`] wait. The other methods return at once, and
+/// [`Self::next`] reports their results as events.
 pub trait Network {
     /// Starts connecting to a task.
     fn connect(&mut self, to: TaskId);
@@ -58,7 +58,8 @@ pub trait Network {
     /// Queues a message. Drops the message if the link is closed or lost.
     fn send(&mut self, link: LinkId, message: Message);
 
-    /// Closes a link after its queued messages have been sent. No event of the link follows.
+    /// Closes a link after its queued messages have been sent. After this call, [`Self::next`]
+    /// returns no event of the link.
     fn close(&mut self, link: LinkId);
 
     /// Waits for the next event. The future is cancel-safe: if it is dropped, no event is lost.
@@ -77,13 +78,13 @@ pub trait Compute {
     fn next(&mut self) -> impl Future<Output = Done>;
 }
 
-/// The function that does the jobs, on whichever thread the host chooses.
+/// The code that executes jobs, on a thread that the host chooses.
 pub trait Work: Send {
     /// Does one job.
     fn work(&mut self, job: Job) -> Done;
 
-    /// Prepares data for later jobs. A host calls this method after it has delivered the last
-    /// result, while no job waits.
+    /// Prepares data for later jobs. The host calls this method while no job waits, after the host
+    /// has delivered the result of the last job.
     fn look_ahead(&mut self) {}
 }
 
@@ -95,14 +96,15 @@ impl<F: FnMut(Job) -> Done + Send> Work for F {
 
 /// The durable files of a run: checkpoints and the losses file.
 ///
-/// Requests are carried out in order. So a restore after a persist finds the persisted checkpoint.
+/// Requests are carried out in order, so a [`Self::restore`] after a [`Self::persist`] finds the
+/// persisted checkpoint.
 pub trait Storage {
-    /// Starts reading the newest valid checkpoint. Without a checkpoint, the answer has the initial
-    /// values.
+    /// Starts reading the newest valid checkpoint. If there is no checkpoint, the answer contains
+    /// the initial values.
     fn restore(&mut self);
 
-    /// Starts writing a checkpoint. Updates that were recorded before are durable before the
-    /// checkpoint is visible.
+    /// Starts writing a checkpoint. All updates recorded before this call become durable before the
+    /// checkpoint becomes visible.
     fn persist(&mut self, snapshot: Arc<Snapshot>);
 
     /// Appends an update to the losses, in order.
@@ -112,8 +114,8 @@ pub trait Storage {
     fn next(&mut self) -> impl Future<Output = StorageEvent>;
 }
 
-/// A storage that keeps no files and never answers, for all tasks except the chief. A node of such
-/// a task asks its storage for nothing.
+/// The storage of every task except the chief. This storage keeps no files and never answers,
+/// because a node that is not the chief sends no requests to its storage.
 #[derive(Clone, Copy, Debug)]
 pub struct NoStorage;
 

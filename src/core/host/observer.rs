@@ -1,4 +1,5 @@
-//! Observers of a node. The loop shows them each turn of the node as one value.
+//! Observers of a node. The loop passes each turn of the node (one handled input with its effects)
+//! to the observers as one value.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use crate::protocol::{Effect, Input, Node};
 use crate::time::Moment;
 
 /// One turn of a node: an input that the node has handled, and the resulting effects. The loop
-/// carries out the effects after the turn was observed.
+/// carries out the effects after all observers have received the turn.
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// Time of the turn, on the node's clock.
@@ -19,12 +20,14 @@ pub struct Turn<'a> {
     pub effects: &'a [Effect],
     /// The node in its state after the input.
     pub node: &'a dyn Node,
-    /// The peers behind the node's links, including the links that this turn opens or closes.
+    /// The peers at the other ends of the node's links, including the links that the input or the
+    /// effects open or close.
     pub peers: &'a Peers,
 }
 
 impl Turn<'_> {
-    /// Returns the peer behind a link, or `None` until the peer has sent its greeting.
+    /// Returns the peer at the other end of a link, or `None` for a caller that has not sent its
+    /// greeting.
     #[must_use]
     pub fn peer(&self, link: LinkId) -> Option<&Peer> {
         self.peers.get(link)
@@ -44,9 +47,9 @@ impl fmt::Debug for Turn<'_> {
 
 /// An observer of a node. The node does not depend on its observers.
 ///
-/// The loop carries out the effects of a turn after all observers have returned. So an observer can
-/// write a record of an effect before the effect happens. In a tuple of observers, the first one is
-/// called first.
+/// The loop carries out the effects of an input after all observers have returned, so that an
+/// observer can write a record of an effect before the effect happens. In a tuple of observers, the
+/// first observer is called first.
 pub trait Observer {
     /// Observes one turn.
     fn turn(&mut self, turn: &Turn<'_>);

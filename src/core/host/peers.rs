@@ -1,4 +1,4 @@
-//! The peers behind the links of a node, derived from the node's inputs and effects.
+//! The peers at the other ends of a node's links, derived from the node's inputs and effects.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use crate::protocol::{Effect, Input, Message, NetworkEvent};
 pub struct Peer {
     /// The peer's task.
     pub task: TaskId,
-    /// The task's incarnation; `None` until its greeting has arrived.
+    /// The task's incarnation, or `None` until the task's greeting has arrived.
     pub incarnation: Option<Incarnation>,
-    /// Digest of the task's training data, if its greeting has one.
+    /// The digest of the task's training data, or `None` if the task has sent no digest.
     pub data: Option<String>,
 }
 
-/// The peers behind the open links of one node.
+/// The peers at the other ends of one node's open links.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(BTreeMap<LinkId, Peer>);
 
 impl Peers {
-    /// Returns the peer behind a link, or `None` for a caller that has not sent its greeting.
+    /// Returns the peer at the other end of a link, or `None` for a caller that has not sent its
+    /// greeting.
     #[must_use]
     pub fn get(&self, link: LinkId) -> Option<&Peer> {
         self.0.get(&link)
     }
 
-    /// Adds the peer that an input names. Must be called before an observer receives the turn of
-    /// this input.
+    /// Adds the peer that an input names. Must be called before the observers receive the input.
     pub fn add(&mut self, input: &Input) {
         match input {
             Input::Network(NetworkEvent::Connected { link, to }) => {
@@ -50,8 +50,9 @@ impl Peers {
         }
     }
 
-    /// Removes the peers whose links a turn has closed. Called after the turn was observed, because
-    /// observers ask for the peer of a link that closes.
+    /// Removes the peers of links that an input or its effects have closed. Must be called after
+    /// the observers have received the input, because an observer may request the peer of a link
+    /// that closes.
     pub fn remove(&mut self, input: &Input, effects: &[Effect]) {
         if let Input::Network(NetworkEvent::Closed { link, .. }) = input {
             self.0.remove(link);

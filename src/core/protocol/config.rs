@@ -15,7 +15,7 @@ pub struct ClusterConfig {
     pub n_ps: u32,
     /// The numbers of workers and of gradients per update.
     pub sync: Sync,
-    /// The number of updates of the run, which is also the number of its last version.
+    /// The number of updates of the run, which equals the number of the last version.
     pub training_steps: Step,
     /// Every setting that influences the computed numbers. Two tasks compare their settings when
     /// they connect.
@@ -37,8 +37,8 @@ impl ClusterConfig {
         (0..self.sync.slots_per_step()).map(Slot)
     }
 
-    /// Returns the slots that a worker computes in each step, ascending. They are the slots that
-    /// are congruent to the worker's number modulo N.
+    /// Returns the slots that a worker computes in each step, ascending. These slots are congruent
+    /// to the worker's number modulo the number of workers.
     pub fn slots_of(
         &self,
         worker: TaskId,
@@ -54,42 +54,46 @@ impl ClusterConfig {
         TaskId::worker(slot.0 % self.sync.total_num_replicas)
     }
 
-    /// Returns whether this version is the last one, which contains all updates of the run (rule
-    /// 10).
+    /// Returns whether version `step` is the last version, which contains all updates of the run
+    /// (rule 10).
     #[must_use]
     pub const fn is_last(&self, step: Step) -> bool {
         // A faulty peer may send a step beyond the last one. No task may start a computation there.
         step.0 >= self.training_steps.0
     }
 
-    /// Returns whether R < N. Then the order in which gradients arrive decides which slots an
-    /// update uses (rule 2).
+    /// Returns whether R < N: an update uses fewer gradients than there are workers. If so, the
+    /// order in which gradients arrive decides which slots an update uses (rule 2).
     #[must_use]
     pub const fn has_backup_workers(&self) -> bool {
         !self.sync.is_determined()
     }
 }
 
-/// The timeouts and intervals of the protocol. They do not influence the result of the training.
+/// The timeouts and intervals of the protocol. These values do not influence the result of the
+/// training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// The time without a message after which a task sends a heartbeat on a link.
+    /// A task that has sent nothing on a link for this time sends a heartbeat.
     pub heartbeat_interval: Duration,
-    /// The silence after which a peer is considered lost and its link is closed.
+    /// A peer that has sent nothing for this time counts as lost, and its link is closed.
     pub heartbeat_timeout: Duration,
-    /// The pause after the first failed call. Each further failure doubles the pause.
+    /// The pause between the first failed call to a peer and the next call. Each further failure
+    /// doubles the pause, up to `reconnect_max`.
     pub reconnect_min: Duration,
     /// The longest pause between two calls.
     pub reconnect_max: Duration,
-    /// The length of a wait at which a task reports what it waits for. The task reports again at
-    /// 2×, 4×, … this time (rule 9).
+    /// A task that has waited for this time reports the wait, and reports the wait again at 2×, 4×,
+    /// … this time (rule 9).
     pub report_after: Duration,
-    /// The length of a wait at which a task ends the run, or [`Self::NEVER`].
+    /// A task that has waited for this time ends the run (rule 9). The value [`Self::NEVER`]
+    /// disables the limit.
     pub give_up_after: Duration,
-    /// The time for which a task that knows of the run's end stays, for peers that may not know of
-    /// it.
+    /// The maximum time for which a task stays after it has learned of the run's end. Meanwhile,
+    /// the task informs the peers that may not know of the end.
     pub linger: Duration,
-    /// The time that the chief has to save a checkpoint after a stop was requested.
+    /// The maximum time between a stop request and the end of the chief. Within this time, the
+    /// chief saves a checkpoint.
     pub stop_timeout: Duration,
     /// The time between two checkpoints.
     pub save_interval: Duration,
@@ -98,7 +102,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A time that no run reaches: one year. Timers then need no special case for "never".
+    /// One year, which stands for "never", because no run lasts that long. Timers therefore need no
+    /// special case for "never".
     pub const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 }
 

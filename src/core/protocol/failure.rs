@@ -1,4 +1,4 @@
-//! The reasons for which a run ends without a result.
+//! The reasons why a run ends without a result.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Slot, Step, TaskId};
 
-/// The reason for which a task or the whole run cannot continue. The user sees exactly this text.
+/// The reason why a task or the whole run cannot continue. The user sees the text of this error
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// A loss was NaN or infinite.
@@ -36,11 +37,11 @@ pub enum Failure {
         /// The worker that sent the second copy.
         worker: TaskId,
     },
-    /// A recomputed update differs from the first computation. An update is recomputed after a
-    /// rollback.
+    /// After a rollback, an update was computed a second time, and a loss differs from that of the
+    /// first computation.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
-    /// A peer refused the session; the text is the peer's reason.
+    /// A peer refused the session. The text is the peer's reason.
     #[error("{0}")]
     Refused(String),
     /// No checkpoint could be read, or the final checkpoint could not be written.
@@ -49,7 +50,7 @@ pub enum Failure {
     /// A task has waited for `give_up_after`.
     #[error(transparent)]
     GaveUp(#[from] GaveUp),
-    /// Rule 8: a peer knows a newer incarnation of this task, and this process may not take a
+    /// A peer knows a newer incarnation of this task, and rule 8 forbids that this process takes a
     /// larger incarnation.
     #[error("{0}")]
     Fenced(String),
@@ -71,8 +72,8 @@ pub struct GaveUp {
     pub waited: Duration,
 }
 
-/// A recomputed update differs from the first computation. An update is recomputed after a
-/// rollback.
+/// The error for an update that was computed a second time after a rollback, with a loss that
+/// differs from that of the first computation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error(
     "update {step} was computed a second time, and the loss of slot {slot} is {again} instead of \

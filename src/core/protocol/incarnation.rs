@@ -1,8 +1,8 @@
-//! Rule 8: the incarnation of a new process, the order of incarnations, and the larger incarnation
-//! that a refused process may take.
+//! Applies rule 8: determines the incarnation of a new process, the order of incarnations, and the
+//! larger incarnation that a refused process may take.
 //!
-//! A host only reads clocks and files. This file makes every decision about incarnations, so
-//! production and the simulator decide alike.
+//! A host only reads clocks and files. This file makes every decision about incarnations, so that
+//! production and the simulator make the same decisions.
 
 use crate::ids::Incarnation;
 use crate::protocol::{Failure, Outcome};
@@ -11,18 +11,19 @@ impl Incarnation {
     /// The largest incarnation that a task may have: 2^53.
     ///
     /// An incarnation is usually the number of microseconds since 1970, which reaches 2^53 in the
-    /// year 2255. A double represents every integer up to 2^53 exactly; metrics and JSON readers
-    /// need that. The largest incarnation fences no other incarnation ([`Self::fences`]). So a
-    /// stranger that claims it cannot block the task.
+    /// year 2255. Metrics and JSON readers store numbers as doubles, and a double represents every
+    /// integer up to 2^53 exactly. The largest incarnation fences no other incarnation
+    /// ([`Self::fences`]), so that a stranger that claims the largest incarnation cannot block the
+    /// task.
     pub const LARGEST: Self = Self(1 << 53);
 
     /// Returns the incarnation of a new process.
     ///
     /// `clock` is a count by a supervisor, or the number of microseconds since 1970 according to a
-    /// clock. `recorded` is the newest incarnation of the task in the process's own files. No host
-    /// chooses an incarnation without room below [`Self::LARGEST`], so such a record is ignored. If
-    /// the record was right nevertheless, a peer refuses the process and names the incarnation to
-    /// exceed.
+    /// clock. `recorded` is the newest incarnation of the task in the process's own files. A record
+    /// without room for a larger incarnation below [`Self::LARGEST`] is ignored, because the record
+    /// is probably damaged. If the record was correct after all, a peer refuses the process and
+    /// names the incarnation that the process must exceed.
     #[must_use]
     pub fn first(clock: u64, recorded: Option<Self>) -> Self {
         // A process may have to exceed this incarnation, so the largest incarnation must stay free.
@@ -31,25 +32,26 @@ impl Incarnation {
         after.map_or(clock, |after| after.max(clock))
     }
 
-    /// Returns the smallest larger incarnation.
+    /// Returns this incarnation plus 1.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Returns whether peers that know this incarnation must refuse a process with `other`.
+    /// Returns whether a peer that knows this incarnation must refuse a process with the
+    /// incarnation `other`.
     #[must_use]
     pub fn fences(self, other: Self) -> bool {
         other < self && self < Self::LARGEST
     }
 }
 
-/// The raises of one process. If a peer refuses the process's node as older, a raise replaces the
-/// node by one with a larger incarnation.
+/// The raises of one process. If a peer refuses the process's node because the peer knows a newer
+/// incarnation, a raise starts another node with a larger incarnation.
 #[derive(Clone, Copy, Debug)]
 pub struct Raises {
-    /// The distance that each raise adds to the smallest possible incarnation. The distance differs
-    /// between two processes of a task ([`Self::SPREAD`]).
+    /// The number that each raise adds to the smallest permitted incarnation. Two processes of a
+    /// task almost always have different offsets ([`Self::SPREAD`]).
     offset: u64,
     n_raises: u32,
 }
@@ -57,25 +59,26 @@ pub struct Raises {
 impl Raises {
     /// The maximum number of raises of one process.
     ///
-    /// A process needs another raise only if a peer knows a newer incarnation than all peers
-    /// before. Few incarnations have connected to only a part of the cluster, so few raises are
-    /// needed. A peer that always names a larger incarnation is lying, and must not keep the
+    /// A process needs another raise only if a further peer knows an even newer incarnation. This
+    /// case is rare, because it requires an incarnation that has connected to only a part of the
+    /// cluster. A peer that names a larger incarnation every time is faulty, and must not keep the
     /// process busy forever.
     pub const MOST: u32 = 16;
 
-    /// The largest difference between a raised incarnation and the incarnation that it exceeds. The
-    /// smallest difference is 1. If incarnations are microseconds, the largest difference is one
-    /// second.
+    /// The largest difference between a raised incarnation and the incarnation that the process
+    /// must exceed. The smallest difference is 1. If incarnations are microseconds, the largest
+    /// difference is about one second.
     ///
-    /// If no peer knows both of two processes of a task, the two may have to exceed the same
-    /// incarnation. If both took the next number, a peer of the first process would mistake the
-    /// second process for the first. The peer would then not repeat messages that only the first
-    /// process has received. The two processes started with different clock readings or counts. So
-    /// the remainders of these numbers, from which the differences come, agree only by chance: once
-    /// in a million.
+    /// Two processes of a task may have to exceed the same incarnation, if no peer knows both
+    /// processes. If both processes took the next number, a peer of the first process would mistake
+    /// the second process for the first. The peer would then not repeat messages that only the
+    /// first process has received. Each process therefore adds a different offset to the next
+    /// number: the remainder of the process's first incarnation modulo this constant. The first
+    /// incarnations come from different clock readings or counts, so two remainders are equal only
+    /// by chance, about once in a million.
     pub const SPREAD: u64 = 1 << 20;
 
-    /// Creates the raises of a process whose first node has the incarnation `first`.
+    /// Starts counting the raises of a process whose first node has the incarnation `first`.
     #[must_use]
     pub const fn of_process(first: Incarnation) -> Self {
         Self { offset: first.0 % Self::SPREAD, n_raises: 0 }
@@ -85,7 +88,7 @@ impl Raises {
     /// `outcome`.
     ///
     /// # Errors
-    /// The outcome of the process, if it must not start another node.
+    /// Returns the outcome of the process if the process must not start another node.
     pub fn after(&mut self, outcome: Outcome) -> Result<Incarnation, Outcome> {
         let Outcome::Outdated { exceed, reason } = outcome else { return Err(outcome) };
         let next = exceed.next();

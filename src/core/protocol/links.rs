@@ -1,7 +1,8 @@
 //! Sessions with other tasks: calls, greetings, heartbeats, and the refusal of wrong callers.
 //! [`fencing`] refuses older incarnations of a task.
 //!
-//! This file turns events of links into events of peers. It knows no steps, gradients or versions.
+//! This file converts events of links into events of peers. The file does not deal with steps,
+//! gradients or versions.
 
 mod fencing;
 mod refusal;
@@ -43,10 +44,10 @@ pub(super) struct Links {
     me: TaskId,
     incarnation: Incarnation,
     config: ClusterConfig,
-    /// The state of the calls to each task that this task calls. A task is called again after each
+    /// For each task that this task calls, the state of the call. This task calls again after each
     /// lost link.
     calls: BTreeMap<TaskId, Call>,
-    /// All links, including those without a completed greeting.
+    /// All links, including links on which the greetings are not complete.
     sessions: BTreeMap<LinkId, Session>,
     /// The link of each connected peer.
     up: BTreeMap<TaskId, LinkId>,
@@ -56,22 +57,25 @@ pub(super) struct Links {
     /// The time of the first refusal by a peer that was connected to a newer incarnation of this
     /// task.
     contested_since: Option<Moment>,
-    /// The called tasks that have sent this incarnation a `Welcome` at least once.
+    /// The tasks that this task calls and that have sent this incarnation a `Welcome` at least
+    /// once.
     welcomed_by: BTreeSet<TaskId>,
-    /// The time of the last message of each disconnected peer, for reports of waits.
+    /// For each disconnected peer, the time of the peer's last message. Used in reports of waits.
     last_heard: BTreeMap<TaskId, Moment>,
-    /// The training data that all workers must have: its digest, and the worker that decided it.
-    /// The chief decides. Until the chief has connected, the first connected worker decides.
+    /// The worker that determined which training data all workers must have, and the digest of that
+    /// data. The chief determines the data. Until the chief has connected, the first connected
+    /// worker determines the data.
     data: Option<(TaskId, String)>,
     /// The digest in each worker's last accepted `Hello`.
     digests: BTreeMap<TaskId, String>,
     /// The time of the next [`Self::check`].
     next_check: Moment,
-    /// For each disconnected peer, the reason for which the last call failed or the session ended.
+    /// For each disconnected peer, the reason why the last call failed or the session ended.
     reasons: BTreeMap<TaskId, String>,
 }
 
-/// The state of the calls to one task. `failures` counts failures since the last `Welcome`.
+/// The state of the calls to one task. `failures` is the number of failures since the last
+/// `Welcome`.
 #[derive(Debug)]
 enum Call {
     /// Waiting until it is time to call again.
@@ -84,7 +88,7 @@ enum Call {
 
 #[derive(Debug)]
 struct Session {
-    /// The task at the other end, or `None` before a caller's `Hello`.
+    /// The task at the other end of the link, or `None` until the caller has sent a `Hello`.
     peer: Option<TaskId>,
     /// Whether the session is established: both ends have sent their greetings.
     up: bool,
@@ -93,7 +97,8 @@ struct Session {
 }
 
 impl Links {
-    /// Creates the sessions of a task that calls the tasks `calls`.
+    /// Creates the state of a task that has no sessions yet. `calls` are the tasks that this task
+    /// calls.
     pub(super) fn new(
         me: TaskId,
         incarnation: Incarnation,
@@ -176,7 +181,7 @@ impl Links {
         }
     }
 
-    /// Sends a message to a peer if it is connected, and returns whether it is.
+    /// Sends a message to a peer if the peer is connected. Returns whether the peer is connected.
     pub(super) fn send(
         &mut self,
         now: Moment,
@@ -217,7 +222,7 @@ impl Links {
         self.incarnations.get(&peer).copied()
     }
 
-    /// Ends the session with a peer. The task that made the call then calls again.
+    /// Ends the session with a peer. The task that opened the link then calls again.
     pub(super) fn drop_peer(
         &mut self,
         now: Moment,
@@ -230,7 +235,8 @@ impl Links {
         self.remove_session(now, link, why, out)
     }
 
-    /// Handles an event of a link. `state` is the cut that this task reports in its `Welcome`.
+    /// Handles an event of a link. `state` is the generation and the step that this task reports in
+    /// its `Welcome`.
     pub(super) fn on_network(
         &mut self,
         now: Moment,
@@ -262,7 +268,8 @@ impl Links {
         Vec::new()
     }
 
-    /// Calls tasks whose pause is over, closes silent links, and sends heartbeats.
+    /// Calls the tasks for which the pause between two calls is over, closes silent links, and
+    /// sends heartbeats.
     pub(super) fn on_wake(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         if self.next_check <= now { self.check(now, out) } else { Vec::new() }
     }
@@ -341,7 +348,8 @@ impl Links {
         }
     }
 
-    /// Schedules the next call to a task. Each further failure doubles the pause.
+    /// Schedules the next call to a task. Each further failure doubles the pause before the next
+    /// call.
     fn pause(&mut self, now: Moment, to: TaskId, failures: u32, why: String) {
         self.reasons.insert(to, why);
         let limits = self.config.limits;
@@ -464,8 +472,9 @@ impl Links {
         events
     }
 
-    /// Returns whether the worker `from` may decide which training data all workers must have. The
-    /// chief may. Before the chief connects, the first connected worker may.
+    /// Returns whether the worker `from` may determine the training data that all workers must
+    /// have. The first connected worker may determine the data. Until a shard has a state, the same
+    /// worker and the chief may replace the data.
     fn may_set_data(&self, from: TaskId, state: Option<Cut>) -> bool {
         match &self.data {
             None => true,
@@ -475,8 +484,8 @@ impl Links {
         }
     }
 
-    /// Disconnects the workers whose training data differs from the decided data. They call again,
-    /// and are then refused with the reason.
+    /// Disconnects the workers whose training data differs from the data that all workers must
+    /// have. When such a worker calls again, the worker is refused with the reason.
     fn disconnect_other_data(&mut self, now: Moment, out: &mut Vec<Effect>) -> Vec<PeerEvent> {
         let Some((whose, data)) = self.data.clone() else { return Vec::new() };
         let differs = |peer: &TaskId| self.digests.get(peer).is_some_and(|digest| *digest != data);
@@ -493,7 +502,7 @@ impl Links {
     /// Checks that a caller was started as a task of this cluster, with the same settings and data.
     ///
     /// # Errors
-    /// The reason of the refusal, for the user who started the caller.
+    /// Returns the reason of the refusal, for the user who started the caller.
     fn check_caller(&self, hello: &Hello, state: Option<Cut>) -> Result<(), String> {
         let from = hello.from;
         if hello.version != PROTOCOL_VERSION {

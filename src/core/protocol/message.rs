@@ -1,6 +1,6 @@
 //! The messages between tasks. `docs/protocol.md` states which task sends each message, and when.
 //!
-//! Tensors are ordinary fields here. The module `wire` encodes them.
+//! Tensors are ordinary fields of a message. The module `wire` encodes messages and tensors.
 
 use std::ops::Range;
 
@@ -11,7 +11,8 @@ use crate::ids::{Cut, Generation, Incarnation, Slot, Step, TaskId};
 use crate::protocol::failure::Failure;
 use crate::protocol::settings::Settings;
 
-/// The version of the messages and their encoding. Tasks of different versions refuse each other.
+/// The version of the messages and of their encoding. Tasks with different versions refuse each
+/// other.
 pub const PROTOCOL_VERSION: u32 = 2;
 
 /// One shard's state at one version: everything that an update reads and writes.
@@ -21,7 +22,8 @@ pub struct ShardState {
     #[serde(skip)]
     pub parameters: Floats,
     /// The buffers of the optimizer and of the moving average, in the order that the update rule
-    /// documents. Each is as long as the parameters. Plain gradient descent has no such buffers.
+    /// documents. Each buffer is as long as the parameters. Plain gradient descent has no such
+    /// buffers.
     #[serde(skip)]
     pub auxiliary: Vec<Floats>,
     /// The elements that the L2 term covers, as ascending ranges. A ps does not know the model, so
@@ -32,23 +34,25 @@ pub struct ShardState {
 /// The slots and losses of one update.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateRecord {
-    /// The update's cut. The update made version `step + 1` from version `step` of this generation.
+    /// The generation of the update, and the version `step` from which the update made version
+    /// `step + 1`.
     pub cut: Cut,
-    /// Exactly `replicas_to_aggregate` slots, ascending, each with the loss of its batch.
+    /// Exactly `replicas_to_aggregate` slots in ascending order, each with the loss of its batch.
     pub losses: Vec<(Slot, f32)>,
 }
 
 /// The state of the chief's losses file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// The first step that is not in the file. Ps 0 need not send the chief any update below it.
+    /// The first step that is not in the losses file. Ps 0 need not send the chief the updates of
+    /// earlier steps.
     pub written: Step,
-    /// The first step that the file may lose if the chief's machine loses power. Ps 0 need not keep
-    /// any update below it.
+    /// The first step whose row may be lost from the losses file if the chief's machine loses
+    /// power. Ps 0 need not keep the updates of earlier steps.
     pub durable: Step,
 }
 
-/// The first message on every link. The end that connected sends it.
+/// The first message on every link. The task that opened the link sends the message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The sender's [`PROTOCOL_VERSION`].
@@ -57,8 +61,8 @@ pub struct Hello {
     pub from: TaskId,
     /// The incarnation of the calling task.
     pub incarnation: Incarnation,
-    /// The task that the caller expects at this address. If the host lists of two tasks have
-    /// different orders, this field shows it.
+    /// The task that the caller expects at this address. This field shows the called task whether
+    /// the host lists of the two tasks have different orders.
     pub to: TaskId,
     /// Every setting of the caller that influences the computed numbers.
     pub settings: Settings,
@@ -66,42 +70,44 @@ pub struct Hello {
     pub data: Option<String>,
 }
 
-/// The newest incarnation of a task that a peer knows. The peer names it when it refuses an older
-/// incarnation of that task.
+/// The newest incarnation of a task that the refusing peer knows. A refusal of an older incarnation
+/// of that task contains this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewerIncarnation {
     /// The incarnation that the refused task must exceed.
     pub incarnation: Incarnation,
-    /// Whether the peer has a session with the newer incarnation, which may then be alive.
+    /// Whether the peer has a session with the newer incarnation. If so, the newer process may be
+    /// alive.
     pub is_connected: bool,
 }
 
-/// The reason for which a ps did not accept a gradient as new.
+/// The reason why a ps did not accept a gradient as new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// A gradient for the same slot and version with the same bits was accepted before. The copy
     /// was ignored (rule 4).
     Duplicate,
-    /// The gradient was computed from an older version than the shard's. It was counted and dropped
-    /// (rule 5).
+    /// The gradient was computed from an older version than the shard's current version. The
+    /// gradient was counted and dropped (rule 5).
     Stale,
-    /// The gradient is of another generation than the shard's state, or the shard has no state. It
-    /// was counted and dropped (rule 8).
+    /// The gradient belongs to another generation than the shard's state, or the shard has no
+    /// state. The gradient was counted and dropped (rule 8).
     Fenced,
 }
 
 /// The version that a worker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Want {
-    /// The first version at this cut or a newer one.
+    /// The shard's current version, as soon as that version is not older than the given generation
+    /// and step.
     AtLeast(Cut),
-    /// The version of this cut, if it is the shard's current or previous version. Otherwise like
-    /// `AtLeast`.
+    /// The version with exactly the given generation and step, if that is the shard's current or
+    /// previous version. Otherwise like `AtLeast`.
     Exactly(Cut),
 }
 
 impl Want {
-    /// Returns the oldest cut that the worker can use.
+    /// Returns the generation and the step of the oldest version that the worker can use.
     #[must_use]
     pub const fn cut(self) -> Cut {
         match self {
@@ -122,29 +128,33 @@ pub enum Message {
     Welcome {
         /// The incarnation of the task that was called.
         incarnation: Incarnation,
-        /// The cut of the called ps's shard, or `None` while the ps has no state.
+        /// The generation and the step of the called ps's shard, or `None` while the ps has no
+        /// state.
         state: Option<Cut>,
     },
-    /// Refuses a session. A called task sends it instead of `Welcome`. A caller sends it after it
-    /// got a `Welcome` from an older incarnation. The sender then closes the link.
+    /// Refuses a session. A called task sends `Refused` instead of `Welcome`. A caller sends
+    /// `Refused` after it has received a `Welcome` from an older incarnation. The sender then
+    /// closes the link.
     Refused {
         /// One line for the user who started the refused task: the problem and the remedy.
         reason: String,
-        /// The newer incarnation, if the receiver is refused because it has an older one (rule 8).
+        /// The newer incarnation, if the receiver is refused because of an older incarnation (rule
+        /// 8).
         older_than: Option<NewerIncarnation>,
     },
-    /// Shows that the sender is alive. Sent if the sender has sent nothing else for
-    /// `heartbeat_interval`.
+    /// Shows that the sender is alive. A task sends a heartbeat after it has sent no other message
+    /// on the link for `heartbeat_interval`.
     Heartbeat,
 
-    /// Worker to ps: asks for a version.
+    /// Sent by a worker to a ps. Requests a version of the shard.
     Pull {
         /// The version that the worker can use.
         want: Want,
-        /// From the chief: the state of the losses file.
+        /// The state of the losses file, if the sender is the chief.
         recorded: Recorded,
     },
-    /// Worker to ps: the shard's part of a gradient. A push also asks for the next version.
+    /// Sent by a worker to a ps. Contains the shard's part of a gradient, and also requests the
+    /// next version.
     Push {
         /// The version that the gradient was computed from.
         cut: Cut,
@@ -152,31 +162,33 @@ pub enum Message {
         slot: Slot,
         /// The loss of the batch.
         loss: f32,
-        /// From the chief: the state of the losses file.
+        /// The state of the losses file, if the sender is the chief.
         recorded: Recorded,
         /// The gradient of the shard's parameters as one flat buffer, in the order of the shard's
         /// layout.
         #[serde(skip)]
         gradient: Floats,
     },
-    /// Ps to worker: a push was not accepted as a new gradient.
+    /// Sent by a ps to a worker. A push was not accepted as a new gradient.
     PushReply {
-        /// The cut of the push.
+        /// The generation and the version from which the gradient was computed.
         cut: Cut,
         /// The slot of the push.
         slot: Slot,
         /// The reason.
         verdict: Verdict,
     },
-    /// Ps to worker: one shard's version.
+    /// Sent by a ps to a worker. Contains one shard's version.
     Version {
         /// The version and its generation.
         cut: Cut,
-        /// From ps 0: the slots that the worker may compute in this step, ascending.
+        /// The slots that the worker may compute in this step, ascending. Empty if the sender is
+        /// not ps 0.
         tokens: Vec<Slot>,
         /// The worker's slots whose gradients the shard already holds.
         received: Vec<Slot>,
-        /// From ps 0 to the chief: the updates that the chief has not written yet, ascending.
+        /// The updates that the chief has not written yet, ascending. Empty unless ps 0 sends the
+        /// version to the chief.
         updates: Vec<UpdateRecord>,
         /// The number of pushes on this link that the ps has processed, as in
         /// [`Message::Acknowledged`].
@@ -186,14 +198,15 @@ pub enum Message {
         parameters: Floats,
     },
 
-    /// Ps i to ps 0, when R < N: slots of this step whose gradients shard i holds.
+    /// Sent by a ps to ps 0 if R < N. Lists slots of this step whose gradients the sender's shard
+    /// holds.
     Received {
         /// The version that the gradients were computed from.
         cut: Cut,
         /// The slots.
         slots: Vec<Slot>,
     },
-    /// Ps 0 to ps i, when R < N: the slots that the update uses.
+    /// Sent by ps 0 to the other ps if R < N. Lists the slots that the update uses.
     Chosen {
         /// The version that the update starts from.
         cut: Cut,
@@ -201,31 +214,33 @@ pub enum Message {
         slots: Vec<Slot>,
     },
 
-    /// Chief to ps: replace the shard's state by this one, and start a new generation.
+    /// Sent by the chief to a ps. The ps replaces its shard's state by the state in this message,
+    /// and starts a new generation.
     Restore {
         /// The version of the state, in the new generation.
         cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: the shard has the restored state of this generation.
+    /// Sent by a ps to the chief. The shard has the restored state of this generation.
     Restored {
         /// The generation of the [`Message::Restore`].
         generation: Generation,
     },
-    /// Chief to ps: send the shard's state at exactly this version.
+    /// Sent by the chief to a ps. Requests the shard's state at exactly this version.
     Capture {
         /// The version to capture, which is the same on every shard.
         cut: Cut,
     },
-    /// Ps to chief: the captured state.
+    /// Sent by a ps to the chief. Contains the captured state.
     Captured {
         /// The version of the state.
         cut: Cut,
         /// The shard's whole state.
         state: ShardState,
     },
-    /// Ps to chief: the shard cannot be captured, because it already has a later version.
+    /// Sent by a ps to the chief. The requested version cannot be captured, because the shard
+    /// already has a later version or is of another generation.
     Missed {
         /// The version of the [`Message::Capture`].
         cut: Cut,
@@ -233,20 +248,20 @@ pub enum Message {
         current: Step,
     },
 
-    /// Chief to ps, and ps to workers: the final checkpoint is durable, so the task may end. A ps
-    /// also answers the chief with this message.
+    /// Sent by the chief to every ps, and by a ps to the workers. The final checkpoint is durable,
+    /// so the receiver may end. A ps also answers the chief with `Finished`.
     Finished {
         /// The generation in which the run ended.
         generation: Generation,
     },
-    /// Worker to ps: the worker knows that the run has ended, and leaves.
+    /// Sent by a worker to a ps. The worker knows that the run has ended, and leaves.
     Goodbye,
-    /// Any task to its peers: the run cannot continue.
+    /// Sent by any task to its peers. The run cannot continue.
     Abort(Failure),
 
-    /// Ps to worker: the number of pushes on this link that the ps has processed. The worker need
-    /// not keep these pushes. A version also acknowledges pushes, so this message is sent only if
-    /// no version is due.
+    /// Sent by a ps to a worker. The ps has processed the given number of pushes, which the worker
+    /// need not keep any longer. A version also acknowledges pushes, so `Acknowledged` is sent only
+    /// if no version is due.
     Acknowledged {
         /// The number of pushes on this link that the ps has processed.
         pushes: u64,
@@ -280,7 +295,8 @@ impl Message {
         }
     }
 
-    /// Returns the tensors that follow the message in its frame, in order.
+    /// Returns the tensors of the message, in the order in which they follow the message in a
+    /// frame.
     #[must_use]
     pub fn tensors(&self) -> Vec<&Floats> {
         match self {
@@ -293,10 +309,10 @@ impl Message {
         }
     }
 
-    /// Stores the tensors of the message's frame in the message's fields.
+    /// Stores the tensors of a received frame in the fields of the message.
     ///
     /// # Errors
-    /// The number of tensors, if a message of this kind cannot have so many.
+    /// Returns the number of tensors if a message of this kind cannot have that many tensors.
     pub fn attach(&mut self, tensors: Vec<Floats>) -> Result<(), usize> {
         let n_tensors = tensors.len();
         let mut tensors = tensors.into_iter();

@@ -1,5 +1,5 @@
-//! The participants of the protocol as pure state machines. They make every decision. They have no
-//! I/O, no clock, no thread, no randomness and no arithmetic on tensors.
+//! The participants of the protocol as pure state machines, which make every decision. The state
+//! machines use no I/O, no clock, no threads, no randomness and no arithmetic on tensors.
 //!
 //! A host gives [`Input`]s to a node. The node returns [`Effect`]s, which the host carries out in
 //! order. `docs/protocol.md` states the numbered rules that comments here cite.
@@ -43,8 +43,7 @@ pub trait Node {
     /// host must carry them out.
     fn handle(&mut self, now: Moment, input: &Input, out: &mut Vec<Effect>);
 
-    /// Returns the time at which the node needs an [`Input::Wake`], unless another input comes
-    /// before.
+    /// Returns the time at which the node needs an [`Input::Wake`] if no other input comes earlier.
     fn deadline(&self) -> Option<Moment>;
 
     /// Returns the node's version and current activity as text, for the user.
@@ -112,13 +111,13 @@ pub enum NetworkEvent {
         /// The message.
         message: Message,
     },
-    /// Some bytes of a long message arrived. They show that the sender is alive.
+    /// Some bytes of a long message arrived, which shows that the sender is alive.
     Progress {
         /// The link on which the bytes arrived.
         link: LinkId,
     },
-    /// A link is lost: the peer closed or reset it, or the received bytes were damaged. If the node
-    /// itself closes a link, this event does not follow.
+    /// A link was lost: the peer closed or reset the link, or the received bytes were damaged. A
+    /// link that the node itself closes causes no such event.
     Closed {
         /// The link.
         link: LinkId,
@@ -130,8 +129,8 @@ pub enum NetworkEvent {
 /// A computation that the host runs outside the node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
-    /// The computation of the loss and gradient of batch(seed, slot, step). It needs the same
-    /// version of every shard.
+    /// The computation of the loss and the gradient of one batch. The seed, the slot and the step
+    /// determine the batch. The computation needs the same version of every shard.
     Gradient {
         /// The version of the parameters.
         cut: Cut,
@@ -142,7 +141,7 @@ pub enum Job {
     },
     /// The computation of a shard's next version.
     Update {
-        /// The version of `state`, from which the update makes the next version.
+        /// The generation and the version of `state`, from which the update makes the next version.
         cut: Cut,
         /// The shard's state at this version.
         state: ShardState,
@@ -167,7 +166,7 @@ pub enum Done {
     },
     /// The result of a [`Job::Update`].
     Update {
-        /// The version from which the update started. The new state is of the next version.
+        /// The version from which the update started. `state` is the state of the next version.
         cut: Cut,
         /// The shard's state at the next version.
         state: ShardState,
@@ -177,7 +176,7 @@ pub enum Done {
 /// The state of the whole cluster at one version (rule 7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The version, and the generation in which the state was taken.
+    /// The generation and the version of the state.
     pub cut: Cut,
     /// The state of each shard, in the order of the ps.
     pub shards: Vec<ShardState>,
@@ -188,7 +187,7 @@ pub struct Snapshot {
 pub struct Restored {
     /// The state.
     pub snapshot: Arc<Snapshot>,
-    /// The checkpoint that the state was read from, or `None` for initial values.
+    /// The path of the checkpoint from which the state was read, or `None` for initial values.
     pub from: Option<String>,
 }
 
@@ -196,17 +195,17 @@ pub struct Restored {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StorageEvent {
     /// The answer to [`Effect::Restore`]: the state of the newest valid checkpoint, the initial
-    /// values, or the reason for which neither is available.
+    /// values, or the reason why the storage can provide neither.
     Restored(Result<Restored, String>),
     /// The answer to [`Effect::Persist`].
     Persisted {
         /// The checkpoint's step.
         step: Step,
-        /// The path of the durable checkpoint, or the reason for which it could not be written.
+        /// The path of the durable checkpoint, or the reason why the write failed.
         result: Result<String, String>,
     },
-    /// The answer to an [`Effect::Record`] if the update was recomputed and differs from the first
-    /// computation.
+    /// The answer to an [`Effect::Record`] whose update was recomputed with losses that differ from
+    /// the first computation. Any other [`Effect::Record`] has no answer.
     NotRepeated(NotRepeated),
 }
 
@@ -225,7 +224,8 @@ pub enum Effect {
         /// The message.
         message: Message,
     },
-    /// Close a link after all messages before this effect have been sent on it.
+    /// Close a link after all messages that the node has already sent on the link have been
+    /// transmitted.
     Close {
         /// The link.
         link: LinkId,
@@ -236,12 +236,13 @@ pub enum Effect {
     Restore,
     /// Write a checkpoint. The answer comes when the checkpoint is durable.
     Persist(Arc<Snapshot>),
-    /// Append an update to the losses file. Rows of this step and later steps date from before a
-    /// rollback, and are removed first.
+    /// Append an update to the losses file. Existing rows of this step and of later steps date from
+    /// before a rollback, and are removed first.
     Record(UpdateRecord),
     /// Pass a report to the host's observers.
     Report(Report),
-    /// End the node. Messages before this effect are still sent. The node gets no further inputs.
+    /// End the node. The host still transmits the messages that the node sent earlier. The node
+    /// gets no further inputs.
     Halt(Outcome),
 }
 
@@ -252,13 +253,14 @@ pub enum Outcome {
     Finished,
     /// A stop was requested, and the node stopped.
     Stopped {
-        /// The step of the checkpoint that was written for the stop, if any.
+        /// The step of the checkpoint that was saved for the stop, or `None` without such a
+        /// checkpoint.
         saved: Option<Step>,
     },
     /// The node could not continue.
     Failed(Failure),
-    /// A peer refused the node because it knows a newer incarnation of the node's task, and the
-    /// node had not joined the run (rule 8). The host may start another node with a larger
+    /// A peer refused the node because the peer knows a newer incarnation of the node's task. The
+    /// node had not joined the run (rule 8), so the host may start another node with a larger
     /// incarnation ([`Raises::after`]).
     Outdated {
         /// The newest incarnation of the task that the peer knows, which the next node must exceed.
@@ -288,7 +290,7 @@ pub enum Report {
         /// The reason, for the user.
         why: String,
     },
-    /// The node has waited for `report_after`, or for twice the time of the last report (rule 9).
+    /// The node has waited for `report_after`, or for twice as long as at the last report (rule 9).
     Waiting {
         /// The awaited message or event, and the tasks that must provide it, as text.
         what: String,
@@ -306,7 +308,7 @@ pub enum Report {
     },
     /// A ps made a version.
     Updated {
-        /// The version from which the update made the next one.
+        /// The generation and the version from which the update started.
         cut: Cut,
         /// The slots that the update used, ascending.
         slots: Vec<Slot>,
@@ -319,8 +321,8 @@ pub enum Report {
         slot: Slot,
         /// The worker that pushed the gradient.
         worker: TaskId,
-        /// The verdict that the worker received. `None` for a gradient of the current version that
-        /// came after the first R.
+        /// The verdict that the worker received, or `None` for a gradient of the current version
+        /// whose slot the update does not use.
         verdict: Option<Verdict>,
     },
     /// A ps that lost its shard has reconnected while the cluster was training. All tasks go back
@@ -329,17 +331,19 @@ pub enum Report {
         /// The ps.
         ps: TaskId,
         /// The version from which all tasks continue, if worker 0 holds that version of every
-        /// shard. Otherwise the reason for which they continue from the newest checkpoint.
+        /// shard. Otherwise the reason why all tasks continue from the newest checkpoint.
         live: Result<Step, &'static str>,
     },
-    /// The chief knows the state of the cluster: it has adopted the live state, or restored one.
+    /// The chief knows the state of the cluster: the chief has adopted the live state of the ps, or
+    /// has restored a state.
     Adopted {
         /// The generation of the state.
         generation: Generation,
-        /// The version of the state, or `None` if the chief does not know it yet.
+        /// The version of the state, or `None` if the chief does not know the version yet.
         step: Option<Step>,
-        /// `None` if the chief adopted the live state. `Some` if it restored a state: the path of
-        /// the checkpoint, or `Some(None)` for initial values.
+        /// `None` if the chief adopted the live state of the ps. `Some` if the chief restored a
+        /// state: `Some(Some(path))` with the path of the checkpoint, or `Some(None)` for initial
+        /// values.
         restored: Option<Option<String>>,
     },
     /// A checkpoint is durable.

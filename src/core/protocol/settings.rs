@@ -1,5 +1,5 @@
 //! The settings that influence the computed numbers. All tasks of a cluster must have the same
-//! ones.
+//! values of these settings.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Every setting that influences the computed numbers, as text, in a fixed order.
 ///
-/// A caller sends its settings in its greeting, so that a refusal can name the value of each side.
-/// A clone shares the memory of the original.
+/// A caller sends its settings in its greeting, so that a refusal can name both values of a setting
+/// that differs. A clone shares the memory of the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings(Arc<Vec<(String, String)>>);
 
@@ -20,14 +20,14 @@ impl Settings {
         self
     }
 
-    /// Returns a copy without the settings `keys`, in the same order.
+    /// Returns a copy without the settings whose keys are in `keys`. The order stays the same.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Self {
         let kept = self.0.iter().filter(|(key, _)| !keys.contains(&key.as_str()));
         Self(Arc::new(kept.cloned().collect()))
     }
 
-    /// Returns these settings, followed by the settings of `weaker` whose keys are missing here.
+    /// Returns these settings, followed by the settings of `weaker` whose keys `self` lacks.
     #[must_use]
     pub fn or(&self, weaker: &Self) -> Self {
         let is_absent = |(key, _): &&(String, String)| self.value(key).is_none();
@@ -46,8 +46,8 @@ impl Settings {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Returns the settings whose values differ between `self` and `other`. Settings of `self` come
-    /// first.
+    /// Returns the settings whose values differ between `self` and `other`: first the keys of
+    /// `self`, then the keys that only `other` has.
     pub fn differences<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Difference<'a>> {
         const ABSENT: &str = "(absent)";
         let value = |settings: &'a Self, key: &str| settings.value(key).unwrap_or(ABSENT);
@@ -68,9 +68,9 @@ impl Settings {
 pub struct Difference<'a> {
     /// The key.
     pub key: &'a str,
-    /// The value in `self` of [`Settings::differences`], or `(absent)`.
+    /// The value in `self` of [`Settings::differences`], or `(absent)` if `self` lacks the key.
     pub ours: &'a str,
-    /// The value in `other` of [`Settings::differences`], or `(absent)`.
+    /// The value in `other` of [`Settings::differences`], or `(absent)` if `other` lacks the key.
     pub theirs: &'a str,
 }
 

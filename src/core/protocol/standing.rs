@@ -1,4 +1,5 @@
-//! A node's version and its current wait as plain values, for metrics. Allocates nothing.
+//! The version and the current wait of a node, as plain values for metrics. Reading these values
+//! allocates no memory.
 
 use crate::ids::Cut;
 use crate::time::Moment;
@@ -6,8 +7,8 @@ use crate::time::Moment;
 /// A node's version and its current wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The node's version: the version of a ps's shard, or the version that a worker holds of every
-    /// shard. `None` until the node has one.
+    /// The version of a ps's shard, or the version that a worker holds of every shard. `None` until
+    /// the node has a version.
     pub cut: Option<Cut>,
     /// The current wait, or `None` while the node computes.
     pub wait: Option<Wait>,
@@ -18,29 +19,29 @@ pub struct Standing {
 pub struct Wait {
     /// The thing that the node waits for.
     pub what: WaitFor,
-    /// The start of the wait, which is the time of the node's last progress. If only a part of the
-    /// awaited message arrives, the start stays the same.
+    /// The start of the wait, which is the time of the node's last progress. The arrival of a part
+    /// of the awaited message does not change the start.
     pub since: Moment,
 }
 
 /// The kinds of waits of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WaitFor {
-    /// The cluster's state: a node waits for the read of a checkpoint, the cuts of the ps, or a
-    /// restore.
+    /// The cluster's state. The node waits for the storage to read a checkpoint, for every ps to
+    /// report its generation and step, or for a restore.
     State,
     /// The next version of a shard.
     Version,
     /// A worker's gradients.
     Gradient,
-    /// The choice of the slots that an update uses, when R < N.
+    /// The choice of the slots that an update uses. Occurs only if R < N.
     Choice,
     /// The final checkpoint, which must become durable.
     Checkpoint,
-    /// The confirmation of other tasks that they know of the run's end.
+    /// The other tasks' confirmation that they know of the run's end.
     Goodbye,
-    /// The acknowledgement of pushes, because the window of pushes is full. The link or its ps is
-    /// slow.
+    /// The acknowledgement of pushes. The window of pushes is full, because the link or the ps at
+    /// its other end is slow.
     Link,
 }
 
@@ -56,7 +57,7 @@ impl WaitFor {
         Self::Link,
     ];
 
-    /// Returns the wait's value of the label `what` in metrics.
+    /// Returns the name of this kind of wait, which metrics use as the value of the label `what`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
-//! Rule 9: a task that waits for `report_after` reports the wait, and reports it again whenever its
-//! length has doubled. The task ends the run when the wait reaches `give_up_after`.
+//! Applies rule 9: a task that has waited for `report_after` reports the wait, and reports the wait
+//! again whenever the length of the wait has doubled. The task ends the run when the wait reaches
+//! `give_up_after`.
 
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use super::{Effect, Report};
 use crate::ids::TaskId;
 use crate::time::Moment;
 
-/// The age of the current wait, and the ages at which to report it and to give up.
+/// The start of the current wait, and the lengths of the wait at which the task reports the wait
+/// and gives up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitTimer {
     report_after: Duration,
     give_up_after: Duration,
-    /// The extra time before giving up if all awaited peers are connected. A connected peer may
-    /// itself be waiting, and knows better which task is missing.
+    /// The additional time before the task gives up, if all awaited peers are connected. A
+    /// connected peer may itself be waiting, and knows better which task is missing.
     grace: Duration,
     /// The start of the current wait.
     since: Moment,
@@ -47,7 +49,7 @@ impl WaitTimer {
         }
     }
 
-    /// Starts a new wait at `now`. A node calls it when it has made progress.
+    /// Starts a new wait at `now`. A node calls this function when the node has made progress.
     pub(super) const fn restart(&mut self, now: Moment) {
         self.since = now;
         self.next_report = self.report_after;
@@ -59,7 +61,7 @@ impl WaitTimer {
         self.since
     }
 
-    /// Returns the time of the next report or of giving up.
+    /// Returns the time of the next report or the time of giving up, whichever is earlier.
     pub(super) fn deadline(&self) -> Moment {
         self.since + self.next_report.min(self.give_up_at)
     }
@@ -67,7 +69,7 @@ impl WaitTimer {
     /// Reports the wait if a report is due.
     ///
     /// # Errors
-    /// [`Failure::GaveUp`] if the wait has reached its limit.
+    /// Returns [`Failure::GaveUp`] if the wait has reached its limit.
     pub(super) fn report_or_give_up(
         &mut self,
         now: Moment,
@@ -111,8 +113,8 @@ mod tests {
         WaitTimer::new(&Limits { give_up_after, ..Limits::default() })
     }
 
-    /// Returns the length in seconds of the reported wait. If the task gave up, returns that length
-    /// as the error.
+    /// Returns the length in seconds of the reported wait, or `None` without a report. If the task
+    /// gave up, returns the length of the wait as the error.
     fn check(timer: &mut WaitTimer, secs: u64, all_connected: bool) -> Result<Option<u64>, u64> {
         let mut out = Vec::new();
         let awaited = || Awaited { what: String::new(), all_connected };

@@ -1,9 +1,9 @@
-//! Rule 11: flow control of pushes. It limits the gradients that a worker keeps and that a link
-//! carries.
+//! Applies rule 11, the flow control of pushes. The window limits the gradients that a worker keeps
+//! and that a link carries.
 //!
-//! A ps acknowledges a push when it has processed the push: it holds or has declined the gradient.
-//! Both ends count the pushes of a link, so that one number acknowledges all pushes before it. On a
-//! new link, both counts start from 0.
+//! A ps acknowledges a push after it has accepted or declined the push's gradient. Both ends count
+//! the pushes of a link, so that one number acknowledges all pushes up to that number. On a new
+//! link, both counts start from 0.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,8 @@ use crate::ids::{Cut, Slot};
 /// The maximum number of unacknowledged pushes of a worker on one link.
 ///
 /// One push is computed while the push before it is sent. Two more pushes may wait for their
-/// acknowledgements. A worker starts no slot beyond the window, so it keeps at most this many
-/// gradients per ps.
+/// acknowledgements. A worker starts no slot beyond the window, so the worker keeps at most
+/// `PUSH_WINDOW` gradients per ps.
 pub const PUSH_WINDOW: usize = 4;
 
 /// One shard's part of a computed gradient.
@@ -38,8 +38,8 @@ pub(super) struct NeverSent {
 /// A worker's unacknowledged pushes to one ps.
 #[derive(Debug, Default)]
 pub(super) struct PushWindow {
-    /// The unacknowledged pushes, oldest first. While a link is up, all of them were sent on that
-    /// link.
+    /// The unacknowledged pushes, oldest first. While a link to the ps is up, all these pushes were
+    /// sent on that link.
     unacknowledged: VecDeque<Pending>,
     /// The number of acknowledged pushes of the current link.
     acknowledged: u64,
@@ -58,7 +58,7 @@ impl PushWindow {
     /// Drops the first `pushes` pushes of this link, because the ps has acknowledged them.
     ///
     /// # Errors
-    /// If the worker has sent fewer pushes on this link.
+    /// Returns an error if the worker has sent fewer pushes than `pushes` on this link.
     pub(super) fn acknowledge(&mut self, pushes: u64) -> Result<(), NeverSent> {
         let sent = self.acknowledged + self.unacknowledged.len() as u64;
         // A faulty ps must not make this worker drop pushes that the ps has not processed.
@@ -73,9 +73,9 @@ impl PushWindow {
         Ok(())
     }
 
-    /// Starts a new link. Keeps the unacknowledged pushes that were computed at `cut`, and returns
-    /// them, oldest first, to be repeated. Drops all other pushes, because no update can use them
-    /// any more.
+    /// Starts a new link. Returns the unacknowledged pushes that were computed at `cut`, oldest
+    /// first, so that the worker can repeat these pushes. Drops all other pushes, because no update
+    /// can use them any more.
     pub(super) fn restart(&mut self, cut: Option<Cut>) -> impl Iterator<Item = &Pending> {
         self.acknowledged = 0;
         self.unacknowledged.retain(|push| Some(push.cut) == cut);
@@ -83,7 +83,8 @@ impl PushWindow {
     }
 }
 
-/// A ps's counts of one worker's pushes on the current link.
+/// Two counts of one worker's pushes on the current link: the pushes that the ps has processed, and
+/// the pushes that the ps has acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Judged {
     judged: u64,
@@ -96,7 +97,8 @@ impl Judged {
         self.judged += 1;
     }
 
-    /// Returns the count for a message that acknowledges all processed pushes.
+    /// Marks all processed pushes as acknowledged. Returns the number of processed pushes, for the
+    /// message to the worker.
     pub(super) const fn acknowledge(&mut self) -> u64 {
         self.acknowledged = self.judged;
         self.judged

@@ -1,4 +1,5 @@
-//! Rule 8 between two incarnations of a task: the older one is refused, and its sessions end.
+//! Applies rule 8 to two incarnations of a task: the older incarnation is refused, and its sessions
+//! end.
 
 use crate::ids::{Incarnation, LinkId, TaskId};
 use crate::protocol::failure::Failure;
@@ -9,11 +10,11 @@ use crate::protocol::{Effect, Outcome, Report};
 use crate::time::Moment;
 
 impl Links {
-    /// Checks that a peer's incarnation is not older than the newest known incarnation, and not
-    /// larger than a host may choose.
+    /// Checks that a peer's incarnation is not older than the newest known incarnation, and does
+    /// not exceed [`Incarnation::LARGEST`].
     ///
     /// # Errors
-    /// The refusal to send to the peer.
+    /// Returns the refusal to send to the peer.
     pub(super) fn check_incarnation(
         &self,
         peer: TaskId,
@@ -39,8 +40,8 @@ impl Links {
         }
     }
 
-    /// Refuses a called task that has answered with an older incarnation in its `Welcome`. The
-    /// refusal names the incarnation that the called task must exceed.
+    /// Refuses a called task whose `Welcome` contains an older incarnation. The refusal names the
+    /// incarnation that the called task must exceed.
     pub(super) fn refuse_called(
         &mut self,
         now: Moment,
@@ -61,9 +62,9 @@ impl Links {
         self.remove_session(now, link, reason, out)
     }
 
-    /// Takes note of an incarnation of `task` that a peer has named. If the named incarnation is
-    /// newer than the known one, the session with the older process ends. That process is refused
-    /// when it calls again.
+    /// Records an incarnation of `task` that a peer has named. If the named incarnation is newer
+    /// than the known incarnation, the session with the older process ends. The older process is
+    /// refused when it calls again.
     pub(in crate::protocol) fn note_incarnation(
         &mut self,
         now: Moment,
@@ -80,18 +81,19 @@ impl Links {
         self.drop_peer(now, task, why, out)
     }
 
-    /// Returns whether a peer may refuse this task after the two have exchanged greetings. Only a
-    /// task that called this one may do so, and only because it knows a newer incarnation of this
-    /// task.
+    /// Returns whether a peer may refuse this task after the two tasks have exchanged greetings.
+    /// Only a caller of this task may do so, and only if the caller knows a newer incarnation of
+    /// this task.
     pub(super) fn may_refuse_after_welcome(&self, peer: TaskId, newer: NewerIncarnation) -> bool {
         !self.calls.contains_key(&peer) && newer.incarnation.fences(self.incarnation)
     }
 
-    /// Returns the outcome of this node after a refusal, or `None` if the node calls again.
+    /// Returns the outcome of this node after a refusal, or `None` if the node continues and calls
+    /// again.
     ///
-    /// A node may be replaced by one with a larger incarnation only if the node has not joined the
-    /// run. A suspended process that was replaced meanwhile and then resumes has joined, so it
-    /// stays fenced.
+    /// A node may be replaced by a node with a larger incarnation only if the node has not joined
+    /// the run. If a process that has joined the run is suspended, replaced and resumed, the
+    /// process therefore stays fenced.
     pub(in crate::protocol) fn outcome_of(
         &mut self,
         now: Moment,

@@ -2,12 +2,13 @@
 
 use crate::protocol::message::NewerIncarnation;
 
-/// A refusal of a session, as received or to be sent.
+/// A refusal of a session. The refusal was received from a peer, or is to be sent to a peer.
 #[derive(Debug, PartialEq)]
 pub(in crate::protocol) struct Refusal {
     /// The problem and the remedy, for the user who started the refused task.
     pub(super) reason: String,
-    /// The newer incarnation of the refused task, if the task is refused as older.
+    /// The newer incarnation that the refusing task knows, or `None` if the refusal has another
+    /// reason.
     pub(super) older_than: Option<NewerIncarnation>,
 }
 

@@ -1,10 +1,11 @@
-//! Rule 2 with R < N: the choice of the slots that an update uses. Ps 0 chooses for all shards.
+//! Applies rule 2 if R < N: ps 0 chooses the slots that an update uses, for all shards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Cut, Slot};
 
-/// Ps 0's knowledge of the slots whose gradients each shard holds, and the last choice.
+/// The state of ps 0's choice of slots: the slots whose gradients each shard holds, and the last
+/// chosen slots.
 #[derive(Debug)]
 pub(super) struct Choice {
     n_ps: u32,
@@ -14,7 +15,8 @@ pub(super) struct Choice {
     holders: BTreeMap<Slot, BTreeSet<u32>>,
     /// The slots that all shards hold, in the order in which ps 0 learned of them.
     whole: Vec<Slot>,
-    /// The last choice. A shard may need it again if a lost link has swallowed the message.
+    /// The last chosen slots, and the version whose update uses them. Ps 0 sends these slots again
+    /// if a lost link has swallowed the message to another ps.
     last: Option<(Cut, Vec<Slot>)>,
 }
 
@@ -30,8 +32,8 @@ impl Choice {
         }
     }
 
-    /// Takes note that shard `ps` holds the gradient of `slot`. Returns the chosen slots,
-    /// ascending, if this gradient completes the choice.
+    /// Records that shard `ps` holds the gradient of `slot`. If this gradient completes the choice,
+    /// returns the chosen slots, ascending.
     pub(super) fn note(&mut self, cut: Cut, ps: u32, slot: Slot) -> Option<Vec<Slot>> {
         if cut != self.cut || self.decided(cut).is_some() {
             return None;
@@ -51,14 +53,14 @@ impl Choice {
         Some(slots)
     }
 
-    /// Returns the slots that were chosen for the update at this generation and step, if they are
-    /// the newest choice.
+    /// Returns the slots that were chosen for the update of this generation and step, or `None` if
+    /// the last choice belongs to another update.
     pub(super) fn decided(&self, cut: Cut) -> Option<&[Slot]> {
         self.last.as_ref().filter(|(at, _)| *at == cut).map(|(_, slots)| slots.as_slice())
     }
 
-    /// Starts to choose the slots of the next update, because ps 0's shard has reached the version
-    /// that the update starts from.
+    /// Starts choosing the slots of the update from version `cut`. Called when ps 0's shard has
+    /// reached this version.
     pub(super) fn advance(&mut self, cut: Cut) {
         // `last` is kept, because another shard may still need the choice of the previous version.
         self.cut = cut;

@@ -1,4 +1,4 @@
-//! A parameter server. It holds one shard, receives gradients, and answers with versions.
+//! A parameter server, which holds one shard, receives gradients, and answers with versions.
 //!
 //! Ps 0 also issues the tokens, chooses the slots when R < N, and keeps the losses until they are
 //! durable in the chief's file. The host computes the updates.
@@ -31,7 +31,8 @@ pub struct Ps {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// The newest chief that has opened a generation in which a worker has computed (rule 8).
+    /// The incarnation of the newest chief that is known to have opened a generation in which a
+    /// worker has computed (rule 8).
     newest_opener: Incarnation,
     /// The shard, or `None` until a chief restores it.
     shard: Option<Shard>,
@@ -41,16 +42,17 @@ pub struct Ps {
     /// needed: no worker can compute the next gradients without the lagging shard, so no shard can
     /// be two steps ahead of another.
     previous: Option<(Cut, Floats)>,
-    /// The workers that wait for a version. The value is the oldest version that the worker can
-    /// use.
+    /// For each worker that waits for a version, the oldest version that the worker can use.
     waiting: BTreeMap<TaskId, Cut>,
-    /// For each connected worker, the number of processed pushes on its current link.
+    /// For each connected worker, the numbers of processed and of acknowledged pushes on the
+    /// current link.
     judged: BTreeMap<TaskId, Judged>,
-    /// The version at which the chief wants to capture the whole state.
+    /// The version that the chief has asked this ps to capture, or `None` without an unanswered
+    /// request.
     capture: Option<Cut>,
-    /// On ps 0, when R < N: the choice of the slots.
+    /// The choice of the slots that an update uses. `None` unless this is ps 0 and R < N.
     choice: Option<Choice>,
-    /// On ps 0: the updates that may not be durable in the losses file.
+    /// The updates that may not be durable in the losses file. Only ps 0 keeps such updates.
     unrecorded: Unrecorded,
     /// The incarnation of each worker that has sent a goodbye. A goodbye may come before the chief
     /// announces the end of the run.
@@ -59,7 +61,8 @@ pub struct Ps {
     wait_timer: WaitTimer,
 }
 
-/// The end of the run: this ps stays until the other tasks know of it (rule 10).
+/// The state of a ps after the end of the run. The ps stays until the other tasks know of the end
+/// (rule 10).
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     generation: Generation,
@@ -94,7 +97,8 @@ impl Ps {
         }
     }
 
-    /// Returns the shard's cut, or `None` until a chief has restored the shard.
+    /// Returns the generation and the step of the shard, or `None` until a chief has restored the
+    /// shard.
     #[must_use]
     pub fn cut(&self) -> Option<Cut> {
         self.shard.as_ref().map(Shard::cut)
@@ -202,8 +206,9 @@ impl Ps {
 
     /// Sends `Finished` to a worker that connects while the run is ending.
     ///
-    /// The chief gets no `Finished` here, because it finds the final checkpoint in its files. The
-    /// chief would take the message as an acknowledgement that all other workers have left.
+    /// The function sends no `Finished` to the chief, because the chief finds the final checkpoint
+    /// in its files. The chief would take the message as an acknowledgement that all other workers
+    /// have left.
     fn tell_late_worker(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         let is_told = peer.job == Job::Worker && peer != TaskId::CHIEF;
         if let (true, Some(ending)) = (is_told, &self.ending) {
@@ -279,7 +284,8 @@ impl Ps {
         }
     }
 
-    /// Takes note of the chief that opened the generation of a worker's pull (rule 8).
+    /// Records the incarnation of the chief that opened the generation named in a worker's pull
+    /// (rule 8).
     ///
     /// After a restart, this ps does not know the chiefs that its earlier incarnation knew, and may
     /// have accepted an older chief. A worker that has computed in the newer generation names the
@@ -301,9 +307,10 @@ impl Ps {
         }
     }
 
-    /// Returns the cut that this ps reports to callers, or `None` if a newer generation has fenced
-    /// the state. While the chief that opened the newer generation is connected, the cut is still
-    /// reported, because that chief is about to restore the new state.
+    /// Returns the generation and the step that this ps reports to callers, or `None` if a newer
+    /// generation has fenced the shard's state. While the chief that opened the newer generation is
+    /// connected, the ps still reports its generation and step, because that chief is about to
+    /// restore a new state.
     fn reported_cut(&self) -> Option<Cut> {
         let chief =
             self.links.incarnation_of(TaskId::CHIEF).filter(|_| self.links.is_up(TaskId::CHIEF));
@@ -361,9 +368,9 @@ impl Ps {
         }
     }
 
-    /// Returns whether the worker must push more gradients before the next version. If not, the
-    /// next version acknowledges the worker's last push. So a worker with one slot costs no
-    /// additional message.
+    /// Returns whether the next update still needs a gradient of this worker. If the update needs
+    /// none, the next version acknowledges the worker's last push. A worker with one slot therefore
+    /// costs no additional message.
     fn lacks_slots_of(&self, worker: TaskId) -> bool {
         let lacks = |slot| self.shard.as_ref().is_some_and(|shard| shard.lacks(slot));
         // Workers push their slots in order, so the last slot is usually missing. If it is checked
@@ -380,7 +387,8 @@ impl Ps {
         }
     }
 
-    /// Counts a gradient that is not used, and sends its worker the verdict (rule 5).
+    /// Reports that a gradient is not used, and sends the verdict to the gradient's worker (rule
+    /// 5).
     fn decline(
         &mut self,
         now: Moment,
@@ -406,7 +414,7 @@ impl Ps {
         self.try_update(out);
     }
 
-    /// Reports to ps 0 slots whose gradients this ps holds (rule 2).
+    /// Sends ps 0 a list of slots whose gradients this ps holds (rule 2).
     fn send_received(&mut self, now: Moment, slots: Option<Vec<Slot>>, out: &mut Vec<Effect>) {
         if let (Some(cut), Some(slots)) = (self.cut(), slots) {
             self.links.send(now, TaskId::PS_ZERO, Message::Received { cut, slots }, out);
@@ -505,8 +513,8 @@ impl Ps {
         self.answer_all(now, out);
     }
 
-    /// Returns the slots of every update if R >= N, because they are then the same in every step
-    /// (rule 2). Otherwise returns `None`.
+    /// Returns all slots of a step if R >= N, because every update then uses all slots (rule 2).
+    /// Otherwise returns `None`.
     fn chosen_beforehand(&self) -> Option<Vec<Slot>> {
         (!self.config.has_backup_workers()).then(|| self.config.all_slots().collect())
     }
@@ -598,8 +606,8 @@ impl Ps {
         self.answer_all(now, out);
     }
 
-    /// Answers the chief's request for a capture if the shard is at exactly the requested version,
-    /// or past it (rule 7).
+    /// Answers the chief's request for a capture if the shard has exactly the requested version, or
+    /// can no longer reach this version (rule 7).
     fn answer_capture(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(wanted), Some(shard)) = (self.capture, &self.shard) else { return };
         let cut = shard.cut();
@@ -626,10 +634,12 @@ impl Ps {
         self.acknowledge_end(now, out);
     }
 
-    /// Answers the chief's `Finished` once all other workers have left.
+    /// Answers the chief's `Finished` once all other workers have left, or the time limit has
+    /// passed.
     ///
-    /// The chief stays until it has this answer. If this ps restarts before it answers, its next
-    /// incarnation learns from the chief that the run has ended, and informs the remaining workers.
+    /// The chief stays until it receives the answer. If this ps restarts before it answers, the
+    /// ps's next incarnation learns from the chief that the run has ended, and informs the
+    /// remaining workers.
     fn acknowledge_end(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(Ending { generation, until }) = self.ending else { return };
         let mut others = (1..self.config.sync.total_num_replicas).map(TaskId::worker);
@@ -655,7 +665,7 @@ impl Ps {
         said.is_some_and(|said| self.links.incarnation_of(worker) == Some(*said))
     }
 
-    /// Takes note that a worker leaves. If the shard is at the last version, the goodbye also shows
+    /// Records that a worker leaves. If the shard is at the last version, the goodbye also shows
     /// that the run has ended.
     fn on_goodbye(&mut self, now: Moment, peer: TaskId, out: &mut Vec<Effect>) {
         self.goodbyes
@@ -694,7 +704,7 @@ impl Ps {
     }
 }
 
-/// Reports a gradient of the current version that came after the first R (rule 5).
+/// Reports a gradient of the current version whose slot the update does not use (rule 5).
 fn count_surplus(step: Step, slot: Slot, worker: TaskId, out: &mut Vec<Effect>) {
     out.push(Effect::Report(Report::Dropped { step, slot, worker, verdict: None }));
 }

@@ -1,7 +1,7 @@
 //! A shard at one version, and the gradients that it has received for the next update.
 //!
-//! This file decides whether a gradient is accepted. It sends no messages, and does not know which
-//! workers wait.
+//! This file decides whether a gradient is accepted. The file sends no messages, and does not know
+//! which workers wait.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +36,11 @@ pub(super) enum Judgement {
     Surplus,
     /// The shard holds a gradient of the same slot and version whose bits differ.
     Diverged,
-    /// The push breaks the protocol. The text is the reason.
+    /// The push violates the protocol. The text states the reason.
     Violation(String),
 }
 
-/// A shard's state at one cut.
+/// A shard's state at one generation and step.
 #[derive(Debug)]
 pub(super) struct Shard {
     cut: Cut,
@@ -52,16 +52,16 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 enum Phase {
-    /// The shard receives gradients. `chosen` are the update's slots, ascending, once they are
-    /// known.
+    /// The shard receives gradients. `chosen` contains the slots of the update, ascending, or
+    /// `None` while these slots are unknown.
     Collecting { chosen: Option<Vec<Slot>> },
     /// The host computes the update from the gradients of the slots `chosen`.
     Updating { chosen: Vec<Slot> },
 }
 
 impl Shard {
-    /// Creates a shard whose steps have `n_slots` slots. If the slots of the next update are known
-    /// beforehand, they are in `chosen`.
+    /// Creates a shard whose steps have `n_slots` slots. `chosen` contains the slots of the next
+    /// update, if these slots are known beforehand.
     pub(super) const fn new(
         cut: Cut,
         state: ShardState,
@@ -92,7 +92,7 @@ impl Shard {
         matches!(self.phase, Phase::Updating { .. })
     }
 
-    /// Decides about a gradient by rules 1, 4, 5 and 8. Holds the gradient if it is accepted.
+    /// Judges a gradient by rules 1, 4, 5 and 8, and stores the gradient if it is accepted.
     pub(super) fn offer(&mut self, offer: Offer) -> Judgement {
         let Offer { cut, slot, held } = offer;
         if let Err(why) = self.check(cut, slot, &held.gradient) {
@@ -155,8 +155,8 @@ impl Shard {
         surplus
     }
 
-    /// Starts the update if all chosen gradients are held (rule 1). Returns these gradients,
-    /// ascending by slot (rule 3).
+    /// Starts the update if the shard holds the gradients of all chosen slots (rule 1). Returns
+    /// these gradients, ascending by slot (rule 3).
     pub(super) fn begin_update(&mut self) -> Option<Vec<(Slot, Floats)>> {
         let Phase::Collecting { chosen: Some(chosen) } = &self.phase else { return None };
         // `held` is a subset of `chosen` here, so comparing lengths suffices. Scanning a thousand
@@ -173,9 +173,9 @@ impl Shard {
         Some(gradients)
     }
 
-    /// Replaces the state by the result of the update, and moves to the next version, for which no
-    /// gradients are held yet. Returns the slots and losses of the update, ascending by slot, or
-    /// `None` if this update was not being computed.
+    /// Replaces the state by the result of the update, and moves to the next version, for which the
+    /// shard holds no gradients yet. Returns the slots and losses of the update, ascending by slot.
+    /// Returns `None` if the shard was not computing this update.
     pub(super) fn finish_update(
         &mut self,
         cut: Cut,
@@ -193,8 +193,8 @@ impl Shard {
         Some(losses)
     }
 
-    /// Returns whether the next update may use this slot while the shard does not hold its
-    /// gradient.
+    /// Returns whether the next update may use this slot and the shard does not hold the slot's
+    /// gradient yet.
     pub(super) fn lacks(&self, slot: Slot) -> bool {
         let is_of_use = match &self.phase {
             Phase::Updating { .. } => false,

@@ -10,17 +10,18 @@ use std::collections::VecDeque;
 use crate::ids::Step;
 use crate::protocol::message::{Recorded, UpdateRecord};
 
-/// The maximum number of updates to keep. If more updates are made while the chief is disconnected,
-/// or between a checkpoint and a loss of the chief's machine, the losses file has a gap.
+/// The maximum number of updates that ps 0 keeps. The losses file gets a gap if more updates are
+/// made while the chief is disconnected, or between a checkpoint and a loss of the chief's machine.
 const MAX_KEPT: usize = 100_000;
-/// The maximum number of losses in a message: 1,024 updates of two workers, or 16 of 128.
+/// The maximum number of losses in one message. A message can contain 1,024 updates with 2 losses
+/// each, or 16 updates with 128 losses each.
 const MAX_LOSSES_A_MESSAGE: usize = 2_048;
 
 /// The updates that may not be durable in the losses file, ascending by step.
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     kept: VecDeque<UpdateRecord>,
-    /// The first step that the current chief has not written.
+    /// The first step that the current chief has not written to the losses file.
     written: Step,
 }
 
@@ -32,7 +33,7 @@ impl Unrecorded {
         self.kept.push_back(update);
     }
 
-    /// Takes note of the state of the losses file. Drops the updates that are durable.
+    /// Records the state of the losses file. Drops the updates that are durable.
     pub(super) fn note(&mut self, recorded: Recorded) {
         // `written` may decrease: a new chief may find fewer rows in the file, and needs the
         // missing rows again.
@@ -42,8 +43,8 @@ impl Unrecorded {
         }
     }
 
-    /// Returns the oldest updates that the chief has not written. The number of losses in a message
-    /// is limited, but at least one update is returned.
+    /// Returns the oldest updates that the chief has not written, as many as fit in one message.
+    /// The first update is returned even if it alone exceeds the limit.
     pub(super) fn unwritten(&self) -> Vec<UpdateRecord> {
         let mut n_losses = 0;
         let fits = |update: &&UpdateRecord| {

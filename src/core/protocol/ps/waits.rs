@@ -1,4 +1,5 @@
-//! Rule 9: what a ps currently waits for, as text for the user and as plain values for metrics.
+//! Describes the current wait of a ps (rule 9), as text for the user and as plain values for
+//! metrics.
 
 use super::Ps;
 use crate::ids::TaskId;

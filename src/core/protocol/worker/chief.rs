@@ -1,5 +1,5 @@
-//! The duties of worker 0 as the chief. The chief adopts or restores the cluster's state, has
-//! checkpoints and losses written, and ends the run.
+//! The duties of worker 0 as the chief. The chief adopts or restores the cluster's state, saves
+//! checkpoints, records losses, and ends the run.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,30 +27,34 @@ pub(super) struct Chief {
     /// The generation of each ps's shard. `None` for a disconnected ps, `Some(None)` for a ps
     /// without a state.
     shards: Vec<Option<Option<Generation>>>,
-    /// Whether each ps has an unanswered `Restore` on its link. A state is large, so the next
-    /// `Restore` waits for the answer. A slow link thus carries one state at a time.
+    /// For each ps, whether the chief has sent a `Restore` on the current link and waits for the
+    /// answer. A state is large, so the chief sends the next `Restore` only after the answer. A
+    /// slow link thus carries one state at a time.
     is_restoring: Vec<bool>,
     /// The highest generation number that any ps has reported or that this chief has opened.
     highest_number: u64,
     phase: Phase,
-    /// The newest version of which the worker has held every shard.
+    /// The newest version for which worker 0 has held every shard.
     at: Option<Cut>,
     /// The parameters of every shard at the version `at`.
     parameters: Vec<Floats>,
-    /// The elements of each shard that the L2 term covers. `None` if a shard's state has more than
-    /// parameters, or the storage has not read a state yet.
+    /// For each shard, the elements that the L2 term covers. `None` if the storage has not read a
+    /// state yet, or if the state of a shard also contains buffers of the optimizer or of the
+    /// moving average.
     plain: Option<Vec<Vec<Range<usize>>>>,
     /// The first step whose update the chief has not given to the storage for the losses file.
-    /// After an adoption, it is unknown until the first updates come.
+    /// `None` while this step is unknown, for example after an adoption until the first updates
+    /// arrive.
     recorded: Option<Step>,
     saver: Saver,
     /// The number of attempts to write the final checkpoint.
     n_final_saves: u32,
     ending: Option<Ending>,
-    /// The time limit of a requested stop. The stop usually ends earlier, with the next checkpoint.
+    /// The time at which a requested stop ends even without a checkpoint. The stop usually ends
+    /// earlier, with the next checkpoint.
     stop_by: Option<Moment>,
     /// The version at which the stop was requested. The stop is complete when a checkpoint of this
-    /// version or of a later one is written.
+    /// version or of a later version is written.
     stop_at: Step,
 }
 
@@ -128,7 +132,7 @@ impl Chief {
     }
 
     /// Returns the kind of the current wait, or `None` if worker 0 waits like any other worker.
-    /// Calls `each_awaited` with each awaited task.
+    /// Calls `each_awaited` with each task that the chief waits for.
     pub(super) fn waits_for(&self, each_awaited: &mut dyn FnMut(TaskId)) -> Option<WaitFor> {
         let all = self.config.all_ps().zip(&self.shards);
         if let Some(ending) = &self.ending {
@@ -207,11 +211,11 @@ impl Chief {
         }
     }
 
-    /// Returns the state at the newest version of which worker 0 has held every shard, if going
-    /// back to that version loses no step.
+    /// Returns the cluster's state at the newest version for which worker 0 has held every shard.
+    /// All tasks can continue from this version, and no completed step is lost.
     ///
     /// # Errors
-    /// The reason for which there is no such version.
+    /// Returns the reason why the tasks cannot continue from such a version.
     fn live_version(&self, generation: Generation) -> Result<Arc<Snapshot>, &'static str> {
         let Some(at) = self.at.filter(|at| at.generation == generation) else {
             return Err("the chief has not held a whole version of this generation yet");
@@ -250,7 +254,7 @@ impl Chief {
     }
 
     /// Saves the version that worker 0 holds, if a stop was requested and a ps is disconnected. The
-    /// chief cannot capture that ps's shard.
+    /// chief cannot capture the shard of the disconnected ps.
     fn save_live(&mut self, out: &mut Vec<Effect>) {
         let Phase::Running { generation } = self.phase else { return };
         let is_away = self.shards.iter().any(Option::is_none);
@@ -328,8 +332,8 @@ impl Chief {
         }
     }
 
-    /// Does nothing until all ps are connected. Then adopts their state if all shards are of one
-    /// generation. Otherwise opens a new generation.
+    /// Does nothing until all ps are connected. Then adopts the state of the ps if all shards are
+    /// of one generation, and otherwise opens a new generation.
     fn gather(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         let Phase::Gathering { restored } = &self.phase else { return };
         let all: Option<Vec<_>> = self.shards.iter().copied().collect();
@@ -348,7 +352,8 @@ impl Chief {
         self.open(now, restored, links, out);
     }
 
-    /// Opens a generation that is larger than all known generations.
+    /// Opens a generation that is larger than all known generations, and sends every ps a
+    /// `Restore`.
     fn open(&mut self, now: Moment, restored: Restored, links: &mut Links, out: &mut Vec<Effect>) {
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
@@ -414,7 +419,7 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Takes note that the worker starts a step at the version `cut`, before the worker's first
+    /// Handles the start of a step at the version `cut`. Must be called before the worker's first
     /// push of that step.
     pub(super) fn on_whole(
         &mut self,
@@ -429,7 +434,7 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Returns whether the final checkpoint is durable, so that the run ends (rule 10).
+    /// Returns whether the run is ending, because the final checkpoint is durable (rule 10).
     pub(super) const fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
@@ -458,8 +463,8 @@ impl Chief {
         self.recorded.is_some_and(|recorded| recorded >= self.config.training_steps)
     }
 
-    /// Records the updates that ps 0 has sent with a version, ascending. Skips updates that are
-    /// already recorded.
+    /// Records the updates that came with a version from ps 0, in ascending order. Skips updates
+    /// that are already recorded.
     pub(super) fn on_updates(
         &mut self,
         now: Moment,
@@ -484,8 +489,8 @@ impl Chief {
         self.proceed(now, links, out);
     }
 
-    /// Starts a save if one is due, has a complete capture written, and ends the run if the final
-    /// checkpoint is durable.
+    /// Starts a save if a save is due, lets the storage write a complete capture, and ends the run
+    /// if the final checkpoint is durable.
     fn proceed(&mut self, now: Moment, links: &mut Links, out: &mut Vec<Effect>) {
         self.save_live(out);
         if let Some(at) = self.saveable() {
@@ -603,8 +608,8 @@ impl Chief {
         links.send(now, ps, Message::Finished { generation }, out);
     }
 
-    /// Takes note that a ps knows of the run's end, or need not know of it. Leaves once this is
-    /// true of every ps.
+    /// Records that a ps knows of the run's end, or need not know of the end. Leaves once no ps
+    /// remains to be informed.
     pub(super) fn on_finished(
         &mut self,
         now: Moment,

@@ -1,4 +1,5 @@
-//! Rule 10: the end of the run. The chief, or a worker that leaves, informs every ps of it.
+//! Applies rule 10, the end of the run: the chief, or a worker that leaves, informs every ps that
+//! the run has ended.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +9,11 @@ use crate::protocol::links::Links;
 use crate::protocol::wait_timer::Awaited;
 use crate::time::Moment;
 
-/// The ps that may not know of the run's end, and the time limit for informing them.
+/// The parameter servers that may not know of the run's end, and the time limit for informing them.
 #[derive(Debug)]
 pub(super) struct Ending {
     until: Moment,
-    /// The ps that may not know of the run's end.
+    /// The parameter servers that may not know of the run's end.
     missing: BTreeSet<TaskId>,
 }
 
@@ -21,13 +22,13 @@ impl Ending {
         Self { until: now + config.limits.linger, missing: config.all_ps().collect() }
     }
 
-    /// Returns the time to leave, even if a ps could not be informed.
+    /// Returns the time at which this task leaves, even if a ps could not be informed.
     pub(super) const fn until(&self) -> Moment {
         self.until
     }
 
-    /// Takes note that a ps knows of the run's end, or need not know because it has refused this
-    /// task or failed.
+    /// Records that a ps knows of the run's end, or need not know of the end because the ps has
+    /// refused this task or has failed.
     pub(super) fn mark_informed(&mut self, ps: TaskId) {
         self.missing.remove(&ps);
     }
@@ -37,7 +38,7 @@ impl Ending {
         self.missing.is_empty()
     }
 
-    /// Returns the ps that may not know of the run's end, ascending.
+    /// Returns the parameter servers that may not know of the run's end, ascending.
     pub(super) fn missing(&self) -> impl Iterator<Item = TaskId> {
         self.missing.iter().copied()
     }

@@ -1,5 +1,5 @@
-//! A worker. It computes gradients when it has the same version of every shard, and pushes them.
-//! Worker 0 is also the chief.
+//! A worker, which computes gradients when it has the same version of every shard, and pushes the
+//! gradients. Worker 0 is also the chief.
 
 mod chief;
 mod ending;
@@ -28,7 +28,8 @@ pub struct Worker {
     me: TaskId,
     config: ClusterConfig,
     links: Links,
-    /// For each ps, the incarnation that sent the stored version.
+    /// For each ps, the incarnation of the ps in the last session. A stored version comes from this
+    /// incarnation.
     incarnations: Vec<Option<Incarnation>>,
     versions: Versions,
     /// The unacknowledged pushes to each ps.
@@ -36,8 +37,8 @@ pub struct Worker {
     work: Option<Work>,
     /// The chief's duties, if this is worker 0.
     chief: Option<Chief>,
-    /// On every worker except worker 0, after the run has ended: the ps that still wait for a
-    /// goodbye.
+    /// The ps that still wait for this worker's goodbye. `None` on worker 0, and until the run has
+    /// ended.
     leaving: Option<Ending>,
     wait_timer: WaitTimer,
 }
@@ -163,13 +164,14 @@ impl Worker {
     }
 
     /// Returns whether this incarnation may have taken part in the run (rule 8). A worker computes
-    /// only if it holds a version of every shard. So every ps must have sent it a `Welcome` before.
+    /// only with a version of every shard, so every ps must have sent the worker a `Welcome`
+    /// before.
     fn has_joined(&self) -> bool {
         self.links.all_have_welcomed()
     }
 
-    /// Handles a new session with a ps. Repeats the messages that may be lost with the previous
-    /// link.
+    /// Handles a new session with a ps. Repeats the messages that may have been lost with the
+    /// previous link.
     fn on_ps_up(
         &mut self,
         now: Moment,
@@ -261,19 +263,18 @@ impl Worker {
         }
     }
 
-    /// If `version` belongs to an older generation than the worker's current one, returns the
-    /// lowest cut of the worker's current generation, which has step 0 (rule 8). Otherwise returns
-    /// `None`.
+    /// Returns the worker's current generation with step 0 if `version` belongs to an older
+    /// generation (rule 8). Otherwise returns `None`.
     ///
-    /// An older version may merely be late. But the chief and all ps may also have restarted and
-    /// forgotten the newer generation. A pull at the returned cut then tells the ps which chief
-    /// opened the newer generation.
+    /// A version of an older generation may merely be late. But the chief and all ps may also have
+    /// restarted and forgotten the newer generation. A pull for the returned generation then tells
+    /// the ps which chief opened this generation.
     fn newer_generation_than(&self, version: Cut) -> Option<Cut> {
         let generation = self.cut()?.generation;
         (version.generation < generation).then_some(Cut { generation, step: Step(0) })
     }
 
-    /// Starts to leave after the end of the run (rule 10).
+    /// Starts leaving after the end of the run (rule 10).
     fn leave(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if self.leaving.is_some() {
             return;
@@ -290,7 +291,7 @@ impl Worker {
         self.mark_informed(now, ps, out);
     }
 
-    /// Takes note that a ps knows of the run's end, or has refused this task or failed.
+    /// Records that a ps knows of the run's end, has refused this task, or has failed.
     fn mark_informed(&mut self, now: Moment, ps: TaskId, out: &mut Vec<Effect>) {
         if let Some(leaving) = &mut self.leaving {
             leaving.mark_informed(ps);
@@ -326,11 +327,13 @@ impl Worker {
     }
 
     /// Repairs a step in which an earlier incarnation of this worker died between its pushes. Some
-    /// shards are then past the step, and the others still wait for the gradients. Asks the shards
-    /// that are past the step for the older version. Returns whether there is such a step.
+    /// shards have then made the step's update, and the other shards still wait for the gradients.
+    /// Requests the older version from the shards that have made the update. Returns whether such a
+    /// step was found.
     ///
-    /// This incarnation computes the missing gradients again at the older version. Meanwhile it
-    /// asks no shard for the newer version, because the answer would replace the older version.
+    /// This incarnation computes the missing gradients again at the older version. Meanwhile the
+    /// worker requests the newer version from no shard, because the answer would replace the older
+    /// version.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
         // With R < N, a gradient counts only when every shard holds its part. So no shard can be
         // past a version while another shard lacks a gradient of it.
@@ -376,7 +379,7 @@ impl Worker {
         self.pull_next(now, out);
     }
 
-    /// Starts the next slot if every window has room for one more gradient.
+    /// Starts computing the next slot if the window of every ps has room for one more gradient.
     fn compute(&mut self, out: &mut Vec<Effect>) {
         if self.windows.iter().all(PushWindow::has_room) {
             let job = self.work.as_mut().and_then(Work::start);
@@ -384,9 +387,9 @@ impl Worker {
         }
     }
 
-    /// Pulls the next version if no push of this worker will ask for it. That is so if an earlier
-    /// incarnation has pushed all slots, or if the last push was acknowledged on a link that is now
-    /// lost.
+    /// Pulls the next version if no push of this worker will request that version. There is no such
+    /// push if an earlier incarnation has pushed all slots, or if the last push was acknowledged on
+    /// a link that is now lost.
     fn pull_next(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(work) = &self.work else { return };
         if work.is_complete() && !self.config.is_last(work.cut().step) {
@@ -398,7 +401,7 @@ impl Worker {
     }
 
     /// Pulls the remaining updates for the chief at the last version. Ps 0 may have more updates
-    /// than fit in one message, and no further push asks for them.
+    /// than fit in one message, and the worker sends no further push that would request them.
     fn pull_updates(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let lacks = self.chief.as_ref().is_some_and(Chief::lacks_updates);
         if let (true, Some(cut)) = (lacks && !self.versions.is_asked(0), self.cut()) {
@@ -470,8 +473,8 @@ impl Worker {
         self.compute(out);
     }
 
-    /// Drops the first `pushes` pushes of a ps's link, because the ps has processed them. If the
-    /// number is impossible, ends the session and returns `false`.
+    /// Drops the first `pushes` pushes of a ps's link, because the ps has processed these pushes.
+    /// If the worker has sent fewer pushes, ends the session and returns `false`.
     fn acknowledge(&mut self, now: Moment, ps: TaskId, pushes: u64, out: &mut Vec<Effect>) -> bool {
         match self.windows[ps.index as usize].acknowledge(pushes) {
             Ok(()) => true,

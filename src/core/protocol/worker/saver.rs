@@ -1,10 +1,10 @@
-//! Rule 7: the saver captures the states of all shards at the same version, and has the storage
-//! write them.
+//! Applies rule 7: the saver captures the states of all shards at the same version, and lets the
+//! storage write these states as a checkpoint.
 //!
-//! A shard answers only at exactly the requested version. With R >= N, the chief sends the request
-//! before its push, so no shard can be past that version. With R < N, the other workers may push
-//! without the chief. After a miss, the saver therefore asks for a later version, each time further
-//! ahead, until the request reaches all shards in time.
+//! A ps can capture its shard only at exactly the requested version. With R >= N, the chief sends
+//! the request before its push, so no shard can be past that version. With R < N, the other workers
+//! may push without the chief, so a shard may miss the version. The saver then requests a later
+//! version, further ahead after each miss, until the request reaches all shards in time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ enum Phase {
     Idle,
     Capturing {
         cut: Cut,
-        /// The number of versions between the shard that missed the last capture and the next
-        /// version to capture.
+        /// The difference between the version to capture and the version of the shard that missed
+        /// the last capture. 0 before the first miss.
         margin: u64,
         shards: Vec<Option<ShardState>>,
     },
@@ -59,7 +59,7 @@ impl Saver {
     }
 
     /// Starts a generation at `now`, and drops captures of the previous generation. `saved` is the
-    /// step of the restored checkpoint.
+    /// step of the restored checkpoint, or `None` if no checkpoint was restored.
     pub(super) fn begin_generation(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
         // The first save is due at once, as with TensorFlow's `Supervisor`.
@@ -94,13 +94,13 @@ impl Saver {
         matches!(self.phase, Phase::Writing { .. })
     }
 
-    /// Takes note that the storage writes the version that worker 0 holds, which was not captured
-    /// from the shards.
+    /// Records that the storage is writing the version that worker 0 holds. The shards were not
+    /// captured for this version.
     pub(super) fn begin_write(&mut self, step: Step) {
         self.phase = Phase::Writing { step, of_this_history: true };
     }
 
-    /// Returns the time at which the next save is due, unless a save is under way.
+    /// Returns the time at which the next save is due, or `None` while a save is under way.
     pub(super) fn deadline(&self) -> Option<Moment> {
         self.is_idle().then_some(self.due)
     }
@@ -110,8 +110,8 @@ impl Saver {
         self.due = at;
     }
 
-    /// Starts a save at the chief's version `at`, if a save is due. Returns the cut that every ps is
-    /// to capture.
+    /// Starts a save at the chief's version `at` if a save is due. Returns the generation and the
+    /// step that every ps must capture, or `None` if no save was started.
     pub(super) fn tick(&mut self, now: Moment, at: Cut) -> Option<Cut> {
         if !self.is_idle() || now < self.due {
             return None;
@@ -130,7 +130,8 @@ impl Saver {
         Some(cut)
     }
 
-    /// Returns the cut to request again from a ps that has reconnected.
+    /// Returns the generation and the step to request again from a ps that has reconnected, or
+    /// `None` if no request to this ps is unanswered.
     pub(super) fn wanted_of(&self, ps: u32) -> Option<Cut> {
         match &self.phase {
             Phase::Capturing { cut, shards, .. } if shards[ps as usize].is_none() => Some(*cut),
@@ -153,8 +154,9 @@ impl Saver {
         }
     }
 
-    /// Requests a later version, because a shard is already past the version `at`. `current` is
-    /// that shard's version, and `last` is the last version of the run. Returns the later cut.
+    /// Chooses a later version to capture, because a shard is already past the version `at`.
+    /// `current` is the version of that shard, and `last` is the last version of the run. Returns
+    /// the later version, or `None` if `at` is not the version that is being captured.
     pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Option<Cut> {
         match self.phase {
             // Several shards may miss the same version, but only the first miss counts.
@@ -167,8 +169,8 @@ impl Saver {
         }
     }
 
-    /// Has the storage write the captured states, once every update before them is recorded. The
-    /// losses file therefore has the losses of every visible checkpoint.
+    /// Lets the storage write the captured states, once every update before these states is
+    /// recorded. The losses file therefore has the losses of every visible checkpoint.
     pub(super) fn write(&mut self, recorded: Option<Step>, out: &mut Vec<Effect>) {
         if let Phase::Captured(snapshot) = &self.phase
             && recorded.is_some_and(|recorded| recorded >= snapshot.cut.step)
@@ -178,7 +180,8 @@ impl Saver {
         }
     }
 
-    /// Takes note that the storage has written the checkpoint of `step`, or has failed to.
+    /// Handles the answer of the storage: the checkpoint of `step` was written, or could not be
+    /// written.
     pub(super) fn on_persisted(
         &mut self,
         now: Moment,

@@ -7,7 +7,7 @@ use crate::ids::{Cut, Slot};
 #[derive(Clone, Debug)]
 pub(super) struct ShardVersion {
     pub(super) cut: Cut,
-    /// From ps 0: the slots that this worker may compute.
+    /// The slots that this worker may compute. Empty if the version is not from ps 0.
     pub(super) tokens: Vec<Slot>,
     /// The worker's slots whose gradients the shard already holds.
     pub(super) received: Vec<Slot>,
@@ -18,8 +18,8 @@ pub(super) struct ShardVersion {
 #[derive(Clone, Debug, Default)]
 struct Known {
     version: Option<ShardVersion>,
-    /// The oldest version that would answer the worker's pending request. `None` without a pending
-    /// request.
+    /// The oldest version that would answer the worker's pending request, or `None` without a
+    /// pending request.
     asked: Option<Cut>,
 }
 
@@ -32,12 +32,12 @@ impl Versions {
         Self(vec![Known::default(); n_ps as usize])
     }
 
-    /// Stores a received version, which answers the request to its ps.
+    /// Stores a version that a ps has sent. The version answers the pending request to this ps.
     pub(super) fn insert(&mut self, ps: u32, version: ShardVersion) {
         self.0[ps as usize] = Known { version: Some(version), asked: None };
     }
 
-    /// Takes note that a pull or a push has asked the ps for a version.
+    /// Records that a pull or a push has requested a version from the ps.
     pub(super) fn mark_asked(&mut self, ps: u32, at_least: Cut) {
         self.0[ps as usize].asked = Some(at_least);
     }
@@ -47,41 +47,43 @@ impl Versions {
         self.0[ps as usize].asked = None;
     }
 
-    /// Forgets the version of a ps that has restarted, because its state no longer exists.
+    /// Forgets the version of a ps that has restarted, because the ps has lost the state of that
+    /// version.
     pub(super) fn forget(&mut self, ps: u32) {
         self.0[ps as usize] = Known::default();
     }
 
-    /// Returns the cut of a shard's last received version.
+    /// Returns the generation and the step of a shard's last received version.
     pub(super) fn cut_of(&self, ps: u32) -> Option<Cut> {
         self.0[ps as usize].version.as_ref().map(|version| version.cut)
     }
 
-    /// Returns the newest cut of all received versions.
+    /// Returns the generation and the step of the newest received version.
     pub(super) fn newest(&self) -> Option<Cut> {
         self.0.iter().filter_map(|known| known.version.as_ref()).map(|version| version.cut).max()
     }
 
-    /// Returns the cut of the versions if the versions of all shards have the same cut (rule 6).
+    /// Returns the generation and the step of the versions if all shards have the same generation
+    /// and step (rule 6).
     pub(super) fn whole_cut(&self) -> Option<Cut> {
         let cut = self.0.first()?.version.as_ref()?.cut;
         let is_of_it = |version: &ShardVersion| version.cut == cut;
         self.0.iter().all(|known| known.version.as_ref().is_some_and(is_of_it)).then_some(cut)
     }
 
-    /// Returns the versions of all shards if they have the same cut.
+    /// Returns the versions of all shards if all have the same generation and step.
     pub(super) fn whole(&self) -> Option<(Cut, Vec<&ShardVersion>)> {
         Some((self.whole_cut()?, self.all()?.collect()))
     }
 
-    /// Returns the version of every shard, if each shard has sent one.
+    /// Returns the version of every shard, or `None` if a shard has not sent a version.
     fn all(&self) -> Option<impl Iterator<Item = &ShardVersion> + Clone> {
         let versions = self.0.iter().map(|known| known.version.as_ref());
         versions.clone().all(|version| version.is_some()).then(|| versions.flatten())
     }
 
-    /// Returns the ps that must be asked so that the worker reaches `target`, each with the oldest
-    /// version to ask for.
+    /// Returns the requests that the worker must send to reach `target`: each ps to ask, with the
+    /// oldest version that the ps may answer with.
     pub(super) fn pulls_due(&self, target: Cut) -> Vec<(u32, Cut)> {
         let ask = |(ps, known): (u32, &Known)| match (&known.version, known.asked) {
             // If the worker knows no version of a shard, it asks for any version. The shard may be
@@ -105,7 +107,8 @@ impl Versions {
 
     /// Detects a step in which an earlier incarnation of this worker died between its pushes. Some
     /// shards are then one version past the other shards, which lack the gradients of `slots`.
-    /// Returns the older cut, and the ps that are past it.
+    /// Returns the generation and the step of the older version, and the ps whose shards are past
+    /// this version.
     pub(super) fn torn_update(
         &self,
         slots: impl Iterator<Item = Slot> + Clone,
@@ -123,7 +126,8 @@ impl Versions {
         Some((oldest, (0..).zip(versions).filter_map(past).collect()))
     }
 
-    /// Returns the ps from which the worker has received neither `cut` nor a newer version.
+    /// Returns the ps whose last received version is older than `cut`, and the ps that have sent no
+    /// version.
     pub(super) fn missing(&self, cut: Cut) -> impl Iterator<Item = u32> {
         let lacks =
             move |known: &Known| known.version.as_ref().is_none_or(|version| version.cut < cut);

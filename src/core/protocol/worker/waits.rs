@@ -1,4 +1,5 @@
-//! Rule 9: what a worker currently waits for, as text for the user and as plain values for metrics.
+//! Describes the current wait of a worker (rule 9), as text for the user and as plain values for
+//! metrics.
 
 use super::Worker;
 use crate::ids::{Cut, TaskId};
@@ -65,7 +66,8 @@ impl Worker {
         }
     }
 
-    /// Returns the cut that this worker needs next. At the last version, this is the last version.
+    /// Returns the generation and the step of the version that this worker needs next. A worker at
+    /// the last version needs no later version, so the function then returns the last version.
     fn next_cut(&self) -> Option<Cut> {
         self.cut().map(|cut| if self.config.is_last(cut.step) { cut } else { cut.next() })
     }

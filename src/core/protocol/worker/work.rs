@@ -48,7 +48,8 @@ impl Work {
         self.slots.is_empty()
     }
 
-    /// Returns the job of the next slot, or `None` if a slot is being computed or none is left.
+    /// Returns the job of the next slot, or `None` if the host is computing a slot or no slot is
+    /// left.
     pub(super) fn start(&mut self) -> Option<Job> {
         let job = if self.is_computing { None } else { self.job() };
         self.is_computing |= job.is_some();
@@ -61,8 +62,8 @@ impl Work {
         Some(Job::Gradient { cut: self.cut, slot, parameters: self.parameters.clone() })
     }
 
-    /// Takes note of a result. Returns `false` if the result is not that of the slot being
-    /// computed, because the worker has started another version meanwhile.
+    /// Handles the result of a job. Returns `false` if the result does not belong to the slot that
+    /// is being computed, because the worker has started another version meanwhile.
     pub(super) fn finish(&mut self, cut: Cut, slot: Slot) -> bool {
         let is_due = cut == self.cut && self.is_computing && self.slots.front() == Some(&slot);
         if is_due {
