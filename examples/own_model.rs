@@ -14,10 +14,11 @@
 
 use std::path::Path;
 
-use ndarray::{Array1, Array2, ArrayD, ArrayView2, Axis, Ix1, Ix2};
+use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
 use unisono::config::RunConfig;
 use unisono::data::{Dataset, Examples};
 use unisono::in_process::{Trained, train_cluster, train_serially};
+use unisono::model::blocks::{column_sums, product};
 use unisono::model::{Batch, Gradient, Model, Parameters, Variable};
 use unisono::random::Stream;
 use unisono::{Setup, Workload};
@@ -110,13 +111,7 @@ struct Forward {
 
 impl TwoHeads {
     fn forward(batch: Batch<'_>, parameters: Parameters<'_>) -> Forward {
-        let mut pixels = Array2::zeros((batch.rows.len(), N_FEATURES));
-        for (mut row, &example) in pixels.outer_iter_mut().zip(batch.rows) {
-            let (columns, values) = batch.examples.row(example);
-            for (column, value) in columns.into_iter().zip(values) {
-                row[column as usize] = value;
-            }
-        }
+        let pixels = batch.features();
         let hidden = product(pixels.view(), matrix(parameters, HIDDEN).view())
             + vector(parameters, HIDDEN_BIASES);
         let hidden = hidden.mapv_into(|value| if value > 0.0 { value } else { 0.0 });
@@ -128,16 +123,11 @@ impl TwoHeads {
 
 impl Model for TwoHeads {
     fn variables(&self) -> Vec<Variable> {
-        let variable = |name: &str, shape: &[usize], regularized| Variable {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            regularized,
-        };
         vec![
-            variable("hidden/weights", &[N_FEATURES, self.width], true),
-            variable("hidden/biases", &[self.width], false),
-            variable("digit/weights", &[self.width, SIDE], true),
-            variable("parity/weights", &[self.width, 1], true),
+            Variable::new("hidden/weights", &[N_FEATURES, self.width]).regularized(),
+            Variable::new("hidden/biases", &[self.width]),
+            Variable::new("digit/weights", &[self.width, SIDE]).regularized(),
+            Variable::new("parity/weights", &[self.width, 1]).regularized(),
         ]
     }
 
@@ -169,8 +159,7 @@ impl Model for TwoHeads {
         let back = ndarray::Zip::from(&back)
             .and(&hidden)
             .map_collect(|back, hidden| if *hidden > 0.0 { *back } else { 0.0 });
-        let ones = Array2::ones((1, batch.rows.len()));
-        let biases = product(ones.view(), back.view()).remove_axis(Axis(0));
+        let biases = column_sums(back.view());
         gradient.write(HIDDEN, product(pixels.t(), back.view()).view().into_dyn());
         gradient.write(HIDDEN_BIASES, biases.view().into_dyn());
         gradient.write(DIGIT, product(hidden.t(), digit.view()).view().into_dyn());
@@ -182,14 +171,6 @@ impl Model for TwoHeads {
         logits.clear();
         logits.extend(Self::forward(batch, parameters).digit);
     }
-}
-
-/// Returns a·b. Each element is a sum in the order of k, because a library's product may sum in an
-/// order that depends on the CPU.
-fn product(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> Array2<f32> {
-    Array2::from_shape_fn((a.nrows(), b.ncols()), |(row, column)| {
-        (0..a.ncols()).fold(0.0, |sum, k| sum + a[[row, k]] * b[[k, column]])
-    })
 }
 
 fn matrix(parameters: Parameters<'_>, variable: usize) -> Array2<f32> {

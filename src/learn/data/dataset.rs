@@ -199,6 +199,42 @@ impl Dataset {
         Ok(Self::of_examples(name, train, validation, test))
     }
 
+    /// Returns the data set with standardized features: (x − mean) / deviation, where the mean and the
+    /// standard deviation are those of the training examples. A feature that is the same in all
+    /// training examples becomes 0.
+    ///
+    /// The sums are chains in f64, in the order of the examples. The variance is the mean of the
+    /// squared differences from the mean. The result is rounded to f32 once.
+    #[must_use]
+    pub fn standardized(self) -> Self {
+        let n = self.train.len() as f64;
+        let mut means = vec![0.0; self.train.n_features()];
+        let rows = || (0..self.train.len()).map(|row| self.train.dense_row(row));
+        rows().for_each(|row| means.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x)));
+        means.iter_mut().for_each(|sum| *sum /= n);
+        let mut deviations = vec![0.0; means.len()];
+        for row in rows() {
+            for ((sum, x), mean) in deviations.iter_mut().zip(row).zip(&means) {
+                let difference = f64::from(x) - mean;
+                *sum += difference * difference;
+            }
+        }
+        deviations.iter_mut().for_each(|sum| *sum = (*sum / n).sqrt());
+        let scaled = |examples: &Examples| {
+            let mut scaled = Examples::new(examples.n_features(), examples.n_classes());
+            for row in 0..examples.len() {
+                let values = examples.dense_row(row).into_iter().zip(means.iter().zip(&deviations));
+                let value = |(x, (mean, deviation)): (f32, (&f64, &f64))| {
+                    if *deviation > 0.0 { ((f64::from(x) - mean) / deviation) as f32 } else { 0.0 }
+                };
+                scaled.push(values.map(value), examples.label(row));
+            }
+            scaled
+        };
+        let [train, validation, test] = [&self.train, &self.validation, &self.test].map(scaled);
+        Self::of_examples(&self.name, train, validation, test)
+    }
+
     /// Returns the name by which errors refer to this data set: the path of its folder, or a
     /// description.
     #[must_use]

@@ -177,6 +177,14 @@ impl Examples {
         features
     }
 
+    /// Returns all features of example `row`.
+    pub(crate) fn dense_row(&self, row: usize) -> Vec<f32> {
+        let mut values = vec![0.0; self.n_features];
+        let (columns, present) = self.row(row);
+        columns.iter().zip(present).for_each(|(column, value)| values[*column as usize] = value);
+        values
+    }
+
     /// Returns the label of example `row`.
     #[must_use]
     pub fn label(&self, row: usize) -> u32 {

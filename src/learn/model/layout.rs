@@ -21,6 +21,18 @@ pub struct Variable {
 }
 
 impl Variable {
+    /// Creates a variable that the L2 term does not cover.
+    #[must_use]
+    pub fn new(name: &str, shape: &[usize]) -> Self {
+        Self { name: name.to_owned(), shape: shape.to_vec(), regularized: false }
+    }
+
+    /// Returns the variable, covered by the L2 term.
+    #[must_use]
+    pub fn regularized(self) -> Self {
+        Self { regularized: true, ..self }
+    }
+
     /// Returns the number of elements.
     #[must_use]
     pub fn n_elements(&self) -> usize {

@@ -5,6 +5,7 @@
 
 pub mod accuracy;
 mod aligned;
+pub mod blocks;
 mod elementary;
 mod elementwise;
 pub mod initial;

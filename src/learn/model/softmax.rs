@@ -22,7 +22,7 @@ pub(crate) fn softmax_cross_entropy(logits: &mut Matrix, labels: &[u32], exps: &
 /// Returns the cross-entropy of one row. Replaces the row with the gradient of the mean
 /// cross-entropy with respect to this row.
 #[inline(always)]
-fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -> f64 {
+pub(crate) fn cross_entropy(row: &mut [f32], label: usize, n_rows: f64, exps: &mut [f64]) -> f64 {
     if !row.iter().all(|z| z.is_finite()) {
         row.fill(f32::NAN);
         return f64::NAN;
