@@ -1,7 +1,9 @@
-//! What the targets of `fuzz/` call: any bytes in, a panic out if a promise about them is broken.
+//! The functions that the fuzz targets in `fuzz/` call. Each function accepts any bytes, and panics
+//! if the program handles the bytes wrongly.
 //!
-//! Each is in the module that it tests, and tells whether the bytes were taken. Compiled for
-//! `cargo fuzz` alone; the tests of each crate run the same functions over `fuzz/corpus`.
+//! Each function is defined in the module that it tests, and returns whether that module accepted
+//! the bytes. This module is compiled only for `cargo fuzz`. The unit tests of each crate run the
+//! same functions on the files in `fuzz/corpus`.
 
 pub use unisono_audit::fuzzing::ledger;
 pub use unisono_files::checkpoint::fuzzing::{checkpoint, state};

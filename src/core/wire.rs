@@ -1,8 +1,8 @@
 //! Frames: the encoding of messages. `docs/wire.md` describes the layout.
 //!
-//! A decoder uses no length before it has verified the length's checksum, and allocates no more
-//! than [`Limits`] permits. This file uses no sockets. A link's reader parses a [`Header`] and then
-//! a [`Head`]; the simulator calls [`decode`].
+//! A decoder verifies the checksum of a length before it uses the length, and allocates no more
+//! than [`Limits`] permits. This module uses no sockets. The reader of a link parses a [`Header`]
+//! and then a [`Head`]. The simulator calls [`decode`].
 
 #[cfg(any(test, fuzzing, feature = "testing"))]
 #[path = "../../tests/unit/reseal.rs"]
@@ -17,10 +17,11 @@ pub use self::reseal::reseal;
 use crate::floats::Floats;
 use crate::protocol::Message;
 
-/// The first bytes of a frame with a message. The last of them is the version of the layout.
+/// The first bytes of a frame that contains a message and its tensors. The last of these bytes is
+/// the version of the layout.
 pub const MAGIC: [u8; 4] = *b"UNS1";
 
-/// The first bytes of a frame whose tensors are in shared memory of the sender.
+/// The first bytes of a frame with a message whose tensors are in the sender's shared memory.
 const PLACED_MAGIC: [u8; 4] = *b"UNP2";
 
 /// The first bytes of a frame with a [`Note`].
@@ -38,19 +39,20 @@ pub const HEADER_BYTES: usize = 20;
 /// The length of an entry in the table of tensors, in bytes.
 const ENTRY_BYTES: usize = 8;
 
-/// The maximum length of the control part, in bytes. By far the longest control part is that of a
-/// `Version` which carries updates for the chief to record. The limit has room for 15,000 updates
-/// of 50 slots each.
+/// The maximum length of the control part of a frame, in bytes. The longest control part belongs to
+/// a `Version` message that carries updates for the chief to record. The limit has room for 15,000
+/// updates of 50 slots each.
 pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 
-/// The maximum number of tensors of a message. A shard's state with any optimizer needs fewer.
+/// The maximum number of tensors of a message. The state of a shard has fewer tensors with every
+/// optimizer.
 pub const MAX_TENSORS: usize = 16;
 
 /// The maximum length of a frame from a caller without a session, in bytes. A `Hello` with its
-/// settings takes about 1 KiB. The limit keeps a stranger from using much memory.
+/// settings takes about 1 KiB. The limit bounds the memory that an unknown caller can occupy.
 pub const MAX_GREETING_BYTES: usize = 64 << 10;
 
-/// The largest frame that a reader accepts.
+/// The size limits of the frames that a reader accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The maximum length of the control part, in bytes.
@@ -66,18 +68,19 @@ impl Limits {
     pub const GREETING: Self =
         Self { control_bytes: MAX_GREETING_BYTES - HEADER_BYTES, tensors: 0, tensor_bytes: 0 };
 
-    /// Returns the limits for a model whose largest shard state (parameters and auxiliary buffers)
-    /// has a size of `tensor_bytes`.
+    /// Returns the limits for a model. `tensor_bytes` is the size of the largest shard state
+    /// (parameters and auxiliary buffers), in bytes.
     #[must_use]
     pub const fn with_tensor_bytes(tensor_bytes: usize) -> Self {
         Self { control_bytes: MAX_CONTROL_BYTES, tensors: MAX_TENSORS, tensor_bytes }
     }
 }
 
-/// The reason for which bytes are not a valid frame.
+/// The reason why bytes are not a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WireError {
-    /// The frame starts with unknown bytes: the peer is another program, or uses another layout.
+    /// The frame starts with unknown bytes, because the peer is another program or uses another
+    /// layout.
     #[error("not a Unisono frame: it starts with \"{}\"", .0.escape_ascii())]
     NotAFrame([u8; 4]),
     /// The header's checksum is wrong.
@@ -113,7 +116,7 @@ pub enum WireError {
         /// The number of tensors.
         n_tensors: usize,
     },
-    /// The bytes are shorter or longer than the frame.
+    /// The number of bytes differs from the length of the frame.
     #[error("{found} bytes, but the frame has {wanted}")]
     WrongLength {
         /// The number of bytes that the decoder got.
@@ -123,11 +126,11 @@ pub enum WireError {
     },
 }
 
-/// A notice about shared buffers, which the hosts of a link's two ends exchange. Nodes never see
-/// notices.
+/// A notice about shared-memory buffers. The hosts at the two ends of a link exchange notices. The
+/// protocol's nodes never see notices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// The receiver may map a buffer of the sender.
+    /// The receiver of this note may map a buffer of the sender.
     Offer {
         /// The number of the buffer on this link.
         buffer: u32,
@@ -135,16 +138,17 @@ pub enum Note {
         process: u32,
         /// The file descriptor of the buffer in the sender's process.
         file: u32,
-        /// A random mark by which the receiver verifies that the file is this buffer.
+        /// A random number in the name of the buffer's file. The receiver compares the name before
+        /// it opens the file, so that a note cannot make the receiver open another file.
         token: [u8; 16],
     },
-    /// The sender has mapped these buffers of the receiver, and can read them.
+    /// The sender of this note has mapped these buffers of the receiver, and can read them.
     Taken(Vec<u32>),
-    /// The sender has read a tensor from each of these buffers of the receiver. If several tensors
-    /// were placed in a buffer, the buffer is named once for each. One note names at most
-    /// [`MAX_NOTED`] buffers.
+    /// The sender of this note has read a tensor from each of these buffers of the receiver. A
+    /// buffer from which several tensors were read is listed once for each tensor. One note lists
+    /// at most [`MAX_NOTED`] buffers.
     Read(Vec<u32>),
-    /// These buffers of the sender no longer exist.
+    /// These buffers of the sender of this note no longer exist.
     Gone(Vec<u32>),
 }
 
@@ -175,15 +179,16 @@ impl Frame {
         Self { control, tensors }
     }
 
-    /// Returns the bytes before the tensors. The checksum of a tensor is computed once for all
-    /// frames that share the tensor.
+    /// Returns the bytes of the frame that precede the tensors. The checksum of a tensor is
+    /// computed once for all frames that share the tensor.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
         self.build_head(MAGIC, self.tensors.iter().map(Floats::checksum))
     }
 
-    /// Returns the frame of a message whose tensors are in the shared buffers with these numbers.
-    /// Tensors in shared memory are not transferred, so they have no checksums.
+    /// Returns the frame of a message whose tensors are in shared memory. `buffers` has the number
+    /// of each tensor's buffer. The frame has no checksums of the tensors, because the link does
+    /// not transfer tensors in shared memory.
     #[must_use]
     pub fn placed_head(&self, buffers: &[u32]) -> Vec<u8> {
         self.build_head(PLACED_MAGIC, buffers.iter().copied())
@@ -273,7 +278,8 @@ pub fn encode_to_vec(message: &Message) -> Vec<u8> {
     frame.tensors().fold(frame.head(), |bytes, tensor| [&bytes, tensor].concat())
 }
 
-/// Decodes a message from exactly one whole frame. The function accepts any bytes without a panic.
+/// Decodes a message from exactly one whole frame. The function does not panic, whatever the bytes
+/// are.
 ///
 /// # Errors
 /// If the bytes are not one valid frame with a message, or the frame exceeds a limit.
@@ -306,10 +312,10 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Message, WireError> {
     head.finish(tensors)
 }
 
-/// Checks the magic of a frame whose header may still be incomplete.
+/// Checks the first four bytes of a frame. The header may still be incomplete.
 ///
 /// # Errors
-/// If there are at least four bytes, and they are not a known magic.
+/// If the first four bytes are not those of any frame. Fewer than four bytes pass the check.
 pub fn check_magic(bytes: &[u8]) -> Result<(), WireError> {
     bytes.first_chunk().map_or(Ok(()), |magic| Kind::from_magic(*magic).map(|_| ()))
 }
@@ -336,7 +342,8 @@ impl Kind {
     }
 }
 
-/// A valid header of a frame, within the limits. It contains the length of the body.
+/// The header of a frame, verified against its checksum and the limits. The header determines the
+/// length of the body.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     kind: Kind,
@@ -416,7 +423,8 @@ impl Header {
     }
 }
 
-/// The header and body of a frame with a message. Both are undamaged and within the limits.
+/// The header and the body of a frame with a message, verified against the checksums and the
+/// limits.
 #[derive(Debug)]
 pub struct Head {
     message: Message,
@@ -427,7 +435,8 @@ pub struct Head {
 #[derive(Debug)]
 struct Entry {
     n_values: usize,
-    /// The CRC32C of the tensor's bytes. For a tensor in shared memory, the number of its buffer.
+    /// The CRC32C of the tensor's bytes, or the number of the tensor's buffer if the tensor is in
+    /// shared memory.
     checksum_or_buffer: u32,
 }
 
@@ -437,18 +446,18 @@ impl Head {
         self.table.iter().map(|entry| entry.n_values)
     }
 
-    /// Returns the number of the shared buffer that holds each tensor, in order. Returns `None` if
-    /// the tensors follow the head.
+    /// Returns the numbers of the shared buffers that hold the tensors, one number per tensor, in
+    /// order. Returns `None` if the frame itself contains the tensors.
     #[must_use]
     pub fn buffers(&self) -> Option<impl Iterator<Item = u32>> {
         self.is_placed.then(|| self.table.iter().map(|entry| entry.checksum_or_buffer))
     }
 
-    /// Returns the message with its tensors. The lengths of the tensors must be
+    /// Returns the message with its tensors. The lengths of the tensors must equal
     /// [`Self::tensor_lengths`].
     ///
     /// # Errors
-    /// If a tensor is damaged, or the message cannot have so many tensors.
+    /// If a tensor is damaged, or a message of this kind cannot have that many tensors.
     pub fn finish(mut self, tensors: Vec<Floats>) -> Result<Message, WireError> {
         for (index, (tensor, entry)) in tensors.iter().zip(&self.table).enumerate() {
             if !self.is_placed && tensor.checksum() != entry.checksum_or_buffer {

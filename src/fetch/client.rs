@@ -1,6 +1,6 @@
-//! An HTTP request for a file or the rest of it, and the possible responses.
+//! An HTTP request for a whole file or for the missing rest of a file, and the possible responses.
 //!
-//! This module does not verify the received bytes. The caller compares them with a digest.
+//! This module does not verify the received bytes. The caller verifies the digest of the file.
 
 use std::io::{self, ErrorKind};
 
@@ -17,17 +17,18 @@ pub(super) struct Client {
 
 /// A successful response.
 pub(super) enum Response {
-    /// The file has no bytes after those that were already received.
+    /// The file ends at or before the requested offset, so there is nothing more to receive.
     NothingMore,
     /// The server sends bytes of the file.
     Bytes(Bytes),
 }
 
-/// A part of the file, from some byte to the end of the file.
+/// The bytes of the file from offset `from` to the end of the file.
 pub(super) struct Bytes {
-    /// Offset of the first byte in the file: the requested offset, or 0.
+    /// Offset within the file at which the response begins: the requested offset, or 0 if the
+    /// server sends the whole file.
     pub(super) from: u64,
-    /// Number of bytes, if the server announces it.
+    /// Number of bytes in the response; `None` if the server does not announce the number.
     pub(super) len: Option<u64>,
     /// The response body.
     pub(super) body: BodyReader<'static>,
@@ -36,7 +37,7 @@ pub(super) struct Bytes {
 /// The reason why a request failed, or why its response ended early.
 #[derive(Debug)]
 pub(super) struct RequestError {
-    /// The reason as a predicate. The mirror is its subject.
+    /// The reason, as the predicate of a sentence whose subject is the mirror: "cannot be reached".
     pub(super) why: String,
     /// Whether the same request may succeed later.
     pub(super) may_pass: bool,
@@ -86,7 +87,8 @@ impl Client {
     }
 }
 
-/// Returns the first byte of the sent range: N of the header `Content-Range: bytes N-M/L`.
+/// Returns the offset of the first byte in the sent range: N in the header
+/// `Content-Range: bytes N-M/L`.
 fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get("Content-Range")?.to_str().ok()?;
     let (first, _) = range.strip_prefix("bytes ")?.split_once('-')?;
@@ -94,7 +96,8 @@ fn first_byte(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl RequestError {
-    /// Returns the error for a mirror that was reached. The same request would fail again.
+    /// Returns the error of a request that reached the mirror, and that would fail again if
+    /// repeated.
     pub(super) const fn final_of(why: String) -> Self {
         Self { why, may_pass: false, is_unreachable: false }
     }

@@ -1,4 +1,4 @@
-//! The time limits of a download, and its possible results.
+//! The time limits of a download, and the possible results of a download.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub enum Fetched {
 /// The reason why a file could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// A file of this name exists, but its content differs from that of the published file.
+    /// A file of this name exists, but its content differs from the content of the published file.
     #[error(
         "{} exists, but is not the published file: nothing was changed; remove it, or give \
          another folder with --data-dir", .0.display()
@@ -51,7 +51,7 @@ pub enum FetchError {
     /// An operation on a local file failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Disk {
-        /// The failed operation: the words between "cannot" and the path.
+        /// The failed operation, as a verb for the error message: "cannot read …".
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum FetchError {
     NoMirror {
         /// Name of the file.
         name: String,
-        /// Each mirror's URL and the reason why it failed.
+        /// The URL of each mirror, and the reason why this mirror failed.
         failures: Vec<(String, String)>,
         /// Whether no mirror could be reached at all.
         is_offline: bool,
@@ -72,7 +72,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// Returns a function that turns an error of the operating system into a [`FetchError`]. `what`
-    /// is the operation, and `path` is its file.
+    /// is the failed operation, and `path` is the file or folder.
     pub fn disk<'p>(
         what: &'static str,
         path: &'p Path,
@@ -96,7 +96,7 @@ const fn remedy(is_offline: bool) -> &'static str {
     }
 }
 
-/// Returns the path at which a published file is placed.
+/// Returns the final path of a published file: `NAME.gz` in the folder.
 pub(super) fn gzip_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.gz"))
 }

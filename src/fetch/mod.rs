@@ -1,7 +1,7 @@
 //! Downloads published files from mirrors into a folder.
 //!
-//! An interrupted download is resumed. A file is moved to its final path only after it is complete
-//! and its digest was verified.
+//! The next call resumes an interrupted download. A file is moved to its final path only after the
+//! file is complete and its digest has been verified.
 //!
 //! This module prints nothing. It reports progress to a [`Watcher`]. The published data sets are
 //! listed in [`unisono_learn::data`].
@@ -23,10 +23,10 @@ use self::part::Part;
 use crate::fetch::error::{FetchError, Fetched, Timing, gzip_path};
 use unisono_learn::data::PublishedFile;
 
-/// Maximum number of consecutive requests to one mirror that receive no byte.
+/// Number of consecutive requests without any received byte after which a mirror is given up.
 const MAX_IDLE_TRIES: u32 = 3;
-/// Maximum number of requests to one mirror for one file. It suffices for MNIST over a connection
-/// that breaks after every half megabyte.
+/// Maximum number of requests to one mirror for one file. This number suffices to fetch MNIST over
+/// a connection that breaks after every half megabyte.
 const MAX_TRIES: u32 = 50;
 
 /// Downloads files from one of several mirrors into a folder.
@@ -55,8 +55,9 @@ impl Fetcher<'_> {
     /// in gzip or plain form.
     ///
     /// # Errors
-    /// If every mirror fails, if a local file cannot be written, or if a different file is at the
-    /// final path. Received bytes are kept for the next call.
+    /// If every mirror fails, if a local file cannot be read or written, if another process
+    /// downloads the same file, or if a file with other content has the file's name. Received bytes
+    /// are kept for the next call, unless they cannot belong to the published file.
     pub fn fetch(
         &self,
         file: &PublishedFile,
@@ -87,7 +88,8 @@ impl Fetcher<'_> {
         Err(FetchError::NoMirror { name: format!("{}.gz", file.name), failures, is_offline })
     }
 
-    /// Returns the path of the file if it exists. Fails if a different file is at one of its paths.
+    /// Returns the path of the published file if the folder contains it, in plain or gzip form.
+    /// Fails if a file with other content has one of these two names.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
         // Training prefers the plain file to the gzip file. If a different plain file exists, it
         // would be used instead of the right gzip file. So the plain file is checked, too.
@@ -115,7 +117,7 @@ enum Outcome {
     Complete,
     /// The request failed, or the response ended early. Received bytes are kept.
     Interrupted(RequestError),
-    /// The received bytes cannot be those of the file.
+    /// The response is longer than the published file can be.
     Unusable(String),
 }
 
@@ -128,7 +130,7 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Downloads the file or the rest of it from one mirror.
+    /// Downloads the whole file, or the missing rest of the file, from one mirror.
     fn fetch_from(
         &mut self,
         url: &str,
@@ -210,10 +212,10 @@ impl Download<'_> {
     }
 }
 
-/// Returns a maximum for the length of a gzip file with the published content.
+/// Returns an upper bound for the length of any gzip file that has the published content.
 ///
-/// Content that cannot be compressed grows by 5 bytes per 16 KiB, a header and a trailer. A mirror
-/// may have compressed the file differently from the publisher.
+/// A mirror may have compressed the file differently from the publisher. In the worst case, the
+/// content is incompressible, and gzip adds 5 bytes per 16 KiB, a header and a trailer.
 fn longest(file: &PublishedFile) -> u64 {
     file.gzip.len.max(file.content.len + file.content.len / 1024 + (1 << 16))
 }

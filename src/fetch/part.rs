@@ -1,6 +1,6 @@
 //! A partially downloaded file: `NAME.gz.part`, in the folder of the complete file.
 //!
-//! The partial file is locked during the download. It is renamed when it is complete and durable.
+//! The partial file is locked during the download, and is renamed once it is complete and durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -12,7 +12,7 @@ use crate::fetch::error::FetchError;
 use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_learn::data::PublishedFile;
 
-/// The bytes of a file that were received so far.
+/// A partial file: the bytes of a published file that were received so far.
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
@@ -89,7 +89,7 @@ impl Part {
         RealDisk.sync_dir(&self.folder).map_err(FetchError::disk("write", &self.folder))
     }
 
-    /// Keeps the partial file for the next download. If it is empty, removes it.
+    /// Keeps the partial file for the next download. Removes an empty partial file.
     pub(super) fn leave(self) -> Result<(), FetchError> {
         if self.len > 0 {
             return Ok(());

@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 use unisono_files::sha256;
 use unisono_learn::data::PublishedFile;
 
-/// Returns whether a file is the published gzip file, or has the same content in plain form or
-/// compressed differently. Reads the file from its start.
+/// Returns whether a file has the published content. The file may be the published gzip file, the
+/// plain file, or a gzip file that was compressed differently. Reads the file from its start.
 pub(super) fn holds(bytes: &mut File, file: &PublishedFile) -> io::Result<bool> {
     bytes.seek(SeekFrom::Start(0))?;
     let found = sha256::of_reader(&*bytes)?;

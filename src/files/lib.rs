@@ -1,10 +1,10 @@
-//! Durable files of a run: checkpoints and losses. The disk under them can be replaced by one that
-//! tests break.
+//! Durable files of a run: checkpoints and losses. Tests can replace the disk by a simulated disk
+//! that crashes and fails.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`disk`] | the file operations that a run needs, on the operating system's disk or on a disk that tests break |
-//! | [`checkpoint`] | checkpoint files: their format, the newest valid one in a logdir, writing and retiring them |
+//! | [`disk`] | the file operations that a run needs, on the operating system's disk or on a simulated disk |
+//! | [`checkpoint`] | checkpoint files: the format, finding the newest valid checkpoint, writing, and removal |
 //! | [`losses`] | `losses.csv`: the loss of every gradient that an update used |
 //! | [`run_files`] | the files of one run as the chief uses them: restore, record, persist |
 //! | [`sha256`] | SHA-256 digests as text |

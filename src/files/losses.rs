@@ -1,7 +1,8 @@
 //! `losses.csv`: the loss of every gradient that an update used, in order.
 //!
-//! When [`LossLog::append`] returns, the operating system has the rows. They are durable after a
-//! sync of [`LossLog::path`]. Rows are kept in memory only while the disk refuses to write them.
+//! When [`LossLog::append`] succeeds, the operating system has the rows. The rows are durable after
+//! a sync of the file at [`LossLog::path`]. The log keeps rows in memory only while the disk
+//! refuses to write them.
 
 pub mod error;
 mod first;
@@ -30,51 +31,55 @@ use crate::losses::error::{Damage, Harm, LOSSES_FILE, LossesError, LossesNotice}
 use unisono_core::ids::{Slot, Step};
 use unisono_core::protocol::UpdateRecord;
 
-/// Limit of the rows kept in memory while the disk refuses to write: some 400,000 updates of two
-/// slots.
+/// Maximum length of the rows that are kept in memory while the disk refuses to write, in bytes. 16
+/// MiB suffice for some 400,000 updates of two slots.
 ///
-/// If a run continues longer without its disk, it loses rows, and must resume from a checkpoint.
+/// If the disk refuses for longer, the run loses rows, and must resume from a checkpoint.
 const MAX_PENDING_BYTES: usize = 16 << 20;
 
-/// A losses file that grows; its rows ascend by step.
+/// A losses file to which a run appends. The rows ascend by step.
 #[derive(Debug)]
 pub struct LossLog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     /// Inode number of the file; `None` until the first write creates the file.
     file: Option<u64>,
-    /// Length of the whole rows in bytes. A failed write may have left more bytes after them.
+    /// Length of the header and the whole rows, in bytes. The file may have more bytes after the
+    /// rows, for example from a failed write.
     len: u64,
     is_torn: bool,
     /// Expected content of the first `len` bytes.
     kept: KeptText,
-    /// Whether a sync of the file has failed. Rows may then be lost on the disk, although readers
-    /// still see them and the next sync would report success. So all rows must be written again, to
-    /// another file.
+    /// Whether a sync or a replacement of the file has failed. The disk may then lack rows,
+    /// although readers still see the rows and the next sync would report success. All rows must
+    /// therefore be written again, to another file.
     is_unsound: bool,
     /// Every update below this step has its rows in the file or in `pending`.
     complete_below: Step,
     notice: Option<LossesNotice>,
-    /// All rows in the file have smaller steps than this one.
+    /// Every row in the file has a step below this step.
     file_next: Step,
-    /// Rows of this step and of later steps must be cut off the file before the next write.
+    /// First step whose rows must be cut off the file before the next write; `None` if no rows must
+    /// be cut off.
     rewind_to: Option<Step>,
     /// Rows that the disk has not accepted so far, ascending by step.
     pending: Vec<(Step, String)>,
     dropped_from: Option<Step>,
-    /// While updates are recomputed: the losses of their first computation. See
-    /// [`Self::expect_the_same`].
+    /// The losses that recomputed updates must have; `None` if a recomputed update may have other
+    /// losses. See [`Self::expect_the_same`].
     first: Option<FirstLosses>,
 }
 
 impl LossLog {
-    /// Reads the file, in which each update of this run has `n_losses` rows. Changes nothing.
+    /// Reads the losses file at `path`, and does not change the file. Each update of this run has
+    /// `n_losses` rows.
     ///
-    /// The first write creates a missing file. It also cuts off a last line that a crash has torn,
-    /// and everything from a damaged line on. The damage is returned.
+    /// The first write creates a missing file. The first write also cuts off a last line that a
+    /// crash has torn, and everything from the first damaged line on. If a line is damaged, the
+    /// function also returns the damage.
     ///
     /// # Errors
-    /// If the operating system refuses, or the file has another format.
+    /// If the file cannot be read, or is not a losses file.
     pub fn open(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -109,10 +114,10 @@ impl LossLog {
         Ok((log, damage))
     }
 
-    /// From now on, a recomputed update must have the same losses as in its first computation.
+    /// Requires every later recomputed update to have the same losses as in its first computation.
     ///
-    /// The caller must know that the rows are of this run, and that an update depends only on its
-    /// step.
+    /// Call this function only if the rows of the file belong to this run, and if an update is a
+    /// pure function of its step (R ≥ N).
     pub(crate) fn expect_the_same(&mut self) {
         self.first.get_or_insert_default();
     }
@@ -123,7 +128,8 @@ impl LossLog {
         self.file_next == Step(0) && self.pending.is_empty()
     }
 
-    /// Returns the step below which every update has all its rows, as far as this process knows.
+    /// Returns the step below which every update has all its rows, according to the memory of this
+    /// process. The function does not read the file.
     pub(crate) const fn complete_below(&self) -> Step {
         self.complete_below
     }
@@ -135,12 +141,13 @@ impl LossLog {
 
     /// Appends the rows of an update with one write.
     ///
-    /// Before that, removes rows of this step and of later steps, which date from before a
-    /// rollback. If another program has damaged the file, rewrites the file first.
+    /// First removes existing rows of this step and of later steps, which are from before a
+    /// rollback. If another program has damaged the file, the function first rewrites the file.
     ///
     /// # Errors
-    /// After [`LossesError::NotRepeated`] the run must not continue. After any other error the rows
-    /// are kept in memory and retried with the next call, so a warning to the user is enough.
+    /// After [`LossesError::NotRepeated`], the run must not continue. After
+    /// [`LossesError::Dropped`], the rows are lost. After any other error, the rows are kept in
+    /// memory, and the next call retries the write, so a warning to the user is enough.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
         self.forget_from(update.cut.step);
         // Cut before comparing: `cut_from` moves the old rows to `first`.
@@ -174,8 +181,8 @@ impl LossLog {
         self.flush_after(harm)
     }
 
-    /// Does the same as [`Self::flush`]. Before that, compares the file's first and last row with
-    /// the expected rows.
+    /// Compares the file's first and last row with the expected rows, and then does the same as
+    /// [`Self::flush`]. A difference counts as damage.
     ///
     /// # Errors
     /// As for [`Self::flush`].
@@ -215,7 +222,7 @@ impl LossLog {
         }
     }
 
-    /// Takes note that a sync of the file has failed.
+    /// Records that a sync of the file has failed.
     ///
     /// The operating system may have dropped the bytes that it could not write, and the next sync
     /// would report success. The next flush therefore writes all rows again, to another file.
@@ -229,7 +236,7 @@ impl LossLog {
         &self.path
     }
 
-    /// Updates `complete_below`. If there is a gap before `step`, takes note of the gap.
+    /// Updates `complete_below`. If there is a gap before `step`, sets a notice for the user.
     fn note_step(&mut self, step: Step) {
         let next = self.pending.last().map_or(self.file_next, |(last, _)| last.next());
         if step > next {
@@ -280,7 +287,8 @@ impl LossLog {
         })
     }
 
-    /// Returns the damage that the first and the last row show.
+    /// Compares the file's first and last row with the expected rows. Returns the damage if a row
+    /// differs.
     fn harm_of_rows(&self) -> Result<Option<Harm>, DiskError> {
         if self.file.is_none() || self.is_torn || self.is_unsound {
             return Ok(None);
@@ -292,7 +300,8 @@ impl LossLog {
         Ok((found != *start || last != *end).then_some(Harm::Changed))
     }
 
-    /// Creates the file if there is none. Rewrites the file if it is damaged or a sync has failed.
+    /// Creates a missing file. Rewrites the file if the file is damaged or a sync of the file has
+    /// failed.
     fn make_whole(&mut self, harm: Option<Harm>) -> Result<(), LossesError> {
         if self.file.is_none() {
             return Ok(self.publish(rows::HEADER.as_bytes().to_vec())?);
@@ -315,15 +324,15 @@ impl LossLog {
         Ok(())
     }
 
-    /// Returns the whole rows of the file.
+    /// Returns the header and the whole rows of the file.
     fn read_whole(&self) -> Result<Vec<u8>, DiskError> {
         let mut bytes = self.disk.read(&self.path).map_err(DiskError::at("read", &self.path))?;
         bytes.truncate(usize::try_from(self.len).unwrap_or(usize::MAX));
         Ok(bytes)
     }
 
-    /// Replaces the file by one with this text. Readers never see a file without its header, or
-    /// with fewer rows than before.
+    /// Replaces the file atomically by a file with this text. Readers see the complete old file or
+    /// the complete new file, and never a part of the header or of the rows.
     fn publish(&mut self, text: Vec<u8>) -> Result<(), DiskError> {
         // If the publication fails half-way, the name may already refer to the new file.
         self.is_unsound = self.file.is_some();
@@ -338,7 +347,7 @@ impl LossLog {
         Ok(())
     }
 
-    /// Forgets the rows of `step` and of later steps. The next flush cuts them off the file.
+    /// Forgets the rows of `step` and of later steps. The next flush cuts these rows off the file.
     fn cut_from(&mut self, step: Step) -> Result<(), LossesError> {
         if let (None, Some(harm)) = (self.kept.whole(), self.harm()?) {
             return Err(LossesError::Lost { path: self.path.clone(), harm });
@@ -395,7 +404,8 @@ impl LossLog {
 /// Reads a whole losses file.
 ///
 /// # Errors
-/// If the file cannot be read, or a line is not a whole row. The error has the line number.
+/// If the file cannot be read, or a line is not a whole row. For a line, the error contains the
+/// line number.
 pub fn read(path: &Path) -> Result<Vec<(Step, Slot, f32)>, LossesError> {
     read_from(&RealDisk, path)
 }

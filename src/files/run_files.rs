@@ -1,9 +1,9 @@
-//! The files of one run as its chief uses them: restore, record, persist. Every call blocks until
-//! it is done.
+//! Restores a run from its files, records losses and saves checkpoints, for the run's chief. Every
+//! function blocks until its file operations are done.
 //!
-//! [`RunFiles`] keeps a rule about losses and checkpoints: before a checkpoint becomes visible, all
-//! losses recorded before it are durable. The host decides when the calls happen, and on which
-//! thread.
+//! [`RunFiles`] guarantees that before a checkpoint becomes visible, all losses that were recorded
+//! before the checkpoint are durable. The chief's host decides when, and on which thread, to call
+//! these functions.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -27,7 +27,8 @@ use unisono_core::protocol::{Snapshot, UpdateRecord};
 /// Converts a snapshot of the cluster to a checkpoint with named tensors.
 pub type ToCheckpoint = Box<dyn Fn(&Snapshot) -> Checkpoint + Send>;
 
-/// Converts a checkpoint to a snapshot of the cluster, or returns the reason why it cannot be used.
+/// Converts a checkpoint to a snapshot of the cluster, or returns the reason why the checkpoint
+/// cannot be used.
 pub type FromCheckpoint = Box<dyn Fn(Checkpoint) -> Result<Taken, String> + Send>;
 
 /// A checkpoint that was converted to the cluster's layout.
@@ -48,8 +49,9 @@ pub struct RunFilesConfig {
     pub max_to_keep: NonZeroUsize,
     /// State from which a run without any checkpoint starts.
     pub initial: Arc<Snapshot>,
-    /// Whether a recomputed update must equal its first computation. That holds if R ≥ N. With R <
-    /// N, timing decides which gradients an update uses.
+    /// Whether a recomputed update must equal its first computation. `true` if R ≥ N, because every
+    /// update then uses the gradients of all slots. If R < N, timing decides which gradients an
+    /// update uses.
     pub is_determined: bool,
     /// Whether the run may resume from a checkpoint that was written with other settings or other
     /// data.
@@ -61,7 +63,7 @@ pub struct RunFilesConfig {
     pub n_losses: usize,
     /// Finds losses that are missing from the losses file.
     pub find_losses: Box<FindLosses>,
-    /// Converts a snapshot to a checkpoint before it is saved.
+    /// Converts a snapshot to the checkpoint that is saved.
     pub to_checkpoint: ToCheckpoint,
     /// Converts a restored checkpoint to a snapshot.
     pub from_checkpoint: FromCheckpoint,
@@ -94,7 +96,8 @@ pub enum RunFilesError {
     Changed {
         /// Path of the checkpoint.
         path: PathBuf,
-        /// Differences between the two runs, in the words of [`RunFilesConfig::from_checkpoint`].
+        /// Settings and data that differ between the checkpoint and this run, as text from
+        /// [`RunFilesConfig::from_checkpoint`].
         changes: String,
     },
     /// [`RunFilesConfig::from_checkpoint`] rejected the checkpoint.
@@ -117,14 +120,16 @@ pub struct RunFiles {
     config: RunFilesConfig,
     saver: Saver,
     losses: Losses,
-    /// Whether this process has saved a checkpoint. If so, all losses before that checkpoint are
-    /// known to be durable.
+    /// Whether this process has saved a checkpoint. All losses that were recorded before this
+    /// checkpoint are durable.
     has_saved: bool,
 }
 
-/// The losses of a run. The thread that records losses and the thread that persists share them.
+/// A handle to the losses of a run. The thread that records losses and the thread that saves
+/// checkpoints share the losses.
 ///
-/// The lock is not held during a sync of the disk, so recording does not wait for the disk.
+/// A thread does not hold the mutex during a sync of the disk, so recording does not wait for the
+/// sync.
 #[derive(Clone, Debug)]
 pub struct Losses(Arc<Mutex<LossLog>>);
 
@@ -132,8 +137,9 @@ impl Losses {
     /// Appends an update's rows with one write. Returns a notice for the user, if there is one.
     ///
     /// # Errors
-    /// As for [`LossLog::append`]. The rows are kept in memory. If they still cannot be written at
-    /// the next persist, that persist fails.
+    /// Returns the errors of [`LossLog::append`]. The log keeps rows in memory that could not be
+    /// written. If these rows still cannot be written at the next [`RunFiles::persist`], that call
+    /// fails.
     pub fn record(&self, update: &UpdateRecord) -> Result<Option<LossesNotice>, LossesError> {
         let mut log = self.log();
         log.append(update)?;
@@ -152,10 +158,11 @@ impl Losses {
 pub struct Restored {
     /// State of the cluster.
     pub snapshot: Arc<Snapshot>,
-    /// Checkpoint from which the state was read; `None` for the initial values.
+    /// Path of the checkpoint from which the state was read; `None` if the state is the initial
+    /// values.
     pub path: Option<PathBuf>,
-    /// Whether the run that wrote the checkpoint had the same settings and data, so that the
-    /// training continues as if it had not been interrupted.
+    /// Whether the checkpoint was written with the same settings and data, so that the training
+    /// continues as if without an interruption.
     pub is_same_run: bool,
     /// Warnings for the user.
     pub warnings: Vec<Warning>,
@@ -163,16 +170,18 @@ pub struct Restored {
 
 impl RunFilesConfig {
     /// Returns the same result as [`RunFiles::restore`], but opens no file for writing and changes
-    /// none.
+    /// no file.
     ///
     /// # Errors
-    /// If there are checkpoints and none is valid, or losses are missing before each of them.
+    /// If the logdir has checkpoints, but the run cannot resume from any of them: no checkpoint is
+    /// valid, losses before every valid checkpoint are missing, or the newest valid checkpoint does
+    /// not fit the configuration.
     pub fn look(&self, disk: &dyn Disk) -> Result<Restored, RunFilesError> {
         let losses = self.look_at_losses(disk)?;
         self.restore(disk, losses.complete_below, losses.why_missing.as_deref())
     }
 
-    /// Checks how complete the losses before the newest checkpoint are.
+    /// Checks whether all losses before the newest checkpoint are available.
     fn look_at_losses(&self, disk: &dyn Disk) -> Result<LossesState, RunFilesError> {
         let needed = newest_step(disk, &self.logdir)?.unwrap_or_default();
         let (n_losses, find) = (self.n_losses, &*self.find_losses);
@@ -220,11 +229,12 @@ impl RunFilesConfig {
 impl RunFiles {
     /// Locks the logdir for this process, and then does the same as [`Self::open`].
     ///
-    /// An unusable logdir is rejected before anything in it is changed.
+    /// If the logdir has no usable checkpoint although it has checkpoints, the function fails
+    /// without changing a file.
     ///
     /// # Errors
-    /// As for [`Self::open`] and [`Self::restore`]. Also if another process has locked the logdir
-    /// and does not release it within five seconds.
+    /// Returns the errors of [`Self::open`] and [`Self::restore`]. Also fails if another process
+    /// has locked the logdir and does not release the lock within five seconds.
     pub fn open_alone(
         config: RunFilesConfig,
         locked_by: LockedBy,
@@ -247,13 +257,14 @@ impl RunFiles {
         Ok((files, warnings))
     }
 
-    /// Opens the files of a run, and creates missing files. Does not restore a state yet.
+    /// Opens the files of a run, and creates a missing logdir. Does not restore a state.
     ///
-    /// If the losses file lacks losses that the newest checkpoint needs, and another source has
-    /// them, they are added to the file. Also returns warnings for the user.
+    /// If the losses file lacks losses of steps before the newest checkpoint, the function adds the
+    /// losses that [`RunFilesConfig::find_losses`] finds. The function also returns warnings for
+    /// the user.
     ///
     /// # Errors
-    /// If the logdir cannot be written, or its losses file has another format.
+    /// If the logdir cannot be written, or its file `losses.csv` is not a losses file.
     pub fn open(
         disk: Arc<dyn Disk>,
         config: RunFilesConfig,
@@ -287,12 +298,14 @@ impl RunFiles {
 
     /// Returns the newest valid checkpoint, or the initial values if there is no checkpoint.
     ///
-    /// This function removes no rows from the losses file. The caller may find that the cluster is
-    /// still running and already past the checkpoint. Rows are removed later, when an update of
-    /// their step is recorded again.
+    /// This function removes no rows from the losses file, because the cluster may still be running
+    /// and may already be past the checkpoint. A later call of [`Losses::record`] removes old rows
+    /// of the recorded step and of later steps.
     ///
     /// # Errors
-    /// If there are checkpoints and none is valid, or losses are missing before each of them.
+    /// If the logdir has checkpoints, but the run cannot resume from any of them: no checkpoint is
+    /// valid, losses before every valid checkpoint are missing, or the newest valid checkpoint does
+    /// not fit the configuration.
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
         let complete_below = {
             let mut log = self.losses.log();
@@ -344,8 +357,8 @@ impl RunFiles {
 /// instead of a lock.
 ///
 /// # Errors
-/// If the logdir cannot be created, or another process has locked it and does not release it within
-/// five seconds.
+/// If the logdir cannot be created, or another process has locked the logdir and does not release
+/// the lock within five seconds.
 pub fn lock(logdir: &Path) -> Result<(Option<LogdirLock>, Option<String>), RunFilesError> {
     RealDisk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
     Ok(LogdirLock::take(logdir)?)
@@ -365,7 +378,8 @@ mod tests {
         Ok(RunFiles::open(Arc::new(disk.clone()), config("/logdir".into()))?.0)
     }
 
-    /// Runs from the restored state to the last step, and saves a checkpoint at every second step.
+    /// Restores a run, records all remaining updates, and saves a checkpoint after every second
+    /// update.
     fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
         let mut files = open(disk)?;
         for step in files.restore()?.snapshot.cut.step.0..STEPS {

@@ -16,7 +16,7 @@ pub fn of_bytes(bytes: &[u8]) -> String {
     hex(Sha256::new().chain_update(bytes))
 }
 
-/// Reads all bytes of `reader`. Returns their number and their digest.
+/// Reads all bytes of `reader`. Returns the number of bytes and the digest.
 ///
 /// # Errors
 /// If reading fails.

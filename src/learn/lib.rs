@@ -1,4 +1,5 @@
-//! The arithmetic of a run: the data, the model, the updates and the serial reference.
+//! The arithmetic of a run: the data, the model, the updates, and a serial reference that computes
+//! the same training in one process.
 //!
 //! This crate opens no socket, starts no thread and reads no clock.
 

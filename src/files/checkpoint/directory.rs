@@ -1,5 +1,4 @@
-//! The checkpoints of a logdir for its readers: lists the checkpoints and finds the newest valid
-//! one.
+//! Lists the checkpoints of a logdir, and finds the newest valid checkpoint.
 //!
 //! No function here changes a file.
 
@@ -17,14 +16,14 @@ use unisono_core::ids::Step;
 /// A problem of a logdir that the user should know about, and that does not stop the run.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
-    /// A checkpoint is not valid, and an older one is used instead.
+    /// A checkpoint cannot be used, and another checkpoint of the logdir is used instead.
     #[error("checkpoint {} is skipped: {why}; {instead} is used instead", path.display())]
     Skipped {
-        /// Path of the invalid checkpoint.
+        /// Path of the skipped checkpoint.
         path: PathBuf,
-        /// Reason why the checkpoint is not valid.
+        /// Reason why the checkpoint cannot be used.
         why: Unusable,
-        /// Name of the older checkpoint's file.
+        /// File name of the checkpoint that is used instead.
         instead: String,
     },
     /// The state file, which lists the checkpoints, cannot be used.
@@ -32,11 +31,11 @@ pub enum Warning {
     State {
         /// Path of the state file.
         path: PathBuf,
-        /// Reason why it cannot be used.
+        /// Reason why the state file cannot be used.
         why: StateError,
     },
-    /// The checkpoint was written with other settings or data. The run continues from it, because
-    /// the user allows that.
+    /// The checkpoint was written with other settings or data. The run continues from this
+    /// checkpoint, because the user has allowed changed settings.
     #[error(
         "checkpoint {} belongs to another run: {changes}; continuing from it because of \
          --allow-changed-settings", path.display()
@@ -44,16 +43,18 @@ pub enum Warning {
     Changed {
         /// Path of the checkpoint.
         path: PathBuf,
-        /// Differences between the two runs.
+        /// Settings and data that differ between the checkpoint and this run.
         changes: String,
     },
     /// A file that is no longer needed could not be removed.
     #[error("{0}; the file is no longer needed")]
     NotRemoved(DiskError),
-    /// The losses file was damaged while the run was writing it.
+    /// While the run was writing the losses file, the file was damaged and repaired, or a gap was
+    /// left in the file.
     #[error(transparent)]
     Losses(LossesNotice),
-    /// Losses before the checkpoint are missing. The run continues, because the user allows that.
+    /// Losses of steps before the checkpoint are missing. The run continues from this checkpoint,
+    /// because the user has allowed missing losses.
     #[error(
         "{}: {missing}; continuing from the checkpoint because of --allow-missing-losses",
         path.display()
@@ -69,15 +70,15 @@ pub enum Warning {
 /// The reason why a checkpoint is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// The file is damaged.
+    /// The file is not a valid checkpoint.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Rule 7 is broken: losses of updates before the checkpoint are missing.
+    /// Losses of updates before the checkpoint are missing, so rule 7 of the protocol is broken.
     #[error(transparent)]
     Losses(#[from] MissingLosses),
 }
 
-/// Losses that the losses file lacks, although they precede a checkpoint.
+/// A range of steps before a checkpoint whose losses are missing from the losses file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{LOSSES_FILE} lacks losses of steps {from} to {to}, before this checkpoint{}", in_brackets(.why))]
 pub struct MissingLosses {
@@ -85,8 +86,8 @@ pub struct MissingLosses {
     pub from: Step,
     /// Last step before the checkpoint.
     pub to: Step,
-    /// Reason why the missing losses could not be found elsewhere; `None` if nobody searched for
-    /// them.
+    /// Reason why no other source provided the missing losses; `None` if no other source was
+    /// searched.
     pub why: Option<String>,
 }
 
@@ -94,7 +95,8 @@ fn in_brackets(why: &Option<String>) -> String {
     why.as_ref().map_or_else(String::new, |why| format!(" ({why})"))
 }
 
-/// The reason why no checkpoint can be used. Starting a new run would be wrong, too.
+/// The reason why no checkpoint of a logdir can be used. A new run must not start in this logdir
+/// either, because the logdir contains an earlier run.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// The directory cannot be read.
@@ -111,7 +113,8 @@ pub enum DirectoryError {
         /// Each skipped file with its problem.
         skipped: Vec<String>,
     },
-    /// The directory has valid checkpoints, but losses before each of them are missing.
+    /// The directory has valid checkpoints, but losses of steps before every valid checkpoint are
+    /// missing.
     #[error(
         "no checkpoint in {} has the losses of every step before it: {}; nothing was changed \
          there: restore {LOSSES_FILE} (`unisono reference` with the same settings and another \
@@ -131,8 +134,7 @@ pub enum DirectoryError {
 /// Result of [`newest_valid`].
 #[derive(Debug)]
 pub struct Newest {
-    /// Path and content of the newest valid checkpoint; `None` if the logdir has no checkpoint at
-    /// all.
+    /// Path and content of the newest valid checkpoint; `None` if the logdir has no checkpoint.
     pub found: Option<(PathBuf, Checkpoint)>,
     /// Warnings for the user, in order.
     pub warnings: Vec<Warning>,
@@ -145,15 +147,17 @@ pub struct Newest {
 /// descending step.
 ///
 /// # Errors
-/// If the directory has checkpoints, but none is valid.
+/// If the directory cannot be listed, or if it has checkpoints or a state file but no valid
+/// checkpoint.
 pub fn newest_valid(disk: &dyn Disk, logdir: &Path) -> Result<Newest, DirectoryError> {
     newest_with_losses(disk, logdir, |_| None)
 }
 
-/// Reads the newest valid checkpoint for which `missing` reports no missing losses.
+/// Reads the newest valid checkpoint for whose step `missing` reports no missing losses.
 ///
 /// # Errors
-/// If the directory has checkpoints, but each is invalid or lacks losses before it.
+/// If the directory cannot be listed, or if it has checkpoints or a state file but no valid
+/// checkpoint for which `missing` returns `None`.
 pub(crate) fn newest_with_losses(
     disk: &dyn Disk,
     logdir: &Path,
@@ -199,7 +203,8 @@ pub(crate) fn newest_with_losses(
     })
 }
 
-/// Returns the step of the checkpoint that [`newest_valid`] tries first, without reading it.
+/// Returns the step of the checkpoint that [`newest_valid`] tries first. Does not read the
+/// checkpoint.
 ///
 /// # Errors
 /// If the directory cannot be listed.
@@ -213,8 +218,8 @@ fn describe(path: &Path, why: &str) -> String {
 
 /// The checkpoints of a logdir, known only by their file names.
 pub(super) struct Listing {
-    /// Checkpoints that the state file lists, oldest first. If the state file cannot be used, all
-    /// checkpoints of the directory.
+    /// Checkpoints that the state file lists, oldest first. If the state file cannot be used, the
+    /// list has all checkpoints of the directory, by step.
     pub(super) listed: Vec<Step>,
     /// Checkpoints in the directory.
     pub(super) present: BTreeSet<Step>,
@@ -242,21 +247,22 @@ impl Listing {
         Ok(Self { listed, present, state_exists, state_error })
     }
 
-    /// Returns the checkpoints in the order in which they are tried.
+    /// Returns the steps of all checkpoints, in the order in which [`newest_valid`] tries them.
     fn candidates(&self) -> Vec<Step> {
         let unlisted = self.present.iter().filter(|step| !self.listed.contains(step));
         self.listed.iter().rev().chain(unlisted.rev()).copied().collect()
     }
 
-    /// Returns a warning if the state file cannot be used. The caller must have found checkpoints.
+    /// Returns a warning if the state file cannot be used. Call this function only if the logdir
+    /// has checkpoints, because an empty logdir needs no state file.
     pub(super) fn state_warning(&mut self, logdir: &Path) -> Option<Warning> {
         let why = self.state_error.take()?;
         Some(Warning::State { path: logdir.join(STATE_FILE), why })
     }
 }
 
-/// Returns the steps of checkpoint paths. The paths are relative to the logdir, or absolute and
-/// within it.
+/// Returns the step of each checkpoint path. A path is a file name within the logdir, with or
+/// without the path of the logdir before it.
 pub(super) fn steps_of(logdir: &Path, paths: &[String]) -> Result<Vec<Step>, StateError> {
     let step = |path: &String| {
         let path_in_full = Path::new(path);

@@ -1,7 +1,8 @@
 //! The format of a checkpoint file.
 //!
-//! The file is safetensors whose bytes are a pure function of the content. Safetensors itself has
-//! no checksum, so the file holds a digest of every byte, and a flipped bit is always detected.
+//! The file has the safetensors format, and its bytes are a pure function of the checkpoint.
+//! Safetensors has no checksum, so the header contains a digest of the whole file. The digest
+//! detects every single flipped bit.
 //!
 //! ```text
 //! length of the header, u64 little-endian
@@ -10,7 +11,8 @@
 //! "global_step":{…},"layer1/biases":{…},…} the tensors' values, little-endian
 //! ```
 //!
-//! The digest is the CRC32C of the whole file, computed with its own eight digits as zeros.
+//! The digest is the CRC32C of the whole file, computed with the eight digits of the digest itself
+//! replaced by zeros.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
@@ -25,13 +27,15 @@ use unisono_core::floats::Floats;
 use unisono_core::ids::Step;
 use unisono_core::protocol::Settings;
 
-/// Version of the metadata and of the meaning of tensor names.
+/// Version of the checkpoint format: the structure of the metadata, and the meaning of the tensors'
+/// names.
 const FORMAT: u32 = 1;
 
-/// The only metadata key. The safetensors crate writes several keys in an order that varies.
+/// The key of the only metadata entry. A file has one entry, because the safetensors crate writes
+/// several entries in a varying order.
 pub const KEY: &str = "unisono";
 
-/// The bytes between the length of the header and the digest. They are the same in every
+/// The bytes between the length of the header and the digest. These bytes are the same in every
 /// checkpoint.
 const PREFIX: &[u8] = br#"{"__metadata__":{"unisono":"{\"crc32c\":\""#;
 
@@ -73,21 +77,21 @@ pub enum FileError {
         /// Digest of the content.
         actual: String,
     },
-    /// The file has a format that another version of the program writes.
+    /// The file has the format of another version of this program.
     #[error("it has format {0}; this program reads format {FORMAT}")]
     Format(u32),
     /// The digest is right, but the metadata is invalid.
     #[error("its metadata is invalid: {0}")]
     Metadata(String),
-    /// Rule 7 is broken: the steps in the file's name, in the metadata and in `global_step` are not
-    /// all equal.
+    /// The steps in the file's name, in the metadata and in `global_step` are not all equal, so
+    /// rule 7 of the protocol is broken.
     #[error("its {place} has step {content}, but its name has step {name}")]
     Step {
         /// Step in the file's name.
         name: Step,
-        /// Part of the file that has another step.
+        /// Part of the file whose step differs from the step in the file's name.
         place: &'static str,
-        /// Step in that part.
+        /// Step in the part of the file that `place` names.
         content: i128,
     },
     /// A tensor is not of type `f32`.
@@ -131,9 +135,10 @@ pub fn steps_among(names: &[String]) -> BTreeSet<Step> {
     names.iter().filter_map(|name| step_of(name)).collect()
 }
 
-/// Reads the tensors of any safetensors file of `f32`, such as initial values.
+/// Reads the tensors of a safetensors file of `f32` values, such as a file of initial values.
 ///
-/// [`GLOBAL_STEP`] is left out. If the file is a checkpoint, its digest is verified.
+/// The result does not contain [`GLOBAL_STEP`]. If the file is a checkpoint, this function verifies
+/// its digest.
 ///
 /// # Errors
 /// If the file cannot be read or has no usable tensors.
@@ -158,8 +163,8 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Reads the description of a checkpoint, but not its tensors, which may be large.
 ///
-/// The digest covers the tensors, so this function cannot verify it. That suffices for a program
-/// that only watches a run.
+/// This function cannot verify the digest, because the digest covers the tensors. A program that
+/// only watches a run does not need this verification.
 ///
 /// # Errors
 /// If the file cannot be read, or is not a checkpoint.
@@ -180,7 +185,8 @@ fn parse_header(json: &[u8]) -> Result<Metadata, FileError> {
     serde_json::from_slice(json).map_err(|error| FileError::Header(error.to_string()))
 }
 
-/// The value of the metadata key. The order of the fields is part of the format.
+/// The metadata of a checkpoint: the JSON text under [`KEY`]. The order of the fields is part of
+/// the format.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Description {
     /// CRC32C of the file, as 8 hexadecimal digits.
@@ -207,7 +213,7 @@ impl Description {
     /// Parses the value of the metadata key.
     ///
     /// # Errors
-    /// If the format is another version, or the JSON is invalid.
+    /// If the metadata has another format version, or the JSON is invalid.
     pub fn parse(json: &str) -> Result<Self, FileError> {
         #[derive(Deserialize)]
         struct Format {
@@ -223,7 +229,7 @@ impl Description {
     }
 }
 
-/// Returns the bytes of a checkpoint file, a pure function of the checkpoint.
+/// Returns the bytes of a checkpoint's file. The bytes are a pure function of the checkpoint.
 ///
 /// # Panics
 /// If the step is above 2^63 - 1, or a tensor has a name that the format reserves.
@@ -262,7 +268,7 @@ fn view<'a>(dtype: Dtype, shape: &[usize], bytes: &'a [u8]) -> TensorView<'a> {
 /// Decodes a checkpoint file. `name` is the step in the file's name.
 ///
 /// # Errors
-/// If the file is not a valid checkpoint of that step.
+/// If the bytes are not a valid checkpoint of step `name`.
 pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     let parsed = Parsed::new(bytes)?;
     if !parsed.is_checkpoint() {
@@ -284,16 +290,16 @@ pub fn decode(name: Step, bytes: &[u8]) -> Result<Checkpoint, FileError> {
     Ok(Checkpoint { step: name, settings, data, variables, tensors: parsed.tensors()? })
 }
 
-/// Returns the CRC32C of a whole checkpoint file in hexadecimal. The digits of the file's own
-/// digest count as zeros.
+/// Returns the CRC32C of a whole checkpoint file in hexadecimal. The computation replaces the eight
+/// digits of the digest in the file by zeros.
 fn digest(bytes: &[u8]) -> String {
     let crc = crc32c::crc32c(&bytes[..DIGEST_AT]);
     let crc = crc32c::crc32c_append(crc, NO_DIGEST);
     format!("{:08x}", crc32c::crc32c_append(crc, &bytes[DIGEST_AT + NO_DIGEST.len()..]))
 }
 
-/// Writes the digest into the bytes of a checkpoint. Does nothing if the bytes are too few to
-/// contain a digest.
+/// Computes the digest of a checkpoint file, and writes the digest into the file's bytes. Does
+/// nothing if the bytes are too few to contain a digest.
 pub(super) fn seal(bytes: &mut [u8]) {
     if bytes.len() >= DIGEST_AT + NO_DIGEST.len() {
         let digest = digest(bytes);
@@ -301,7 +307,7 @@ pub(super) fn seal(bytes: &mut [u8]) {
     }
 }
 
-/// A safetensors file with a complete header, and with all tensors inside the file.
+/// A safetensors file whose header is complete, and whose tensors lie within the file.
 #[derive(Debug)]
 pub struct Parsed<'a> {
     bytes: &'a [u8],
@@ -400,8 +406,8 @@ mod tests {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
-    /// Returns the file with `from` replaced by `to` and with a correct digest. Both texts must
-    /// have the same length.
+    /// Returns the file with `from` replaced by `to` and with a correct digest. `from` and `to`
+    /// must have the same length.
     fn forged(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
         assert_eq!(from.len(), to.len());
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();

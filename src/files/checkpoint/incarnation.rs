@@ -1,9 +1,9 @@
 //! The file in which a chief records its incarnation.
 //!
-//! With this record, every later chief of the logdir gets a larger incarnation, even if clocks go
-//! backwards. Two chiefs with the same incarnation could give two generations the same name. A
-//! worker would then mistake the later generation for the earlier one, to which it has already
-//! pushed its gradients.
+//! Because of this record, every later chief of the logdir takes a larger incarnation, even if a
+//! clock is set back. Two chiefs with the same incarnation could open two generations with the same
+//! name. A worker would then mistake the later generation for the earlier generation, to which the
+//! worker has already pushed its gradients.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use unisono_core::ids::Incarnation;
 /// Name of the file in a logdir that holds the incarnation of the last chief, as a decimal number.
 pub const INCARNATION_FILE: &str = "incarnation";
 
-/// Maximum number of bytes to read from the file. An incarnation has fewer digits, but a file of
-/// another program may be longer.
+/// Maximum number of bytes to read from the file. An incarnation has fewer digits. The limit
+/// matters if another program has written a long file.
 const MAX_BYTES: u64 = 32;
 
 /// Returns the incarnation of the last chief of a logdir; `None` if the file is missing or damaged.
@@ -24,7 +24,7 @@ pub fn last_incarnation(disk: &dyn Disk, logdir: &Path) -> Option<Incarnation> {
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok().map(Incarnation)
 }
 
-/// Records the incarnation of a chief durably. Call it before the node starts.
+/// Records the incarnation of a chief durably. Call this function before the chief's node starts.
 ///
 /// # Errors
 /// If the operating system refuses.

@@ -1,5 +1,5 @@
-//! Checkpoints on disk: the named tensors of one version, in files that are either complete or
-//! absent.
+//! Checkpoints on disk. A checkpoint file contains the named tensors of one version, and is either
+//! complete or absent.
 //!
 //! | module | content |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | [`saver`] | writes checkpoints and removes old ones |
 //! | [`incarnation`] | the file in which each chief records its incarnation |
 //!
-//! No module here knows a model's layout, uses a thread or writes a log. Warnings for the user are
-//! returned.
+//! These modules do not know the layout of a model, use no threads and write no log. Functions
+//! return warnings for the user to their callers.
 
 pub mod directory;
 pub mod file;
@@ -38,16 +38,18 @@ use unisono_core::protocol::Settings;
 pub const GLOBAL_STEP: &str = "global_step";
 
 /// Name of the file in a logdir that holds the absolute path of the run's data. The file is empty
-/// for the built-in data.
+/// if the run uses the built-in data.
 pub const DATA_DIR_FILE: &str = "data_dir";
 
 /// Tensors that a model expects: name to shape.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
-/// The state of a whole run at one version (rule 7). A run can resume from it.
+/// The state of a whole run at one version (rule 7 of the protocol). A run can resume from a
+/// checkpoint.
 ///
-/// The state does not depend on how the run reached the version. So a file is a function of
-/// configuration and step.
+/// A checkpoint contains nothing about crashes, restarts or timing. If R ≥ N (every update uses the
+/// gradients of all slots), its file is therefore a pure function of the configuration, the data
+/// and the step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Version of the state.
@@ -59,7 +61,7 @@ pub struct Checkpoint {
     /// The variables of the model, in creation order; empty if the file does not record them.
     pub variables: Vec<SavedVariable>,
     /// Variables, buffers of the optimizer and moving averages, under TensorFlow's names.
-    /// [`GLOBAL_STEP`] is not among them, because it is derived from `step`.
+    /// [`GLOBAL_STEP`] is not included, because its value is `step`.
     pub tensors: BTreeMap<String, Tensor>,
 }
 

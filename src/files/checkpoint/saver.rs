@@ -1,7 +1,8 @@
-//! Writes checkpoints, keeps the newest few, and lists them, as TensorFlow's `Saver` does.
+//! Writes checkpoints, lists the newest few in the state file, and removes older checkpoints, as
+//! TensorFlow's `Saver` does.
 //!
-//! If a checkpoint was never listed, the user has put it into the logdir, and the saver never
-//! removes it.
+//! The saver never removes a checkpoint that was never listed, because the user may have put this
+//! checkpoint into the logdir.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -63,15 +64,15 @@ impl Saver {
         Ok((Self { disk, logdir, max_to_keep, kept, retired: BTreeSet::new() }, warnings))
     }
 
-    /// Writes a checkpoint, lists it as the latest, and removes the oldest ones. All of that is
-    /// durable when the call returns.
+    /// Writes a checkpoint, lists it as the latest checkpoint, and removes the oldest checkpoints.
+    /// The new checkpoint and the new list are durable when the call returns.
     ///
-    /// A checkpoint of the same step is replaced, and becomes the latest. The names of temporary
-    /// files contain `writer`.
+    /// An existing checkpoint of the same step is replaced. The names of temporary files contain
+    /// `writer`.
     ///
     /// # Errors
-    /// If the operating system refuses. Earlier checkpoints are then unchanged. The new checkpoint
-    /// may exist, but only as a complete file. The call can be repeated.
+    /// If the operating system refuses an operation. The checkpoints of other steps are then
+    /// unchanged. The new checkpoint is either complete or absent. The call can be repeated.
     pub fn save(&mut self, checkpoint: &Checkpoint, writer: &str) -> Result<Saved, DiskError> {
         let step = checkpoint.step;
         let publish = |name: &str, bytes: &[u8]| {
@@ -91,7 +92,8 @@ impl Saver {
         Ok(Saved { path, warnings: self.remove_retired() })
     }
 
-    /// Removes retired checkpoints. After a failure, the removal is retried after the next save.
+    /// Removes the checkpoints that are no longer listed. A removal that fails is retried after the
+    /// next save.
     fn remove_retired(&mut self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         self.retired.retain(|step| {

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-/// Name of the file within the logdir.
+/// Name of the state file within the logdir.
 pub const STATE_FILE: &str = "checkpoint";
 
 const LATEST: &str = "model_checkpoint_path";
@@ -19,16 +19,16 @@ pub enum StateError {
     /// The content is not UTF-8.
     #[error("it is not text")]
     NotText,
-    /// A line is not `field: value`, or a string is not terminated.
+    /// A line does not have the form `field: value`, or the string in the line is not complete.
     #[error("line {line} is not a whole `field: value`")]
     Malformed {
         /// Line number, from 1.
         line: usize,
     },
-    /// The file names no latest checkpoint: it is torn, or not a state file.
+    /// The file names no latest checkpoint, because the file is torn or is not a state file.
     #[error("it has no {LATEST}")]
     NoLatest,
-    /// A path in the file is not that of a checkpoint in the logdir.
+    /// A path in the file is not the path of a checkpoint in the logdir.
     #[error("it names {path:?}, which is not a checkpoint of this program in this directory")]
     Foreign {
         /// Path in the file, verbatim.
@@ -50,7 +50,8 @@ pub(crate) fn encode(paths: &[String]) -> String {
     text
 }
 
-/// Returns the listed paths, oldest first. The last path is the latest checkpoint.
+/// Returns the checkpoint paths in a state file, oldest first. The last path is the latest
+/// checkpoint.
 ///
 /// # Errors
 /// If the text is not a complete state file.
@@ -91,8 +92,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Returns the content of a quoted string, with either kind of quotes; `None` if the text is not
-/// such a string.
+/// Returns the content of a quoted string, with either kind of quotes; `None` if the text is not a
+/// quoted string.
 fn unescape(quoted: &str) -> Option<String> {
     let quote = quoted.bytes().next().filter(|byte| matches!(byte, b'"' | b'\''))?;
     let mut rest = &quoted.as_bytes()[1..];
@@ -111,7 +112,8 @@ fn unescape(quoted: &str) -> Option<String> {
     (behind.is_empty() || behind.starts_with(b"#")).then(|| String::from_utf8(bytes).ok())?
 }
 
-/// Returns the byte that an escape sequence stands for. `rest` starts after the backslash.
+/// Returns the byte that an escape sequence stands for. `rest` starts after the backslash, and is
+/// advanced past the escape sequence.
 fn unescape_one(rest: &mut &[u8]) -> Option<u8> {
     let (&kind, after) = rest.split_first()?;
     let (value, behind) = match kind {

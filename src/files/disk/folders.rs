@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Returns whether the file system does not support the operation. Old CIFS, DrvFs and vboxsf
-/// cannot sync a directory.
+/// Returns whether an error means that the file system does not support the operation. For example,
+/// old CIFS, DrvFs and vboxsf cannot sync a directory.
 fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
-/// Makes the names in an open directory durable, if its file system supports that.
+/// Makes the names in an open directory durable, if the file system can sync a directory.
 ///
-/// A file system that does not support it counts as success here, because a retry cannot help. The
-/// chief warns once, when it opens the logdir (see [`unsupported_sync`]).
+/// An unsupported sync counts as a success, because a retry cannot help. The chief warns once about
+/// such a file system, when it opens the logdir (see [`unsupported_sync`]).
 pub(super) fn sync(dir: &File) -> io::Result<()> {
     match dir.sync_all() {
         Err(error) if is_unsupported(&error) => Ok(()),
@@ -25,7 +25,7 @@ pub(super) fn sync(dir: &File) -> io::Result<()> {
     }
 }
 
-/// Returns the error of syncing a directory, if its file system does not support that.
+/// Returns the error of syncing a directory, if the file system cannot sync a directory.
 ///
 /// On such a file system, names in the directory may not be durable when
 /// [`Disk::sync_dir`](crate::disk::Disk::sync_dir) returns.

@@ -1,8 +1,8 @@
-//! The [`Disk`] trait, and [`Publication`], which writes a file that appears completely or not at
-//! all.
+//! The [`Disk`] trait, and [`Publication`], which writes a file so that the file appears completely
+//! or not at all.
 //!
-//! Checkpoints and losses use no other file operations. So tests and the simulator can replace
-//! every operation.
+//! Checkpoints and losses use only the file operations of [`Disk`], so tests and the simulator can
+//! replace every operation.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,8 @@ use super::regular::NotRegular;
 /// The file operations that a run needs. Every call blocks until the operation is done.
 ///
 /// The content of a file is durable after [`Self::sync`]. A name that was created, moved or removed
-/// is durable after [`Self::sync_dir`]. Before that, a crash may undo operations in any order.
+/// is durable after [`Self::sync_dir`]. Without these syncs, a crash may undo operations in any
+/// order.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Creates a directory and its parents durably. Succeeds if the directory already exists.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
@@ -21,35 +22,36 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Returns the content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Returns the length of a file and its last `n` bytes, or all bytes if there are fewer.
+    /// Returns the length of a file, and the last `n` bytes. Returns all bytes if the file has
+    /// fewer than `n`.
     fn read_end(&self, path: &Path, n: u64) -> io::Result<(u64, Vec<u8>)> {
         let mut bytes = self.read(path)?;
         let len = bytes.len() as u64;
         let from = usize::try_from(len.saturating_sub(n)).expect("it is within the bytes");
         Ok((len, bytes.split_off(from)))
     }
-    /// Returns the first `n` bytes of a file, or all bytes if there are fewer.
+    /// Returns the first `n` bytes of a file. Returns all bytes if the file has fewer than `n`.
     fn read_start(&self, path: &Path, n: u64) -> io::Result<Vec<u8>> {
         let mut bytes = self.read(path)?;
         bytes.truncate(usize::try_from(n).unwrap_or(usize::MAX));
         Ok(bytes)
     }
-    /// Returns the identity and the length of the file that has this name now.
+    /// Returns the identity and the length of the file that is now at `path`.
     fn stamp(&self, path: &Path) -> io::Result<Stamp>;
-    /// Creates a file, or truncates the existing one, and writes `bytes`.
+    /// Creates or truncates a file, and writes `bytes` as its content.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Appends `bytes` to an existing file.
     fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Opens a file for many appends, and creates an empty file if there is none.
+    /// Opens a file for many appends. Creates an empty file if the file does not exist.
     ///
-    /// On the operating system's disk, the file is then locked, so that it has only one appender at
-    /// a time.
+    /// The operating system's disk locks the file as long as the appender exists, so that a file
+    /// has only one appender at a time.
     fn open_end(&self, path: &Path) -> io::Result<Box<dyn Appender>>;
     /// Truncates a file to its first `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
     /// Makes the content of a file durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Renames a file atomically. Replaces an existing file of the new name.
+    /// Renames a file atomically. Replaces a file that already exists at `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -57,8 +59,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// Identity and length of a file. A stamp shows whether another file has taken over the file's
-/// name.
+/// Identity and length of a file. If two stamps of the same path have different identities, another
+/// file has taken over the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Inode number of the file. After a file is removed, a later file may get the same number.
@@ -72,8 +74,8 @@ pub trait Appender: fmt::Debug + Write + Send {
     /// Returns the identity and the length of the open file.
     ///
     /// # Errors
-    /// If the file no longer has the name under which it was opened. Readers would not find the
-    /// appended bytes then.
+    /// If the file is no longer at the path at which it was opened, because readers would not find
+    /// the appended bytes.
     fn stamp(&self) -> io::Result<Stamp>;
     /// Truncates the file to its first `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
@@ -81,7 +83,7 @@ pub trait Appender: fmt::Debug + Write + Send {
     fn sync(&self) -> io::Result<()>;
 }
 
-/// An appender for a disk that identifies files only by name.
+/// An appender for a disk whose operations identify a file only by its path.
 #[derive(Debug)]
 pub struct NamedEnd<D> {
     disk: D,
@@ -89,7 +91,7 @@ pub struct NamedEnd<D> {
 }
 
 impl<D: Disk> NamedEnd<D> {
-    /// Opens the file at `path` for appending, and creates it if there is none.
+    /// Opens the file at `path` for appending. Creates an empty file if the file does not exist.
     ///
     /// # Errors
     /// If the disk refuses.
@@ -175,7 +177,7 @@ fn remedy(error: &io::Error) -> &'static str {
 /// Checks that a logdir exists or can be created, and that files can be written in it.
 ///
 /// # Errors
-/// If the check fails: the operating system's error, as one line for the user.
+/// If the check fails. The error's text is one line for the user.
 pub fn check_writable(disk: &dyn Disk, logdir: &Path) -> Result<(), DiskError> {
     disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
     let probe = logdir.join(format!("{WRITE_CHECK}{TEMPORARY}"));
@@ -212,7 +214,8 @@ impl Publication<'_> {
     /// complete new file. Returns the path of the file.
     ///
     /// # Errors
-    /// If the disk refuses. Either the old file is then unchanged, or the new file is in its place.
+    /// If the disk refuses an operation. The final name then refers to the unchanged old file or to
+    /// the complete new file.
     pub fn publish(&self, disk: &dyn Disk) -> Result<PathBuf, DiskError> {
         let temporary = self.dir.join(format!("{}.{}{TEMPORARY}", self.name, self.writer));
         let path = self.dir.join(self.name);
@@ -241,7 +244,7 @@ mod tests {
     use crate::disk::test_disk::TestDisk;
     use crate::disk::{RealDisk, test_disk};
 
-    /// Checks the behaviour on which callers of a disk rely. No operation of the disk may fail.
+    /// Checks the behaviour on which callers of a disk rely. `disk` must not inject faults.
     fn keeps_what_is_written(disk: &dyn Disk, dir: &Path) {
         let path = dir.join("file");
         disk.write(&path, b"some").unwrap();
@@ -344,7 +347,7 @@ mod tests {
     }
 }
 
-/// The error for an open file or folder that is no longer at its path.
+/// The error that an open file or folder is no longer at the path at which it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Displaced {
     #[error("the logdir was moved, removed or replaced since this run opened it")]

@@ -1,5 +1,5 @@
-//! A file that grows by whole lines. If a crash has torn the last line, the line is cut off when
-//! the file is opened again.
+//! A file that grows by whole lines. If a crash has torn the last line, the next open cuts this
+//! line off.
 //!
 //! When [`Lines::append`] returns, the operating system has the bytes, so they survive the end of
 //! the process. After [`Lines::sync`] they also survive a loss of power.
@@ -33,7 +33,7 @@ pub enum ReadError {
 /// Returns the files of a folder whose names `parse` accepts, sorted by the parsed value.
 ///
 /// # Errors
-/// If there is no such folder, or it cannot be read.
+/// If the folder does not exist, or cannot be read.
 pub fn find<T: Ord>(
     folder: &Path,
     parse: impl Fn(&str) -> Option<T>,
@@ -60,10 +60,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
     RealDisk.read(path).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })
 }
 
-/// Returns the whole lines at the end of a file, last line first, without their line ends.
+/// Returns the whole lines within the last MiB of a file, last line first, without their line ends.
 ///
-/// Returns nothing if the file cannot be read or is not a regular file. Opening a pipe, for
-/// example, would block.
+/// Returns no lines if the file cannot be read or is not a regular file. Only regular files are
+/// opened, because opening a pipe, for example, would block.
 pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
     let is_regular = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
     let end = is_regular.then(|| RealDisk.read_end(path, MAX_LINE_BYTES).ok()).flatten();
@@ -90,8 +90,8 @@ impl Lines {
     /// line, the line is cut off.
     ///
     /// # Errors
-    /// If the operating system refuses, or another process is writing the file. The file is then
-    /// unchanged.
+    /// If the operating system refuses an operation, or another process is writing the file. The
+    /// content of the file is then unchanged.
     pub fn open(disk: &dyn Disk, logdir: &Path, name: &str) -> Result<Self, DiskError> {
         let path = logdir.join(name);
         disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
@@ -127,9 +127,9 @@ impl Lines {
     /// Appends whole lines with one write.
     ///
     /// # Errors
-    /// If the operating system refuses. A partly written line is then cut off if possible. After an
-    /// error, the caller must append nothing more, because lines would be missing in the middle of
-    /// the file.
+    /// If the operating system refuses the write. The function then tries to cut off a partly
+    /// written line. After an error, the caller must not append again, because the lines that were
+    /// not written would be missing in the middle of the file.
     pub fn append(&mut self, lines: &[u8]) -> Result<(), DiskError> {
         if let Err(error) = self.end.write_all(lines) {
             // If the partly written line cannot be cut off, readers still ignore it as a torn line.
@@ -143,11 +143,11 @@ impl Lines {
     /// Makes all appended lines durable.
     ///
     /// # Errors
-    /// If the operating system refuses. Also if another program moved, removed, replaced or changed
-    /// the file, because readers would not find the appended lines then.
+    /// If the operating system refuses the sync, or if another program moved, removed, replaced or
+    /// changed the file, because readers would not find the appended lines.
     ///
-    /// After a failed sync, the caller must append nothing more: a second sync could report success
-    /// although the lines are lost.
+    /// After a failed sync, the caller must not append again, because a second sync could report
+    /// success although lines are lost.
     pub fn sync(&self) -> Result<(), DiskError> {
         self.end.sync().map_err(DiskError::at("sync", &self.path))?;
         let stamp = self.end.stamp().map_err(DiskError::at("find", &self.path))?;

@@ -1,10 +1,12 @@
-//! Locks that allow one writer at a time: on the logdir itself, and on files that a task appends
-//! to.
+//! Locks on a logdir, and on single files to which a task appends. A lock allows only one writer at
+//! a time.
 //!
-//! A lock leaves no file behind. It is released when the process that holds it ends.
+//! A lock needs no lock file. The operating system releases a lock when all processes that hold the
+//! lock have ended.
 //!
-//! The protocol rejects messages of an older incarnation of a task. But it cannot prevent that
-//! incarnation from finishing a write to a file after a pause. The lock can.
+//! The protocol rejects messages of an older incarnation of a task, but cannot keep a paused older
+//! incarnation from writing to a file after the pause. A lock prevents these writes, because the
+//! newer incarnation does not start while the older incarnation holds the lock.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -48,16 +50,17 @@ pub enum LockError {
     },
 }
 
-/// The lock on a logdir. It is held as long as this value or a copy of its descriptor exists.
+/// The lock on a logdir. The lock is held as long as this value or a copy of its file descriptor
+/// exists.
 #[derive(Debug)]
 pub struct LogdirLock(File);
 
 impl LogdirLock {
-    /// Takes the lock on an existing folder. If the file system has no locks, returns a warning
+    /// Takes the lock on an existing logdir. If the file system has no locks, returns a warning
     /// instead of a lock.
     ///
     /// # Errors
-    /// If another process holds the lock and does not release it in time.
+    /// If another process holds the lock and does not release the lock within five seconds.
     pub fn take(logdir: &Path) -> Result<(Option<Self>, Option<String>), LockError> {
         let dir = open(logdir)?;
         match attempt(&dir) {
@@ -74,7 +77,8 @@ impl LogdirLock {
         }
     }
 
-    /// Returns the lock that the parent process holds and shares with this process.
+    /// Opens a logdir whose lock the parent process holds and shares with this process. Takes the
+    /// lock if no process holds the lock.
     ///
     /// # Errors
     /// If the folder cannot be opened.
@@ -91,7 +95,8 @@ impl LogdirLock {
         &self.0
     }
 
-    /// Returns a descriptor for a child process, which then shares the lock.
+    /// Returns a copy of the file descriptor. A child process that inherits this copy shares the
+    /// lock.
     ///
     /// # Errors
     /// If the process has too many open files.

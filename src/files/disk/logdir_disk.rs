@@ -1,9 +1,8 @@
-//! Access to a logdir through an open folder, even after its path was moved or replaced.
+//! Access to the files of a logdir through the open folder, not by path.
 //!
-//! If a user moves a logdir away and starts another run at the same path, the first run must not
-//! write into the second run's files. So every name is looked up in the open folder, not by path.
-//! While the folder is not at its path, every operation fails, because readers would not find the
-//! files.
+//! A user may move a logdir away and start another run at the same path. The first run must not
+//! write into the second run's files, so this disk looks up every name in the open folder. While
+//! the folder is not at its path, every operation fails, because readers would not find the files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -26,7 +25,8 @@ impl From<Displaced> for io::Error {
     }
 }
 
-/// The files of a logdir, looked up in its open folder.
+/// A disk for the files of a logdir. The disk looks up every file name in the open folder of the
+/// logdir.
 #[derive(Debug)]
 pub struct LogdirDisk {
     dir: File,
@@ -62,7 +62,8 @@ impl LogdirDisk {
         }
     }
 
-    /// Returns the name of a file directly in the folder. Any other path is an error.
+    /// Returns the name of a file whose path leads directly into the folder. Any other path is an
+    /// error.
     fn name<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
         let name = path.strip_prefix(&self.path).ok().filter(|name| {
             let mut components = name.components();
@@ -99,7 +100,8 @@ impl FolderDisk for LogdirDisk {
         Ok(names)
     }
 
-    /// Not supported. The chief keeps no file open, because its lock covers the whole folder.
+    /// Always fails. Only the chief uses this disk, and the chief keeps no file open for appending,
+    /// because its lock covers the whole folder.
     fn appender(&self, _path: &Path) -> io::Result<Box<dyn Appender>> {
         Err(ErrorKind::Unsupported.into())
     }

@@ -1,16 +1,16 @@
-//! The file operations that a run needs, on the operating system's disk or on a disk that tests
-//! break.
+//! The file operations that a run needs, on the operating system's disk or on a simulated disk that
+//! crashes and fails.
 //!
 //! | file | content |
 //! |---|---|
 //! | `interface` | the [`Disk`] trait, its errors, and [`Publication`], which makes a file appear completely or not at all |
-//! | `real_disk` | [`RealDisk`], the operating system's files by their paths |
-//! | `logdir_disk` | [`LogdirDisk`], the files of one open folder, even after its path was moved |
-//! | [`lines`] | a file that grows by whole lines; a line that a crash tore is cut off |
+//! | `real_disk` | [`RealDisk`], the operating system's files, accessed by path |
+//! | `logdir_disk` | [`LogdirDisk`], the files of an open folder; operations fail while the folder is not at its path |
+//! | [`lines`] | a file that grows by whole lines; an open cuts off a last line that a crash has torn |
 //! | `lock` | [`LogdirLock`], which keeps other processes out of a logdir |
 //! | `folders` | creates folders and makes their entries durable |
 //! | `regular` | opens regular files and nothing else |
-//! | `test_disk` | a disk in memory that crashes and fails at the operation that a test chooses; see `testing` |
+//! | `test_disk` | a disk in memory that crashes or fails at an operation that a test chooses; see `testing` |
 
 mod folders;
 mod interface;

@@ -24,7 +24,7 @@ impl RealDisk {
     /// Opens a regular file for reading. Symbolic links are not followed.
     ///
     /// # Errors
-    /// If there is no such file, or it cannot be read.
+    /// If the file does not exist, is not a regular file, or cannot be read.
     pub fn open_to_read(path: &Path) -> io::Result<File> {
         Self.open(path, OFlags::RDONLY)
     }
@@ -43,9 +43,10 @@ impl RealDisk {
     }
 }
 
-/// A disk of the operating system. It looks up every path in an open folder.
+/// A disk of the operating system that looks up every path relative to an open folder.
 pub(super) trait FolderDisk: fmt::Debug + Send + Sync {
-    /// Returns the folder of a file, and the path of the file in the folder.
+    /// Returns the open folder in which to look up a file, and the file's path relative to this
+    /// folder.
     fn at<'a>(&'a self, path: &'a Path) -> io::Result<(BorrowedFd<'a>, &'a Path)>;
     /// Does the same as [`Disk::create_dir`].
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
@@ -177,7 +178,8 @@ impl FolderDisk for RealDisk {
     }
 }
 
-/// An open file to which only this process may append, as long as this value exists.
+/// An open file that is locked as long as this value exists, so that no other process appends to
+/// the file.
 #[derive(Debug)]
 struct LockedEnd {
     file: File,

@@ -1,8 +1,9 @@
 //! Opens regular files, and refuses every other kind of file.
 //!
 //! A symbolic link could lead out of the logdir, to a file of another user. Opening a FIFO waits
-//! for a second process, and opening a device can have any effect. So no link is followed, no open
-//! waits, and a file that is not regular is closed again unread.
+//! for a second process, and opening a device can have any effect. This module therefore follows no
+//! symbolic link, never waits in an open, and closes a file that is not regular without reading the
+//! file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,7 +13,7 @@ use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::{Errno, retry_on_intr};
 
-/// The kind of a file that is not a regular file, although a regular file was expected.
+/// The kind of a file at a path where only a regular file is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotRegular {
     #[error("it is a symbolic link, which is not followed here")]
@@ -58,8 +59,8 @@ fn checked(file: File) -> io::Result<File> {
     }
 }
 
-/// Returns an error that names the kind of the file, if that explains why the file could not be
-/// opened.
+/// Returns an error that names the kind of a file that could not be opened. If the file is regular,
+/// returns the error `errno`.
 fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
     let Ok(stat) = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) else { return errno.into() };
     let object = not_regular(FileType::from_raw_mode(stat.st_mode));

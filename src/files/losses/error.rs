@@ -15,7 +15,7 @@ pub enum LossesError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The file has another format.
+    /// The file does not start with the header of a losses file.
     #[error(
         "{} does not start with `{}`: it is not a losses file; move it away, or choose another \
          --logdir", path.display(), rows::HEADER.trim_end()
@@ -34,11 +34,12 @@ pub enum LossesError {
         /// Content of the line, or its beginning.
         content: String,
     },
-    /// A recomputed update differs from the first computation. An update is recomputed after a
-    /// rollback.
+    /// An update that was recomputed after a rollback has other losses than in its first
+    /// computation.
     #[error(transparent)]
     NotRepeated(#[from] NotRepeated),
-    /// Rows were dropped: the disk refused them for so long that they no longer fit into memory.
+    /// Rows were dropped, because the disk refused to write for so long that the rows no longer fit
+    /// into memory.
     #[error(
         "the losses from step {from} on could not be written to {} and were dropped; restart from \
          the last checkpoint to record them again", path.display()
@@ -49,8 +50,8 @@ pub enum LossesError {
         /// Step of the first update whose rows were dropped.
         from: Step,
     },
-    /// The file was damaged while the run wrote it. The run cannot repair it, because the file is
-    /// too long to be kept in memory.
+    /// The file was damaged while the run was writing to the file. The run cannot repair the file,
+    /// because the file is too long for a copy in memory.
     #[error(
         "{} {harm} while this run was writing it, and has too many rows to be kept in memory: \
          restore the file, or stop this run", path.display()
@@ -63,8 +64,8 @@ pub enum LossesError {
     },
 }
 
-/// The unused end of a losses file, beginning with the first line that is not a row. The next write
-/// cuts it off.
+/// The unused end of a losses file, which begins with the first line that is not a row. The next
+/// write cuts this end off.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged from line {line} on: its last {n_bytes} bytes are not used", path.display())]
 pub struct Damage {
@@ -76,7 +77,7 @@ pub struct Damage {
     pub n_bytes: usize,
 }
 
-/// Damage to a losses file while a run was writing it.
+/// The kind of damage to a losses file, noticed while a run was writing to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Harm {
     /// The file no longer exists.

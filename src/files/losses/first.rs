@@ -1,5 +1,5 @@
-//! The losses of updates in their first computation. They are compared when the updates are
-//! recomputed after a rollback.
+//! Keeps the losses of updates that a rollback removed, and compares them with the losses of the
+//! recomputed updates.
 
 use std::collections::VecDeque;
 
@@ -11,8 +11,8 @@ use unisono_core::protocol::{NotRepeated, UpdateRecord};
 pub(super) struct FirstLosses(VecDeque<(Step, Slot, f32)>);
 
 impl FirstLosses {
-    /// Adds the rows that a rollback removes. Rows of later steps, from an earlier rollback, are
-    /// kept.
+    /// Adds the rows that a rollback removes. Keeps the rows of later steps that an earlier
+    /// rollback removed.
     pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
         let mut rows: VecDeque<_> = rows.into_iter().collect();
         // An earlier rollback may have removed later steps than this rollback. The updates of those

@@ -1,10 +1,11 @@
-//! A copy in memory of the text written to a losses file. It is needed because another program can
-//! damage the file during the run.
+//! A copy in memory of the text of a losses file. The run uses the copy to notice and repair damage
+//! that another program does to the file.
 
-/// Maximum length of a file of which the whole text is kept: some three million rows.
+/// Maximum length of a losses file whose whole text is kept in memory, in bytes. 64 MiB suffice for
+/// some three million rows.
 ///
-/// Of a longer file, only the header, the first row and the last row are kept. They suffice to
-/// detect damage, but not to repair it.
+/// If a file is longer, only its header, first row and last row are kept. These lines suffice to
+/// detect damage, but not to repair the file.
 pub(super) const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// The text of a losses file.
@@ -19,7 +20,7 @@ pub(super) struct KeptText {
 }
 
 impl KeptText {
-    /// Returns the copy of `text`. `text` must consist of whole lines.
+    /// Creates a copy of `text`, which must consist of whole lines.
     pub(super) fn of(text: &[u8]) -> Self {
         let mut kept = Self { whole: Some(Vec::new()), start: Vec::new(), end: Vec::new() };
         kept.append(text);
@@ -49,10 +50,10 @@ impl KeptText {
         }
     }
 
-    /// Replaces the copy after the file was cut down to `text`.
+    /// Replaces the copy after the content of the file became `text`.
     pub(super) fn cut_to(&mut self, text: &[u8]) {
-        // If the whole text was given up as too long, it stays given up. `text` was then read from
-        // the disk, so it cannot serve to check or repair the disk.
+        // A text that was too long before is not kept whole again. In this case, `text` was read
+        // from the disk, so a copy of `text` cannot serve to check or repair the file.
         let is_whole = self.whole.is_some();
         *self = Self::of(text);
         if !is_whole {
@@ -61,7 +62,7 @@ impl KeptText {
     }
 }
 
-/// Returns the last of some whole lines, with its line end.
+/// Returns the last of these whole lines, with its line end.
 fn last_line(lines: &[u8]) -> Option<&[u8]> {
     lines.split_inclusive(|byte| *byte == b'\n').next_back()
 }

@@ -24,10 +24,9 @@ pub type FindLosses = dyn Fn(Range<Step>) -> Result<Vec<UpdateRecord>, String> +
 pub struct LossesState {
     /// Every update below this step has all its rows, in the file or in `rebuilt`.
     pub complete_below: Step,
-    /// The file with rows from the other source; `None` if no row was added.
+    /// The losses file with rows that were added from another source; `None` if no row was added.
     pub rebuilt: Option<Rebuilt>,
-    /// The reason why rows are still missing; `None` if none are missing or nobody searched for
-    /// them.
+    /// The reason why rows before the checkpoint are still missing; `None` if no row is missing.
     pub why_missing: Option<String>,
 }
 
@@ -42,11 +41,11 @@ pub struct Rebuilt {
 }
 
 impl LossesState {
-    /// Checks the losses before a checkpoint of step `needed`. Asks `find` for missing losses.
-    /// Changes nothing.
+    /// Checks whether all losses before a checkpoint of step `needed` are available. Calls `find`
+    /// for losses that are missing from the losses file. Changes no file.
     ///
     /// # Errors
-    /// If the file cannot be read, or has another format.
+    /// If `losses.csv` cannot be read, or is not a losses file.
     pub fn look(
         disk: &dyn Disk,
         logdir: &Path,
@@ -86,7 +85,8 @@ impl Rebuilt {
     }
 }
 
-/// Returns the file's bytes. `None` if there is no file, or a crash interrupted its creation.
+/// Returns the bytes of a losses file; `None` if the file does not exist, or if a crash interrupted
+/// its creation.
 pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, LossesError> {
     let bytes = match disk.read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -101,8 +101,9 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, Loss
     Err(LossesError::Foreign { path: path.to_owned() })
 }
 
-/// Adds the updates from step `from` on that were found in another source to the rows of a file.
-/// Returns the new text and the first step that is still missing.
+/// Adds the updates in `found`, which come from another source, to the rows of a losses file.
+/// Ignores the updates before step `from`. Returns the new text, and the first step that is still
+/// missing.
 fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
     let mut updates: BTreeMap<Step, String> = BTreeMap::new();
     for line in rows::lines(bytes).skip(1).filter(|line| line.is_whole) {
@@ -145,8 +146,9 @@ mod tests {
         steps.into_iter().map(|step| format!("{step},0,0.5\n{step},1,{step}\n")).collect()
     }
 
-    /// Returns the state of a losses file with these rows before a checkpoint of step 6. The other
-    /// source has the updates of the steps `found`.
+    /// Rebuilds a losses file that has these rows, for a checkpoint of step 6. The other source has
+    /// the updates of the steps `found`. Returns the step below which all losses are available, and
+    /// the rows of the rebuilt file.
     fn rebuilt(rows: &str, found: &[u64]) -> (u64, String) {
         let disk = TestDisk::new(Bug::None, None);
         let path = PathBuf::from(LOGDIR).join(LOSSES_FILE);

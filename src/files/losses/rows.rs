@@ -28,7 +28,8 @@ pub fn format_loss(loss: f32) -> String {
     PercentG::new(loss.into()).with_precision(9).to_string()
 }
 
-/// Largest step of a row. The limit is that of a checkpoint's `global_step`, which is an `i64`.
+/// Largest step that a row may have. The `global_step` of a checkpoint has the same limit, because
+/// it is an `i64`.
 const LAST: Step = Step(i64::MAX as u64);
 
 /// Parses a line without its line end. Returns `None` if the line is not a row.
@@ -40,7 +41,7 @@ pub(super) fn decode(line: &[u8]) -> Option<(Step, Slot, f32)> {
     fields.next().is_none().then_some((step, slot, loss))
 }
 
-/// Returns the rows of a part of a file. Other lines are ignored.
+/// Returns the rows in a part of a losses file. Lines that are not rows are ignored.
 pub(super) fn all(bytes: &[u8]) -> impl Iterator<Item = (Step, Slot, f32)> {
     lines(bytes).filter_map(|line| decode(&bytes[line.range]))
 }
@@ -63,7 +64,7 @@ pub(super) struct Line {
     pub(super) number: usize,
     /// Byte range of the line, without its line end.
     pub(super) range: Range<usize>,
-    /// Whether the line has a line end; the last line of a torn file has none.
+    /// Whether the line has a line end. The last line of a torn file has no line end.
     pub(super) is_whole: bool,
 }
 
@@ -71,7 +72,8 @@ pub(super) struct Line {
 mod tests {
     use super::*;
 
-    /// Computed by Python's `'%.9g' % x`, which uses C's formatting.
+    /// Bits of f32 values, and the texts that Python's `'%.9g' % x` returns for these values.
+    /// Python uses C's formatting.
     const REFERENCE: [(u32, &str); 38] = [
         (0x0000_0000, "0"),
         (0x8000_0000, "-0"),
@@ -122,8 +124,9 @@ mod tests {
         assert_eq!(odd, ["nan", "nan", "inf", "-inf"]);
     }
 
-    /// Formats all finite f32 with the bits i·2654435761 mod 2^32 for i below 200,000, one a line.
-    /// The checksum is `zlib.crc32` of Python's `'%.9g'` output.
+    /// For each i below 200,000, the test formats the f32 whose bits are i·2654435761 mod 2^32, if
+    /// it is finite. The expected checksum is the `zlib.crc32` of Python's `'%.9g'` output for the
+    /// same values, one value per line.
     #[test]
     fn losses_of_all_magnitudes_are_formatted_as_in_c_and_parse_back() {
         let mut crc = flate2::Crc::new();

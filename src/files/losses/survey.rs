@@ -7,9 +7,9 @@ use unisono_core::ids::Step;
 /// missing file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survey {
-    /// Length of the header and the whole rows, in bytes.
+    /// Length in bytes of the header and of the rows before the first line that is not a whole row.
     pub(super) len: u64,
-    /// The smallest step that is larger than the steps of all rows.
+    /// The step after the largest step of all rows; 0 if there are no rows.
     pub(super) next: Step,
     /// Every update below this step has all its rows.
     pub(super) complete_below: Step,

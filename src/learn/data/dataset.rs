@@ -1,7 +1,7 @@
 //! A data set as training uses it: training, validation and test examples.
 //!
-//! The division into these three parts is that of TensorFlow. This module shuffles nothing; `order`
-//! decides the order of batches.
+//! The division into these three parts is the same as in TensorFlow. This module does not shuffle
+//! the examples. The module `order` decides which examples form a batch.
 
 use std::ops::Range;
 use std::path::Path;
@@ -25,29 +25,28 @@ pub const FILE_NAMES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Largest default number of validation images for the data set of a directory. TensorFlow's
-/// `read_data_sets` always takes this many.
+/// Maximum of the default number of validation images for the data set of a directory. TensorFlow's
+/// `read_data_sets` uses 5,000 images by default.
 pub const VALIDATION_SIZE: usize = 5000;
 
-/// Share of the training images that are used for validation by default, if there are fewer than
-/// 50,000 training images: one in ten. 5,000 validation images would leave no training images in a
-/// set of 300.
+/// If there are fewer than 50,000 training images, one in ten is used for validation by default. A
+/// fixed number of 5,000 validation images would leave no training images in a small data set.
 const VALIDATION_SHARE: usize = 10;
 
-/// Default number of validation images for the embedded data set. The rule for directories does not
-/// apply: the embedded data set has always been divided like this, and recorded results depend on
-/// it.
+/// Default number of validation images for the embedded data set. The default for directories does
+/// not apply to the embedded data set, because recorded results depend on this number.
 pub const EMBEDDED_VALIDATION_SIZE: usize = 1000;
 
 /// Training, validation and test examples with the same number of features and of classes.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The training images that follow the first `validation_size` images, in file order. At least
-    /// one.
+    /// The examples for training, at least one. In a data set of files, these are the training
+    /// images after the first `validation_size` images, in file order.
     pub train: Examples,
-    /// The first `validation_size` training images.
+    /// The examples for validation. In a data set of files, these are the first `validation_size`
+    /// training images.
     pub validation: Examples,
-    /// The test images. At least one.
+    /// The examples for testing. A data set of files has at least one of these examples.
     pub test: Examples,
     name: String,
     digest: String,
@@ -97,8 +96,8 @@ impl Dataset {
     /// the default of [`load`](Self::load) for a directory.
     ///
     /// # Errors
-    /// Those of [`load`](Self::load). The embedded subset fails only if validation takes every
-    /// training image.
+    /// Returns the errors of [`load`](Self::load). For the embedded subset, the only possible error
+    /// is that validation takes every training image.
     pub fn open(
         dir: Option<&Path>,
         validation_size: Option<Portion>,
@@ -244,22 +243,23 @@ impl Dataset {
 
     /// Returns a digest of everything in the data that affects training: 64 hexadecimal digits.
     ///
-    /// Two data sets have the same digest if and only if they have the same training examples, in
-    /// the same order, and the same number of classes. Everything else leaves the losses and the
-    /// digest unchanged: the compression, the height and width of images with the same number of
-    /// pixels, and the validation and test examples.
+    /// Two data sets of the same kind (of IDX files, or of [`Self::of_examples`]) have the same
+    /// digest if and only if they have the same training examples, in the same order, and the same
+    /// number of classes. All other properties affect neither the losses nor the digest: the
+    /// compression, the height and width of images with the same number of pixels, and the
+    /// validation and test examples.
     ///
-    /// A data set of IDX files has the SHA-256 of these bytes:
+    /// The digest of a data set of IDX files is the SHA-256 of these bytes:
     /// - `unisono training data 1` and a line feed;
-    /// - the numbers of examples, features and classes, each a little-endian `u64`;
-    /// - all pixels, one byte each;
-    /// - all labels, one byte each.
+    /// - the numbers of training examples, features and classes, each a little-endian `u64`;
+    /// - all pixels of the training images, one byte each;
+    /// - all labels of the training images, one byte each.
     ///
-    /// A data set of [`Self::of_examples`] has the SHA-256 of these bytes:
+    /// The digest of a data set of [`Self::of_examples`] is the SHA-256 of these bytes:
     /// - `unisono examples 1` and a line feed;
-    /// - the same three numbers;
-    /// - for each example, as little-endian 32-bit words: its label, the number of its non-zero
-    ///   features, their columns, and the bits of their values.
+    /// - the numbers of training examples, features and classes, each a little-endian `u64`;
+    /// - for each training example, as little-endian 32-bit words: the label, the number of
+    ///   non-zero features, the columns of these features, and the bits of their values.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest

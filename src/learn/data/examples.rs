@@ -1,6 +1,7 @@
 //! Labelled examples. Most features that are zero are not stored.
 //!
-//! Four fifths of MNIST's pixels are zero. The products of the first layer skip them.
+//! Four fifths of MNIST's pixels are zero, and the matrix products of the first layer skip zero
+//! features.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,15 +22,16 @@ pub struct Examples {
 enum Rows {
     /// The non-zero features as (column, value) pairs.
     Sparse {
-        /// Index of each row's first pair. The last element is the number of all pairs.
+        /// Index of each row's first pair in `columns` and `values`. The last element is the number
+        /// of all pairs.
         starts: Vec<usize>,
         /// The column of each pair, ascending within a row.
         columns: Vec<u32>,
         /// The value of each pair.
         values: Vec<f32>,
     },
-    /// The bytes of an image file. Example 0 is row `first` of the file. MNIST takes three tenths
-    /// of the memory of [`Self::Sparse`].
+    /// Images of a file, stored as bytes. Example 0 is image `first` of the file. In this form,
+    /// MNIST takes three tenths of the memory that [`Self::Sparse`] would take.
     Pixels { rows: Arc<PixelRows>, first: usize },
 }
 
@@ -41,10 +43,12 @@ impl Examples {
         Self { n_features, n_classes, labels: Vec::new(), rows }
     }
 
-    /// Returns images of a file as examples with these labels. `images` is the range of the images.
+    /// Returns some images of a file as examples. `images` is the range of these images in `rows`,
+    /// and `labels` has one label for each of them.
     ///
     /// # Panics
-    /// If the numbers of images and labels differ, or a label is not below `n_classes`.
+    /// If `images` is not within `rows`, if the numbers of images and labels differ, or if a label
+    /// is not below `n_classes`.
     pub(crate) fn of_pixels(
         rows: Arc<PixelRows>,
         images: Range<usize>,

@@ -11,9 +11,10 @@ const MAX_ENTRIES: usize = 10_000;
 /// Returns the paths at which the file `name` of a data set may be, in the order in which they are
 /// tried.
 ///
-/// The first paths are `name`, and `name` with a dot instead of the hyphen before `idx`, each plain
-/// and with `.gz`. The next paths lead to the same names within a folder of such a name. Some
-/// archives unpack each file into a folder that has the file's name.
+/// A file may be called `name`, or `name` with a dot instead of the hyphen before `idx`, each
+/// without or with `.gz`. The first paths are these file names in `dir`. The other paths are the
+/// same file names within a folder called by either name without `.gz`, because some archives
+/// unpack each file into a folder that has the file's name.
 pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     let spellings = [name.to_owned(), name.replacen("-idx", ".idx", 1)];
     let files: Vec<_> =
@@ -26,11 +27,11 @@ pub(super) fn candidates(dir: &Path, name: &str) -> Vec<PathBuf> {
     in_dir.chain(in_folders).collect()
 }
 
-/// Returns a file of the folder that may be the file `name`, although its name is not among the
-/// tried ones.
+/// Returns a file of the folder that may be the file `name` under a name that [`candidates`] does
+/// not contain.
 ///
-/// The file's name contains the same part (training or test) and the same kind of content (images
-/// or labels).
+/// The name of the returned file mentions the same part of the data set (training or test) and the
+/// same kind of content (images or labels) as `name`.
 pub(super) fn similar(dir: &Path, name: &str) -> Option<PathBuf> {
     let parts = if name.starts_with("train") { &["train"][..] } else { &["t10k", "test"] };
     let content = if name.contains("labels") { "label" } else { "image" };

@@ -1,5 +1,5 @@
-//! A gzip file as a stream of its content. The file consists of one or more members, which zeros
-//! may follow.
+//! Reads the content of a gzip file as a stream. A gzip file consists of one or more members. Zeros
+//! may follow the last member.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -67,7 +67,7 @@ fn skip_zeros(file: &mut impl BufRead) -> io::Result<u64> {
     Ok(n_zeros)
 }
 
-/// Returns whether the file has another byte. If a signal interrupts the read, retries it, as
+/// Returns whether the file has another byte. Retries a read that a signal interrupts, as
 /// `read_to_end` does.
 fn file_has_more(file: &mut impl BufRead) -> io::Result<bool> {
     loop {

@@ -1,6 +1,6 @@
 //! IDX, the format of MNIST's files: a header with the shape, then the elements, row by row.
 //!
-//! This module parses bytes. It opens no file and decompresses nothing; the module `idx_file` does.
+//! This module only parses bytes. The module `idx_file` opens and decompresses files.
 
 use std::fmt;
 
@@ -27,7 +27,8 @@ pub enum IdxError {
     Truncated {
         /// Length of the file in bytes.
         len: u64,
-        /// Expected length in bytes; if the header is incomplete, the length of the header.
+        /// Expected length of the file in bytes. If the header is incomplete, this is the expected
+        /// length of the header.
         expected: u64,
     },
     /// The file has bytes after its last element.
@@ -75,7 +76,8 @@ pub enum IdxError {
         /// The shape in the header.
         shape: Shape,
     },
-    /// The number of dimensions does not fit the content: images have at least 2, labels have 1.
+    /// The number of dimensions does not fit the content. A file of images has at least 2
+    /// dimensions, and a file of labels has 1.
     #[error("has the shape {shape}, but {rule}")]
     Rank {
         /// The shape in the header.
@@ -91,8 +93,8 @@ pub enum IdxError {
     },
 }
 
-/// The dimensions that a header announces. A file of these dimensions is not longer than
-/// [`MAX_FILE_LEN`].
+/// The dimensions that the header of an IDX file announces. [`Self::parse`] returns no shape whose
+/// file would be longer than [`MAX_FILE_LEN`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape(Vec<u32>);
 
@@ -100,8 +102,8 @@ impl Shape {
     /// Parses the header at the start of `bytes`, and ignores the bytes after the header.
     ///
     /// # Errors
-    /// If `bytes` do not start with the header of an IDX file of unsigned bytes, or if the
-    /// announced file is longer than [`MAX_FILE_LEN`].
+    /// If `bytes` do not start with the header of an IDX file of unsigned bytes, or if the header
+    /// announces a file longer than [`MAX_FILE_LEN`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IdxError> {
         let truncated = |expected| IdxError::Truncated { len: bytes.len() as u64, expected };
         let (&[zero, zero_too, code, rank], rest) =

@@ -1,7 +1,7 @@
 //! Reads the files that the module [`idx`](super::idx) parses.
 //!
-//! This module finds a file, plain or gzip, and reads no more than its header announces. It does
-//! not interpret the elements.
+//! This module finds a file, plain or gzip. The header of the file limits how many bytes this
+//! module reads. This module does not interpret the elements.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
@@ -16,7 +16,7 @@ use super::idx::{IdxError, MAX_HEADER_LEN, Shape};
 /// The reason why a file of a data set cannot be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The file or its folder does not exist. The text has the tried paths and a remedy.
+    /// The file or its folder does not exist. The text names the expected paths and a remedy.
     #[error("{0}")]
     Missing(String),
     /// The file cannot be read, or is not the expected IDX file.
@@ -49,7 +49,8 @@ impl ContentError {
     }
 }
 
-/// The compression of a stored file. The file's content determines it, not the file's name.
+/// The compression of a stored file. The first bytes of the file determine the compression, not the
+/// file's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not compressed.
@@ -67,11 +68,12 @@ pub(crate) struct IdxFile {
 }
 
 impl IdxFile {
-    /// Reads the file `name` of `dir`, under any spelling of `file_names`, plain or gzip.
+    /// Reads the file `name` of `dir`, plain or gzip, under any spelling that the module
+    /// `file_names` lists.
     ///
-    /// The buffer grows only with the bytes that arrive, so a false header cannot make it large.
-    /// The function reads one byte beyond the announced end, so that [`parse`](Self::parse) can
-    /// notice a file that is too long.
+    /// The buffer grows only as bytes are read, so a header that announces too many elements cannot
+    /// cause a large allocation. The function reads one byte beyond the announced end, so that
+    /// [`parse`](Self::parse) can notice a file that is too long.
     pub(crate) fn read(dir: &Path, name: &str) -> Result<Self, FileError> {
         let (path, file) = open(dir, name)?;
         let (compression, content) = read_content(file).map_err(|error| error.in_file(&path))?;
@@ -88,7 +90,7 @@ impl IdxFile {
         Self { path: name.into(), compression, content }
     }
 
-    /// Parses the whole content with `parser`. If that fails, the error names the file.
+    /// Parses the whole content with `parser`. The error of a failed parse names the file.
     pub(crate) fn parse<'a, T>(
         &'a self,
         parser: impl FnOnce(&'a [u8]) -> Result<T, IdxError>,

@@ -1,4 +1,4 @@
-//! batch(seed, slot, step): the row numbers of a slot's batch, as a pure function.
+//! Computes the row numbers of a batch, as a pure function of the seed, the slot and the step.
 //!
 //! This module computes row numbers only. It does not read examples.
 
@@ -8,9 +8,9 @@ use super::permutation::permutation;
 use unisono_core::ids::{Slot, Step};
 use unisono_core::train_config::{Order, Sync, TrainConfig};
 
-/// Memory limit for cached permutations, in bytes: enough for 152 slots of 55,000 rows. If a
-/// process computes more slots than fit, it computes the permutation again for each batch. That is
-/// slower but yields the same rows.
+/// Memory limit for cached permutations, in bytes: enough for 152 slots with 55,000 training
+/// examples. If a process computes the batches of more slots, it recomputes a permutation for each
+/// batch, which is slower but yields the same rows.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 
 /// All parameters that determine the batches of a run.
@@ -41,11 +41,13 @@ impl BatchOrder {
         }
     }
 
-    /// Returns the position in the slot's stream at which the batch of (slot, step) starts.
+    /// Returns the position in the slot's stream of rows at which the slot's batch of `step`
+    /// starts.
     ///
-    /// A stream is an endless sequence of epochs, each of n rows. With `shuffled`, every slot has
-    /// its own stream and takes B rows per step from it. With the other orders, all slots share one
-    /// stream. In each step, the slots take B rows each, slot 0 first.
+    /// A stream is an endless sequence of epochs, each of `n_train` rows. With the order
+    /// `shuffled`, every slot has its own stream, and takes `batch_size` rows per step. With the
+    /// other orders, all slots share one stream. In each step, every slot takes `batch_size` rows
+    /// of this stream, slot 0 first.
     fn start(&self, slot: Slot, step: Step) -> Position {
         assert!(slot.0 < self.slots_per_step, "slot {slot} of {}", self.slots_per_step);
         let batch = match self.order {
@@ -61,8 +63,8 @@ impl BatchOrder {
         Position { epoch: (position / n) as u64, index: (position % n) as usize }
     }
 
-    /// Returns the entity for [`permutation`] whose permutations make the stream of `slot`. Returns
-    /// `None` if the rows stay in file order.
+    /// Returns the parameter `entity` of [`permutation`] for the stream of `slot`. Returns `None`
+    /// if the rows stay in file order.
     const fn entity(&self, slot: Slot) -> Option<u64> {
         match self.order {
             Order::Shuffled => Some(slot.0 as u64),
@@ -72,7 +74,7 @@ impl BatchOrder {
     }
 }
 
-/// A position in a stream: row `index` of the permutation of `epoch`.
+/// A position in a stream of rows: element `index` of the permutation of `epoch`.
 struct Position {
     epoch: u64,
     index: usize,
@@ -85,7 +87,8 @@ pub struct Batches {
     /// The most recently used permutation of each entity.
     cache: BTreeMap<u64, Cached>,
     n_cached_max: usize,
-    /// Number of cache uses so far. It serves as a clock to find the least recently used entry.
+    /// Number of cache uses so far. This number serves as a clock to find the least recently used
+    /// entry.
     now: u64,
 }
 
@@ -98,10 +101,11 @@ struct Cached {
 }
 
 impl Batches {
-    /// Creates batches in the order `order`, with an empty cache.
+    /// Returns a generator of batches in this order, with an empty cache.
     ///
     /// # Panics
-    /// If B, S or n is 0, or B or n is not below 2^32.
+    /// If the batch size, the number of slots or the number of training examples is 0, or if the
+    /// batch size or the number of training examples is not below 2^32.
     #[must_use]
     pub fn new(order: BatchOrder) -> Self {
         let counts = 1..=u32::MAX as usize;
@@ -118,19 +122,20 @@ impl Batches {
         self.order
     }
 
-    /// Returns the B rows of the batch of (slot, step): indices into the training examples, below
-    /// n.
+    /// Returns the rows of the slot's batch of `step`: B indices into the n training examples,
+    /// where B is the batch size.
     ///
-    /// The result does not depend on earlier calls. Row j is at position p of the slot's stream: it
-    /// is element p mod n of the permutation of epoch p / n. With a stream for each slot,
-    /// p = step·B + j. With one stream for all slots, p = (step·S + slot)·B + j.
+    /// The result does not depend on earlier calls. Row j of the batch is at position p of the
+    /// slot's stream. Position p is element p mod n of the permutation of epoch p / n, for n
+    /// training examples. With a stream for each slot and the batch size B, p = step·B + j. With
+    /// one stream for all S slots, p = (step·S + slot)·B + j.
     ///
-    /// A batch that crosses the end of an epoch takes the rest of the old permutation and the
-    /// head of the new one, as TensorFlow's `DataSet.next_batch` does
+    /// A batch that crosses the end of an epoch takes the rest of the old permutation and the head
+    /// of the next permutation, as TensorFlow's `DataSet.next_batch` does
     /// (`contrib/learn/python/learn/datasets/mnist.py`, since tensorflow#7071).
     ///
     /// # Panics
-    /// If `slot` is not below S.
+    /// If `slot` is not below the number of slots per step.
     pub fn rows(&mut self, slot: Slot, step: Step) -> Vec<u32> {
         let mut rows = Vec::new();
         self.rows_into(slot, step, &mut rows);
@@ -140,7 +145,7 @@ impl Batches {
     /// Replaces the content of `rows` by the result of [`rows`](Self::rows).
     ///
     /// # Panics
-    /// If `slot` is not below S.
+    /// If `slot` is not below the number of slots per step.
     pub fn rows_into(&mut self, slot: Slot, step: Step, rows: &mut Vec<u32>) {
         let BatchOrder { batch_size, n_train, .. } = self.order;
         let entity = self.order.entity(slot);

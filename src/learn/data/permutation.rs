@@ -4,9 +4,9 @@ use unisono_core::random::{Purpose, Stream};
 
 /// Returns the permutation of 0..n for one epoch.
 ///
-/// `entity` is the slot, or 0 for the permutation that all slots share. The shuffle is that of
-/// Fisher and Yates, beginning with the last element (Durstenfeld 1964, CACM algorithm 235). Its
-/// random numbers come from the stream (seed, [`Purpose::Permutation`], entity, epoch).
+/// `entity` is the slot, or 0 for the permutation that all slots share. The algorithm is the
+/// Fisher-Yates shuffle, beginning with the last element (Durstenfeld 1964, CACM algorithm 235).
+/// The random numbers come from the random stream (seed, [`Purpose::Permutation`], entity, epoch).
 #[must_use]
 pub fn permutation(seed: u64, entity: u64, epoch: u64, n: u32) -> Vec<u32> {
     let mut stream = Stream::new(seed, Purpose::Permutation, entity, epoch);

@@ -36,8 +36,8 @@ enum Form {
 }
 
 impl PixelRows {
-    /// Creates the rows from `file`. The `n_rows` images of `n_features` pixels each start at byte
-    /// `start` of the file.
+    /// Creates the rows from the content of a file. The images begin at byte `start` of the file:
+    /// `n_rows` images, each of `n_features` pixels.
     ///
     /// # Panics
     /// If the file ends before the last image.
@@ -64,7 +64,7 @@ impl PixelRows {
         self.n_rows
     }
 
-    /// Loads a row into the CPU's caches. The cache misses of consecutive calls overlap. So loading
+    /// Loads a row into the CPU's caches. The cache misses of consecutive calls overlap, so loading
     /// a whole batch takes little longer than loading one row.
     #[inline]
     pub(crate) fn touch(&self, row: usize) {
@@ -101,8 +101,8 @@ impl PixelRows {
     }
 }
 
-/// Returns the index of each row's first pair that is not (0, 0). The last element is the number of
-/// all such pairs.
+/// Returns the index of each row's first pair, where only pairs other than (0, 0) count. The last
+/// element is the number of all these pairs.
 fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     let mut starts = vec![0];
     let mut end = 0;
@@ -113,7 +113,8 @@ fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
     starts
 }
 
-/// Packs the images of a file into the file's own buffer, from its beginning on.
+/// Packs the images of a file into the buffer that holds the file. The packed images start at the
+/// beginning of the buffer.
 fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
     // The packed bytes that must wait, because they would overwrite rows that are not read yet. A
     // row with few zeros is longer packed than plain.
@@ -138,13 +139,13 @@ fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
     file
 }
 
-/// Number of bytes that are compared with zero together. Most such chunks are all zero. The number
-/// is even, so that no pair is split.
+/// Number of bytes that are compared with zero at once. Most chunks of this length are all zero.
+/// The number is even, so that no pair of pixels is split.
 const CHUNK: usize = 8;
 
-/// Returns the pairs of pixels of a row without the pairs that are (0, 0): the index of each pair,
-/// and its two pixels. If the row has an odd number of pixels, the second pixel of the last pair
-/// counts as 0.
+/// Returns the pairs of pixels of a row that are not (0, 0). Each item is the index of a pair and
+/// the two pixels. If the row has an odd number of pixels, the second pixel of the last pair counts
+/// as 0.
 fn pairs(row: &[u8]) -> impl Iterator<Item = (usize, [u8; 2])> {
     let chunks = row.chunks(CHUNK).zip((0..).step_by(CHUNK / 2));
     let chunks = chunks.filter(|(chunk, _)| chunk.iter().fold(0, |all, byte| all | byte) != 0);
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns bytes in two parts, whose shares of zeros differ.
+    /// Generates bytes that consist of two parts with different shares of zeros.
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         let mostly = |zeros| {
             let byte = prop_oneof![zeros => Just(0), 10 => any::<u8>()];

@@ -3,7 +3,7 @@
 use crate::data::Examples;
 use crate::model::model::{Batch, Model, Parameters};
 
-/// Number of examples per batch of an evaluation. It does not affect the result.
+/// Number of examples per batch of an evaluation. This number does not affect the result.
 const EXAMPLES_A_BATCH: usize = 100;
 
 /// Returns the fraction of examples for which the logit of the label is the largest one.

@@ -1,21 +1,23 @@
 //! `exp` and `ln` in f64, computed with `+ - * /` alone. The platform's functions are not used,
-//! because their bits depend on the CPU.
+//! because the bits of their results depend on the CPU.
 //!
-//! On the samples of the tests, both are within 1 ulp of the true value. The tests allow at most 2.
+//! On the samples of the tests, both functions are within 1 ulp of the true value. The tests allow
+//! a difference of 2 ulp.
 
-/// The upper 32 bits of ln 2. Its product with an integer below 2^20 is exact.
+/// The upper 32 significant bits of ln 2. The product of this constant and an integer below 2^20 is
+/// exact.
 const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
 /// ln 2 minus [`LN_2_HIGH`].
 const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
 
 /// Returns e^x: 0 below -745.2, infinity above 709.8, and NaN for a NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2. The Taylor polynomial of degree 13 approximates e^r. The
-/// function has no branch, so that a loop over it vectorises.
+/// The function splits x into n·ln 2 + r, with an integer n and |r| ≤ ln 2 / 2. A Taylor polynomial
+/// of degree 13 approximates e^r. The function has no branch, so that a loop over it vectorises.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    /// 1.5·2^52. If this constant is added to x, the sum is rounded to an integer, ties to even.
-    /// The lowest bits of the sum are that integer.
+    /// 1.5·2^52. Adding this constant to a number rounds the number to an integer, ties to even.
+    /// The lowest bits of the sum are the integer.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     // The argument is limited, so that n stays in range. A NaN becomes LOWEST, because comparisons
     // with a NaN are false.
@@ -67,9 +69,10 @@ fn power_of_two(n: i64) -> f64 {
 
 /// Returns the natural logarithm: -∞ for 0, NaN for negative numbers, ∞ for ∞, and NaN for a NaN.
 ///
-/// x = 2^n·(1 + f) with √½ ≤ 1 + f < √2, s = f / (2 + f), and ln(1 + f) = f - (f²/2 - s·(f²/2 +
-/// R)), where R = Σ 2·s^2k / (2k + 1) for k = 1…11. This is the arrangement of FreeBSD's `e_log.c`,
-/// with the series of the inverse hyperbolic tangent instead of its polynomial.
+/// The function splits x into 2^n·(1 + f), with √½ ≤ 1 + f < √2. With s = f / (2 + f), it computes
+/// ln(1 + f) = f - (f²/2 - s·(f²/2 + R)), where R = Σ 2·s^2k / (2k + 1) for k = 1…11. FreeBSD's
+/// `e_log.c` arranges the computation in the same way, but uses a fitted polynomial where this
+/// function uses the series of the inverse hyperbolic tangent.
 pub(crate) fn ln(x: f64) -> f64 {
     /// The upper 32 bits of √½.
     const ROOT_HALF: u64 = 0x3fe6_a09e_0000_0000;

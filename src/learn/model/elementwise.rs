@@ -1,8 +1,8 @@
 //! The loops over single elements between two matrix products.
 //!
-//! All operations are plain f32 operations, and each is rounded once. So vectorising them changes
-//! no bit. Choices are written as expressions rather than conditional stores, so that the compiler
-//! uses select instructions.
+//! Every operation is a plain f32 operation that rounds once, so vectorisation changes no bit of
+//! the results. Conditions are written as expressions rather than as conditional stores, so that
+//! the compiler uses select instructions.
 
 use crate::model::lanes::Lanes;
 use crate::model::matrix::Matrix;

@@ -6,7 +6,8 @@ use crate::model::elementary::ln;
 use crate::model::layout::Variable;
 use unisono_core::random::{Purpose, Stream};
 
-/// Standard deviation of the normal distribution before truncation, as in the original script.
+/// Standard deviation of the normal distribution before truncation, as in the original TensorFlow
+/// script.
 const STANDARD_DEVIATION: f64 = 0.1;
 /// Random values that are further from the mean than this number of standard deviations are
 /// rejected, as in `tf.truncated_normal`.
@@ -14,8 +15,8 @@ const TRUNCATION: f64 = 2.0;
 
 /// Returns the initial values of `variables`. The variables must be in creation order.
 ///
-/// Variables of two or more dimensions get values from a truncated normal distribution with
-/// standard deviation 0.1. All other variables are 0.
+/// Variables of two or more dimensions get values from a normal distribution with standard
+/// deviation 0.1, truncated at two standard deviations. All other variables are 0.
 #[must_use]
 pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
     let values = |(i, variable): (usize, &Variable)| {
@@ -34,8 +35,8 @@ pub fn initial_values(variables: &[Variable], seed: u64) -> Vec<ArrayD<f32>> {
 /// convenient method for generating normal variables", 1964) needs no sine or cosine.
 struct Normal {
     stream: Stream,
-    /// The second number of the last pair, until it is used. The method generates two numbers at a
-    /// time.
+    /// The second number of the last generated pair; `None` if this number was used. The method
+    /// generates two numbers at a time.
     spare: Option<f64>,
 }
 

@@ -1,17 +1,18 @@
-//! The non-zero elements of a batch, sorted for the two products of the first layer.
+//! The non-zero elements of a batch, sorted for the two matrix products of the first layer.
 //!
-//! The forward product reads the elements example by example. The gradient reads them feature by
-//! feature.
+//! The product of the forward pass reads the elements example by example. The product for the
+//! gradient reads the elements feature by feature.
 
 use std::ops::Range;
 
 use crate::data::Examples;
 
-/// Number of features that the forward product processes at a time. It is even, so that no pair is
-/// split.
+/// Number of features that the forward product processes at a time. The number is even, so that no
+/// pair of features is split.
 ///
-/// With fewer features, a strip of weights stays in the L1 cache better. But then more inner loops
-/// end, and the CPU mispredicts the end of each. This number was the fastest on AVX2.
+/// With fewer features per block, a strip of weights stays in the L1 cache better, but there are
+/// more inner loops, and the CPU mispredicts the end of each loop. 160 features were the fastest
+/// choice on AVX2.
 pub(crate) const FEATURES_A_BLOCK: usize = 160;
 
 /// A non-zero element of an example.
@@ -22,8 +23,8 @@ pub(crate) struct Entry {
     pub(crate) value: f32,
 }
 
-/// Features 2·p and 2·p + 1 of one example, unless both are zero. Neighbouring pixels are mostly
-/// both zero or both non-zero, so pairs save work.
+/// The features 2·p and 2·p + 1 of one example, where at least one of the two is not zero.
+/// Neighbouring pixels are mostly both zero or both non-zero, so pairs save work.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Pair {
     /// The example's index in the batch.
@@ -39,20 +40,20 @@ pub(crate) struct Inputs {
     n_blocks: usize,
     /// All entries, sorted by example and then by feature.
     entries: Vec<Entry>,
-    /// Index of the first entry of each (row, block), at `row · n_blocks + block`. The last element
-    /// is the number of all entries.
+    /// Index of the first entry of each (row, block), stored at index `row · n_blocks + block`. The
+    /// last element is the number of all entries.
     starts: Vec<usize>,
     /// All pairs, sorted by the pair's number and then by example.
     pairs: Vec<Pair>,
-    /// Element n is the index of the first pair with the number n. The last element is the total
-    /// number of pairs.
+    /// Element n is the index in `pairs` of the first pair with the number n. The last element is
+    /// the total number of pairs.
     pair_starts: Vec<usize>,
     /// Scratch memory for the entries of one example.
     row: Vec<Entry>,
 }
 
 impl Inputs {
-    /// Replaces the content by the features of the examples `rows`.
+    /// Replaces the content of this value by the features of the examples `rows`.
     pub(crate) fn load(&mut self, examples: &Examples, rows: &[usize]) {
         self.n_features = examples.n_features();
         self.n_rows = rows.len();
@@ -101,7 +102,8 @@ impl Inputs {
         starts.resize((i + 1) * *n_blocks, entries.len());
     }
 
-    /// Sorts the pairs of all examples by their number. [`Self::load_row`] has counted the pairs.
+    /// Fills `pairs` with the pairs of all examples, sorted by the pair's number.
+    /// [`Self::load_row`] must have counted the pairs before.
     fn fill_pairs(&mut self, examples: &Examples, rows: &[usize]) {
         let Self { pairs, pair_starts, .. } = self;
         for pair in 1..pair_starts.len() {
@@ -157,8 +159,7 @@ impl Inputs {
         start..self.n_features.min(start + FEATURES_A_BLOCK)
     }
 
-    /// Returns whether a feature is zero in every example, and the second feature of its pair is
-    /// zero too.
+    /// Returns whether a feature and the other feature of its pair are zero in every example.
     #[inline(always)]
     pub(crate) fn is_unused(&self, feature: usize) -> bool {
         self.pairs(feature / 2).is_empty()
