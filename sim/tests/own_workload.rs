@@ -73,24 +73,33 @@ fn flag_that_the_model_lacks_is_refused() {
     assert!(message.ends_with("height is unknown; the model has width"), "{message}");
 }
 
-/// Runs the example `own_program`. `cargo test` builds it, unless a single test program is selected:
-/// then `cargo build -p unisono-sim --example own_program` does.
-fn program(folder: &Path, arguments: &str) -> Output {
+#[test]
+fn own_model_survives_the_swarm() {
+    Sim::of(bright_rows()).scenario_file("../scenarios/swarm.toml").seeds(0..500).check();
+}
+
+/// Runs the example `name`. `cargo test` builds the examples, unless a single test program is
+/// selected: then `cargo build -p unisono-sim --examples` does.
+fn program(name: &str, folder: &Path, arguments: &str) -> Output {
     let test = std::env::current_exe().expect("this program has a file");
     let path: PathBuf = test.parent().and_then(Path::parent).expect("target/…/deps").to_owned();
-    let mut command = Command::new(path.join("examples/own_program"));
+    let mut command = Command::new(path.join("examples").join(name));
     command.current_dir(folder).args(arguments.split_whitespace());
     command.output().expect("cargo test builds the examples")
 }
 
 fn succeeds(folder: &Path, arguments: &str) -> String {
-    let output = program(folder, arguments);
+    succeeds_in("own_program", folder, arguments)
+}
+
+fn succeeds_in(name: &str, folder: &Path, arguments: &str) -> String {
+    let output = program(name, folder, arguments);
     assert!(output.status.success(), "{arguments}: {output:?}");
     String::from_utf8(output.stdout).expect("the output is text")
 }
 
 fn fails(folder: &Path, arguments: &str) -> String {
-    let output = program(folder, arguments);
+    let output = program("own_program", folder, arguments);
     assert!(!output.status.success(), "{arguments}: {output:?}");
     String::from_utf8(output.stderr).expect("the errors are text")
 }
@@ -143,4 +152,36 @@ fn file_and_flags_configure_an_own_model_and_mistakes_are_reported() {
     write("wrong.toml", "[model]\nwidth = -3\n");
     let error = fails(folder, "reference --config wrong.toml");
     assert!(error.contains("wrong.toml:2: width: invalid digit found in string"), "{error}");
+}
+
+#[test]
+fn wine_program_has_all_commands() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path();
+    let wine = |arguments: &str| succeeds_in("wine", folder, arguments);
+    for file in ["fixtures/wine/wine.csv", "scenarios/swarm.toml"] {
+        let to = folder.join(Path::new(file).file_name().expect("a file"));
+        std::fs::copy(Path::new("..").join(file), to).expect("a file of the tree");
+    }
+    let run = "--batch-size 16 --learning-rate 0.1 --training-steps 200";
+    wine("certs certs --ps 2 --workers 2");
+    let tls = "--tls-cert certs/local.pem --tls-key certs/local-key.pem --tls-ca certs/ca.pem";
+    wine(&format!("local {run} {tls} --ledger --logdir run"));
+    let evaluated = wine("eval --logdir run");
+    let accuracy = evaluated.trim().rsplit("test accuracy = ").next().expect("the accuracy");
+    assert!(accuracy.parse::<f64>().expect("a number") > 0.9, "{evaluated}");
+    wine(&format!("reference {run} --logdir serial"));
+    let losses = |logdir| std::fs::read(folder.join(logdir).join("losses.csv")).expect("losses");
+    assert_eq!(losses("run"), losses("serial"));
+    wine("audit run");
+    wine("report run");
+    wine("sim hunt swarm.toml --seeds 500");
+}
+
+#[test]
+fn tutorial_shows_the_wine_program() {
+    let example = include_str!("../examples/wine.rs");
+    let program = &example[example.find("use std::process").expect("the first import")..];
+    let tutorial = include_str!("../../docs/own-model.md");
+    assert!(tutorial.contains(&format!("```rust\n{program}```\n")), "copy the example to the page");
 }
