@@ -83,8 +83,8 @@ impl Service {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> io::Result<()> {
         let Some(request) = read_request(&mut stream).await? else { return Ok(()) };
-        let response = self.answer(request).await;
-        stream.write_all(&response.to_bytes()).await?;
+        let response = self.answer(request.route).await;
+        stream.write_all(&response.to_bytes(request.is_head)).await?;
         stream.shutdown().await?;
         // If a connection is closed while it has unread bytes, TCP resets it, and the caller could
         // lose the answer. So the rest is read first.
@@ -93,10 +93,9 @@ impl Service {
         Ok(())
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, route: Route) -> Response {
         let Self { metrics, clock, .. } = self;
-        let Request { route, is_head } = request;
-        let response = match route {
+        match route {
             Route::Metrics => {
                 let now = self.wait_for_scrape_turn().await;
                 let text = metrics.to_text(now);
@@ -105,8 +104,7 @@ impl Service {
             Route::Health => Response::of(metrics.health(clock.now())),
             Route::Readiness => Response::of(metrics.readiness()),
             Route::Invalid(response) => response,
-        };
-        Response { is_head, ..response }
+        }
     }
 
     /// Waits until the next scrape may be answered. Returns the current time.
@@ -216,13 +214,12 @@ struct Response {
     status: &'static str,
     content_type: &'static str,
     body: String,
-    is_head: bool,
 }
 
 impl Response {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
         let content_type = "text/plain; charset=utf-8";
-        Self { status, content_type, body: body.into(), is_head: false }
+        Self { status, content_type, body: body.into() }
     }
 
     fn error(status: &'static str, why: &str) -> Self {
@@ -236,14 +233,14 @@ impl Response {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let Self { status, content_type, body, is_head } = self;
+    fn to_bytes(&self, is_head: bool) -> Vec<u8> {
+        let Self { status, content_type, body } = self;
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
             body.len()
         );
-        let body = if *is_head { "" } else { body };
+        let body = if is_head { "" } else { body };
         [head.as_bytes(), body.as_bytes()].concat()
     }
 }
