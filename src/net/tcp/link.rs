@@ -18,17 +18,14 @@ use super::reader::Reader;
 use super::room::Room;
 use super::traffic::{self, Traffic};
 use super::writer;
-use crate::tcp::security::halves::{ReadHalf, WriteHalf};
+use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf};
 use unisono_core::host::limits::{CLOSE_TIMEOUT, QueueFull, QueueLimit};
 use unisono_core::ids::TaskId;
 use unisono_core::wire::Frame;
 
 /// The parts from which a link is started.
 pub(super) struct LinkParts {
-    pub(super) reader: Reader<ReadHalf>,
-    pub(super) write: WriteHalf,
-    /// Whether both ends may be on the same machine.
-    pub(super) is_local: bool,
+    pub(super) halves: Halves,
     pub(super) room: Room,
     /// The permit of an accepted link; `None` on a link that this task opened.
     pub(super) permit: Option<Permit>,
@@ -58,7 +55,7 @@ impl Link {
         traffic: Traffic,
         events: LinkEventSender,
     ) -> Self {
-        let LinkParts { mut reader, write, room, permit, peer, .. } = parts;
+        let LinkParts { halves: Halves { mut reader, write, .. }, room, permit, peer } = parts;
         let outbox = shared.map(|SharedTensors { outbox, inbox }| {
             reader.set_inbox(inbox);
             outbox
