@@ -8,13 +8,13 @@ use super::document::{Document, facts};
 use super::failure::Failure;
 use super::settings;
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
-use crate::ledger::{self, Ledger, LedgerError, Line, Push};
-use crate::trace::file::TraceError;
+use crate::ledger::{self, Ledger, Line, Push};
 use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
 use crate::trace::{EventKind, History, Run};
 use unisono_core::ids::{Slot, Step, TaskId};
 use unisono_files::checkpoint::steps_among;
+use unisono_files::disk::lines::ReadError;
 use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
@@ -31,15 +31,12 @@ pub enum ReportError {
          tasks write traces there with --trace", .0.display()
     )]
     Nothing(PathBuf),
-    /// A trace cannot be read.
+    /// A trace or a ledger cannot be read.
     #[error(transparent)]
-    Trace(#[from] TraceError),
+    Read(#[from] ReadError),
     /// The losses cannot be read.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// A ledger cannot be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
 }
 
 /// Returns the report of the run in a logdir.
@@ -50,12 +47,12 @@ pub enum ReportError {
 pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     let run = match Run::read(logdir) {
         Ok(run) => Some(run),
-        Err(TraceError::None(_)) => None,
+        Err(ReadError::NoFile { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let ledgers = match ledger::read_all(logdir) {
         Ok(ledgers) => ledgers,
-        Err(LedgerError::None(_)) => Vec::new(),
+        Err(ReadError::NoFile { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     let losses_file = logdir.join(LOSSES_FILE);
