@@ -91,14 +91,13 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
 
 /// Adds the curves of the event files.
 fn with_events(mut document: Document, logdir: &Path) -> Document {
-    let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
-    if accuracies.read().is_ok() {
-        document.accuracies.extend(accuracies.points());
-    }
-    let mut speeds = Series::new(logdir, STEPS_PER_SEC);
-    if speeds.read().is_ok() {
-        document.rates.extend(speeds.points().filter(|(_, rate)| rate.is_finite()));
-    }
+    let [accuracies, rates] = [VALIDATION_ACCURACY, STEPS_PER_SEC].map(|tag| {
+        let mut series = Series::new(logdir, tag);
+        series.read().is_ok().then_some(series)
+    });
+    document.accuracies.extend(accuracies.iter().flat_map(Series::points));
+    let rates = rates.iter().flat_map(Series::points);
+    document.rates.extend(rates.filter(|(_, rate)| rate.is_finite()));
     document
 }
 
