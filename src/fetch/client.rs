@@ -15,14 +15,6 @@ pub(super) struct Client {
     agent: Agent,
 }
 
-/// A successful response.
-pub(super) enum Response {
-    /// The file has no bytes after those that were already received.
-    NothingMore,
-    /// The server sends bytes of the file.
-    Bytes(Bytes),
-}
-
 /// A part of the file, from some byte to the end of the file.
 pub(super) struct Bytes {
     /// Offset of the first byte in the file: the requested offset, or 0.
@@ -61,8 +53,8 @@ impl Client {
     }
 
     /// Requests the file from byte `from` on. A server that does not support ranges sends the whole
-    /// file.
-    pub(super) fn get(&self, url: &str, from: u64) -> Result<Response, RequestError> {
+    /// file. Returns `None` if the file has no bytes after those that were already received.
+    pub(super) fn get(&self, url: &str, from: u64) -> Result<Option<Bytes>, RequestError> {
         let mut request = self.agent.get(url);
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
@@ -71,7 +63,7 @@ impl Client {
         let (head, body) = response.into_parts();
         let bytes = |from| {
             let len = body.content_length();
-            Ok(Response::Bytes(Bytes { from, len, body: body.into_reader() }))
+            Ok(Some(Bytes { from, len, body: body.into_reader() }))
         };
         match head.status {
             StatusCode::OK => bytes(0),
@@ -80,7 +72,7 @@ impl Client {
                 let why = "sends a different range than the requested one";
                 Err(RequestError::final_of(why.to_owned()))
             }
-            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(Response::NothingMore),
+            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(None),
             status => Err(RequestError::from_status(status)),
         }
     }
