@@ -4,7 +4,6 @@
 //! messages. The protocol handles sessions, heartbeats and reconnecting.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::mem::take;
 use std::sync::Arc;
@@ -75,11 +74,7 @@ impl NetworkConfig {
     }
 }
 
-impl fmt::Debug for NetworkConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkConfig").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(NetworkConfig { addresses });
 
 /// A [`Network`] over TCP. The network spawns tokio tasks on the runtime in which it is used.
 ///

@@ -1,6 +1,5 @@
 //! The reading half and the writing half of a connection: plain, in TLS, or encrypted in records.
 
-use std::fmt;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -68,11 +67,7 @@ fn is_local(stream: &TcpStream) -> bool {
     }
 }
 
-impl fmt::Debug for Halves {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Halves").finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(Halves {});
 
 /// Sends a caller the reason for its refusal, and closes the connection.
 pub(in crate::tcp) async fn refuse(

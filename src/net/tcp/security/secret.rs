@@ -21,7 +21,6 @@ pub(in crate::tcp) mod fuzzing;
 pub(in crate::tcp) mod tests;
 mod x25519;
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -79,12 +78,8 @@ pub(super) struct Secret {
     pattern: NoiseParams,
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key is left out, because it must not appear in a log.
-        f.debug_struct("Secret").field("me", &self.me).finish_non_exhaustive()
-    }
-}
+// The key is left out, because it must not appear in a log.
+unisono_core::partial_debug!(Secret { me });
 
 impl Secret {
     /// Reads the secret from a file, and removes white space at both ends.

@@ -43,11 +43,7 @@ pub(super) struct Tls {
     connector: TlsConnector,
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(Tls {});
 
 /// A caller's certificate, signed by the CA of this cluster.
 #[derive(Debug)]
