@@ -1,8 +1,6 @@
 //! Reads certificates and private keys from PEM files. The error for an unusable file contains a
 //! remedy.
 
-use std::fmt::Write as _;
-
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -84,12 +82,9 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
 fn explain(error: &pem::Error, bytes: &[u8], wanted: &str) -> String {
     match error {
         pem::Error::NoItemsFound => {
-            let mut why = format!("there is no {wanted} in it");
             let (found, remedy) = found_instead(bytes, wanted);
-            if let Some(found) = found {
-                let _ = write!(why, ", but {found}");
-            }
-            why + ": " + remedy
+            let found = found.map_or_else(String::new, |found| format!(", but {found}"));
+            format!("there is no {wanted} in it{found}: {remedy}")
         }
         pem::Error::MissingSectionEnd { .. } => {
             format!("the {wanted} in it is cut off: copy the file again, to its last line")
