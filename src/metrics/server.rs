@@ -161,24 +161,19 @@ impl Request {
 
     /// Parses a request. Returns `None` if the request is not complete yet.
     fn parse(request: &[u8]) -> Option<Self> {
+        let invalid = |status, why: &str| Some(Self::invalid(status, why));
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(request) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return None,
             Err(error) => {
-                return Some(Self::invalid(
-                    "400 Bad Request",
-                    &format!("this is not HTTP: {error}"),
-                ));
+                return invalid("400 Bad Request", &format!("this is not HTTP: {error}"));
             }
         }
         let method = parsed.method.unwrap_or_default();
         if method != "GET" && method != "HEAD" {
-            return Some(Self::invalid(
-                "405 Method Not Allowed",
-                "only GET and HEAD are supported",
-            ));
+            return invalid("405 Method Not Allowed", "only GET and HEAD are supported");
         }
         let route = match path_of(parsed.path.unwrap_or_default()) {
             "/metrics" => Route::Metrics,

@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use self::finding::{Finding, Report};
 use unisono_core::ids::{Job, TaskId};
 use unisono_learn::Workload;
-use unisono_learn::model::SimdLevel;
 use unisono_task::process::Process;
 
 /// The arguments of `unisono doctor`.
@@ -43,7 +42,7 @@ pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process)
 fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
     let run = patient.run();
     let (level, simd) = machine::simd();
-    let mut findings = vec![simd, bits::check(level.unwrap_or(SimdLevel::Portable))];
+    let mut findings = vec![simd, bits::check(level)];
     findings.push(machine::clock());
     findings.push(machine::open_files(run));
     if run.shared_memory {
@@ -58,7 +57,6 @@ fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
     findings.extend(cluster::metrics(patient));
     let mut plan = None;
     if patient.has(|task| task.job == Job::Worker) {
-        let level = level.unwrap_or(SimdLevel::Portable);
         let (found, finding) = files::data(run, workload, level);
         plan = found;
         findings.push(finding);
