@@ -36,7 +36,7 @@ pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process)
     } else {
         report.to_text(unisono_terminal::output::Screen::has_colours_on_stdout())
     });
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
