@@ -62,7 +62,8 @@ impl Entrance {
     /// # Errors
     /// If the limit of open files is too low for `n_callers` links.
     pub(super) fn new(security: Arc<Security>, n_callers: usize) -> io::Result<Self> {
-        let limits = AdmissionLimits::within(max_open_files());
+        let limits =
+            AdmissionLimits::within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
         limits.check(n_callers).map_err(io::Error::other)?;
         Ok(Self {
             security,
@@ -180,11 +181,6 @@ impl Entrance {
     fn log_refusal(&mut self, address: IpAddr, why: &str) {
         self.warnings.warn(self.clock.now(), format_args!("refused a caller at {address}: {why}"));
     }
-}
-
-/// Returns the soft limit of open files of this process.
-fn max_open_files() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
