@@ -15,28 +15,18 @@ pub struct Ledger {
     pub path: PathBuf,
     /// Number of the ps that wrote the ledger.
     pub ps: u32,
-    /// Lines of the ledger. The first line is a header.
-    pub lines: Vec<Numbered>,
+    /// Lines of the ledger, numbered from 1. The first line is a header.
+    pub lines: Vec<Line>,
     /// Line number of an incomplete last line, which `lines` does not contain; `None` if the last
     /// line is complete. A crash or a full disk tore the incomplete line, or the ps is still
     /// writing the line.
     pub torn: Option<usize>,
 }
 
-/// A line with its number in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    /// Line number, from 1.
-    pub number: usize,
-    /// Content of the line.
-    pub line: Line,
-}
-
 impl Ledger {
     /// Creates a ledger from lines in memory, without a file.
     #[must_use]
     pub fn of_lines(ps: u32, lines: Vec<Line>) -> Self {
-        let lines = (1..).zip(lines).map(|(number, line)| Numbered { number, line }).collect();
         Self { path: file_name(ps).into(), ps, lines, torn: None }
     }
 }
@@ -57,7 +47,7 @@ fn ps_of(name: &str) -> Option<u32> {
 #[must_use]
 pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
     let mut headers =
-        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match &line.line {
+        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match line {
             Line::Header(header) => Some(header),
             _ => None,
         });
@@ -104,7 +94,7 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, ReadError> {
         let line = parse_line(text)
             .and_then(|line| check(line, ps, number, text))
             .map_err(|wrong| ReadError::Line { path: path.to_owned(), line: number, wrong })?;
-        ledger.lines.push(Numbered { number, line });
+        ledger.lines.push(line);
     }
     Ok(ledger)
 }

@@ -13,6 +13,6 @@ pub mod file;
 pub mod line;
 mod recorder;
 
-pub use file::{Ledger, Numbered, file_name, last_header, last_incarnation, read, read_all};
+pub use file::{Ledger, file_name, last_header, last_incarnation, read, read_all};
 pub use line::{Checksum, DropReason, Header, Line, Loss, Push, StateHash, UsedSlot};
 pub use recorder::Recorder;

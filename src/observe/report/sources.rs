@@ -178,8 +178,8 @@ fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
     let mut made: std::collections::BTreeMap<Step, UpdateMade> = std::collections::BTreeMap::new();
     let mut unused = Vec::new();
     for (place, ledger) in ledgers.iter().enumerate() {
-        for numbered in &ledger.lines {
-            match &numbered.line {
+        for line in &ledger.lines {
+            match line {
                 Line::Update(update) if place == 0 => {
                     let worker = |push: &Push| TaskId::worker(push.worker);
                     let slots =
