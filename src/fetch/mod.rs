@@ -18,7 +18,9 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::client::{Client, RequestError};
+use ureq::Agent;
+
+use self::client::RequestError;
 use self::part::Part;
 use crate::fetch::error::{FetchError, Fetched, Timing, gzip_path};
 use unisono_learn::data::PublishedFile;
@@ -65,7 +67,7 @@ impl Fetcher<'_> {
         if let Some(path) = self.present(file)? {
             return Ok(Fetched::Present(path));
         }
-        let client = Client::new(self.timing);
+        let client = client::client(self.timing);
         let mut part = Part::open(self.folder, file.name)?;
         let mut failures = Vec::new();
         let mut is_offline = true;
@@ -110,7 +112,7 @@ fn url(mirror: &str, name: &str) -> String {
 
 /// The download of one file.
 struct Download<'a> {
-    client: &'a Client,
+    client: &'a Agent,
     file: &'a PublishedFile,
     part: &'a mut Part,
     watcher: &'a mut dyn Watcher,
@@ -160,7 +162,7 @@ impl Download<'_> {
     /// Requests the missing bytes once, and appends the received bytes to the partial file. If they
     /// cannot be those of the file, discards them.
     fn try_once(&mut self, url: &str) -> Result<Result<(), RequestError>, FetchError> {
-        let mut response = match self.client.get(url, self.part.len()) {
+        let mut response = match client::get(self.client, url, self.part.len()) {
             Ok(Some(response)) => response,
             Ok(None) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
