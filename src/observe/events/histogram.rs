@@ -25,7 +25,8 @@ pub struct Histogram {
     pub(super) sum_squares: f64,
     /// Number of values in each bucket, parallel to [`LIMITS`].
     counts: Vec<u64>,
-    is_finite: bool,
+    /// Whether all values are finite. TensorFlow creates no histogram if a value is infinite or NaN.
+    pub(super) is_finite: bool,
 }
 
 impl Default for Histogram {
@@ -60,13 +61,6 @@ impl Histogram {
             self.sum_squares += value * value;
         }
         self.n_values += values.len() as u64;
-    }
-
-    /// Returns whether all values are finite. TensorFlow creates no histogram if a value is
-    /// infinite or NaN.
-    #[must_use]
-    pub const fn is_finite(&self) -> bool {
-        self.is_finite
     }
 
     /// Returns the exclusive upper limit of each bucket, and its number of values. Merges consecutive
@@ -120,8 +114,8 @@ mod tests {
     #[test]
     fn histogram_with_infinity_or_nan_is_not_finite() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(!of(&[1.0, value]).is_finite(), "{value}");
+            assert!(!of(&[1.0, value]).is_finite, "{value}");
         }
-        assert!(of(&[f32::MAX, f32::MIN]).is_finite());
+        assert!(of(&[f32::MAX, f32::MIN]).is_finite);
     }
 }

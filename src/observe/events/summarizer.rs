@@ -129,7 +129,7 @@ impl Summarizer {
                 start += piece.len;
             }
         }
-        let named = variables.iter().zip(histograms).filter(|(_, histogram)| histogram.is_finite());
+        let named = variables.iter().zip(histograms).filter(|(_, histogram)| histogram.is_finite);
         let value = |(variable, histogram): (&unisono_learn::model::Variable, Histogram)| Value {
             tag: variable.name.clone(),
             content: Content::Histogram(histogram),
