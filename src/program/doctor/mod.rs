@@ -17,6 +17,7 @@ use self::finding::{Finding, Report};
 use unisono_core::ids::{Job, TaskId};
 use unisono_learn::Workload;
 use unisono_task::process::Process;
+use unisono_terminal::output::Screen;
 
 /// The arguments of `unisono doctor`.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +35,7 @@ pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process)
     process.screen.out(&if config.json {
         report.to_json()
     } else {
-        report.to_text(unisono_terminal::output::Screen::has_colours_on_stdout())
+        report.to_text(Screen::has_colours(&std::io::stdout()))
     });
     if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -52,7 +52,7 @@ pub fn init(screen: &Screen) {
                     name if FOR_PROGRAMS.contains(&name) => Ok(()),
                     name => write!(writer, " {name}={value:?}"),
                 });
-            let lines = lines.with_ansi(Screen::has_colours()).with_target(false);
+            let lines = lines.with_ansi(Screen::has_colours(&io::stderr())).with_target(false);
             subscriber.with(lines.fmt_fields(fields)).try_init()
         }
     };

@@ -1,6 +1,6 @@
 //! Whole lines on standard output and standard error, and the progress bar below them.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -151,25 +151,14 @@ impl Screen {
         &self.bar
     }
 
-    /// Returns whether to use colours on standard error. Colours are used on a terminal, unless
-    /// `NO_COLOR` is set or `TERM` is `dumb`.
+    /// Returns whether to use colours on a stream. Colours are used on a terminal, unless `NO_COLOR`
+    /// is set or `TERM` is `dumb`.
     #[must_use]
-    pub fn has_colours() -> bool {
-        io::stderr().is_terminal() && colours_are_wanted()
+    pub fn has_colours(stream: &impl IsTerminal) -> bool {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        stream.is_terminal() && !is_refused && !is_dumb
     }
-
-    /// Returns whether to use colours on standard output. Colours are used on a terminal, unless
-    /// `NO_COLOR` is set or `TERM` is `dumb`.
-    #[must_use]
-    pub fn has_colours_on_stdout() -> bool {
-        io::stdout().is_terminal() && colours_are_wanted()
-    }
-}
-
-fn colours_are_wanted() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_refused && !is_dumb
 }
 
 impl Default for Screen {
