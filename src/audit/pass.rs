@@ -18,9 +18,9 @@ use unisono_observe::ledger::{DropReason, Header, Line, StateHash};
 pub(super) fn go<'a>(shard: ShardHistory<'a>, audit: &mut Audit<'a>) -> ShardHistory<'a> {
     let ledger = shard.ledger;
     let mut pass = Pass { shard, life: None, line: 0, audit };
-    for numbered in &ledger.lines {
-        pass.line = numbered.number;
-        pass.take(&numbered.line);
+    for (number, line) in (1..).zip(&ledger.lines) {
+        pass.line = number;
+        pass.take(line);
     }
     if let Some(line) = ledger.torn {
         let path = ledger.path.display();

@@ -5,6 +5,8 @@
 //! [`wire`] encodes messages. This crate opens no file and no socket, reads no clock, and starts no
 //! thread.
 
+mod partial_debug;
+
 pub mod floats;
 pub mod host;
 pub mod ids;

@@ -9,21 +9,7 @@ use ureq::{Agent, BodyReader, Timeout};
 
 use crate::fetch::error::Timing;
 
-/// An HTTP client for mirrors.
-#[derive(Debug)]
-pub(super) struct Client {
-    agent: Agent,
-}
-
-/// A successful response.
-pub(super) enum Response {
-    /// The file ends at or before the requested offset, so there is nothing more to receive.
-    NothingMore,
-    /// The server sends bytes of the file.
-    Bytes(Bytes),
-}
-
-/// The bytes of the file from offset `from` to the end of the file.
+/// A part of the file, from some byte to the end of the file.
 pub(super) struct Bytes {
     /// Offset within the file at which the response begins: the requested offset, or 0 if the
     /// server sends the whole file.
@@ -45,45 +31,44 @@ pub(super) struct RequestError {
     pub(super) is_unreachable: bool,
 }
 
-impl Client {
-    pub(super) fn new(timing: Timing) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_resolve(Some(timing.connect_timeout))
-            .timeout_connect(Some(timing.connect_timeout))
-            .timeout_recv_response(Some(timing.idle_timeout))
-            .timeout_per_read(Some(timing.idle_timeout))
-            // The file itself is gzip. With any other encoding, the server might decompress it, and
-            // the byte offsets would be wrong.
-            .accept_encoding("identity")
-            .user_agent(concat!("unisono/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self { agent: config.new_agent() }
-    }
+/// Returns an HTTP client for mirrors.
+pub(super) fn client(timing: Timing) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_resolve(Some(timing.connect_timeout))
+        .timeout_connect(Some(timing.connect_timeout))
+        .timeout_recv_response(Some(timing.idle_timeout))
+        .timeout_per_read(Some(timing.idle_timeout))
+        // The file itself is gzip. With any other encoding, the server might decompress it, and
+        // the byte offsets would be wrong.
+        .accept_encoding("identity")
+        .user_agent(concat!("unisono/", env!("CARGO_PKG_VERSION")))
+        .build();
+    config.new_agent()
+}
 
-    /// Requests the file from byte `from` on. A server that does not support ranges sends the whole
-    /// file.
-    pub(super) fn get(&self, url: &str, from: u64) -> Result<Response, RequestError> {
-        let mut request = self.agent.get(url);
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
+/// Requests the file from byte `from` on. A server that does not support ranges sends the whole
+/// file. Returns `None` if the file has no bytes after those that were already received.
+pub(super) fn get(client: &Agent, url: &str, from: u64) -> Result<Option<Bytes>, RequestError> {
+    let mut request = client.get(url);
+    if from > 0 {
+        request = request.header("Range", format!("bytes={from}-"));
+    }
+    let response = request.call().map_err(|error| RequestError::from_call(&error))?;
+    let (head, body) = response.into_parts();
+    let bytes = |from| {
+        let len = body.content_length();
+        Ok(Some(Bytes { from, len, body: body.into_reader() }))
+    };
+    match head.status {
+        StatusCode::OK => bytes(0),
+        StatusCode::PARTIAL_CONTENT if first_byte(&head.headers) == Some(from) => bytes(from),
+        StatusCode::PARTIAL_CONTENT => {
+            let why = "sends a different range than the requested one";
+            Err(RequestError::final_of(why.to_owned()))
         }
-        let response = request.call().map_err(|error| RequestError::from_call(&error))?;
-        let (head, body) = response.into_parts();
-        let bytes = |from| {
-            let len = body.content_length();
-            Ok(Response::Bytes(Bytes { from, len, body: body.into_reader() }))
-        };
-        match head.status {
-            StatusCode::OK => bytes(0),
-            StatusCode::PARTIAL_CONTENT if first_byte(&head.headers) == Some(from) => bytes(from),
-            StatusCode::PARTIAL_CONTENT => {
-                let why = "sends a different range than the requested one";
-                Err(RequestError::final_of(why.to_owned()))
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(Response::NothingMore),
-            status => Err(RequestError::from_status(status)),
-        }
+        StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => Ok(None),
+        status => Err(RequestError::from_status(status)),
     }
 }
 

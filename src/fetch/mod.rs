@@ -18,7 +18,9 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use self::client::{Client, RequestError, Response};
+use ureq::Agent;
+
+use self::client::RequestError;
 use self::part::Part;
 use crate::fetch::error::{FetchError, Fetched, Timing, gzip_path};
 use unisono_learn::data::PublishedFile;
@@ -66,7 +68,7 @@ impl Fetcher<'_> {
         if let Some(path) = self.present(file)? {
             return Ok(Fetched::Present(path));
         }
-        let client = Client::new(self.timing);
+        let client = client::client(self.timing);
         let mut part = Part::open(self.folder, file.name)?;
         let mut failures = Vec::new();
         let mut is_offline = true;
@@ -110,20 +112,9 @@ fn url(mirror: &str, name: &str) -> String {
     format!("{mirror}{slash}{name}.gz")
 }
 
-/// The outcome of one request.
-#[derive(Debug)]
-enum Outcome {
-    /// The response is complete.
-    Complete,
-    /// The request failed, or the response ended early. Received bytes are kept.
-    Interrupted(RequestError),
-    /// The response is longer than the published file can be.
-    Unusable(String),
-}
-
 /// The download of one file.
 struct Download<'a> {
-    client: &'a Client,
+    client: &'a Agent,
     file: &'a PublishedFile,
     part: &'a mut Part,
     watcher: &'a mut dyn Watcher,
@@ -143,8 +134,8 @@ impl Download<'_> {
         for n_tries in 1..=MAX_TRIES {
             let had = self.part.len();
             match self.try_once(url)? {
-                Outcome::Complete if self.part.is_whole(self.file)? => return Ok(Ok(())),
-                Outcome::Complete => {
+                Ok(()) if self.part.is_whole(self.file)? => return Ok(Ok(())),
+                Ok(()) => {
                     self.part.clear()?;
                     if is_from_this_mirror {
                         let why = "sent a different file than the published one".to_owned();
@@ -156,11 +147,7 @@ impl Download<'_> {
                     );
                     continue;
                 }
-                Outcome::Unusable(why) => {
-                    self.part.clear()?;
-                    return Ok(Err(RequestError::final_of(why)));
-                }
-                Outcome::Interrupted(error) => {
+                Err(error) => {
                     idle_tries = if self.part.len() > had { 0 } else { idle_tries + 1 };
                     if !error.may_pass || idle_tries == MAX_IDLE_TRIES || n_tries == MAX_TRIES {
                         return Ok(Err(error));
@@ -174,12 +161,13 @@ impl Download<'_> {
         Ok(Err(RequestError::final_of(why)))
     }
 
-    /// Requests the missing bytes once, and appends the received bytes to the partial file.
-    fn try_once(&mut self, url: &str) -> Result<Outcome, FetchError> {
-        let mut response = match self.client.get(url, self.part.len()) {
-            Ok(Response::NothingMore) => return Ok(Outcome::Complete),
-            Ok(Response::Bytes(response)) => response,
-            Err(error) => return Ok(Outcome::Interrupted(error)),
+    /// Requests the missing bytes once, and appends the received bytes to the partial file. If they
+    /// cannot be those of the file, discards them.
+    fn try_once(&mut self, url: &str) -> Result<Result<(), RequestError>, FetchError> {
+        let mut response = match client::get(self.client, url, self.part.len()) {
+            Ok(Some(response)) => response,
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
         };
         // The response contains the whole file, because no byte was received before, or the server
         // does not support ranges.
@@ -188,24 +176,25 @@ impl Download<'_> {
         }
         let longest = longest(self.file);
         if let Some(len) = response.len.filter(|len| *len > longest) {
-            return Ok(Outcome::Unusable(format!(
-                "announces {len} bytes, far more than the file has"
-            )));
+            let why = format!("announces {len} bytes, far more than the file has");
+            self.part.clear()?;
+            return Ok(Err(RequestError::final_of(why)));
         }
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.watcher.bytes(self.part.len());
             let n = match response.body.read(&mut buffer) {
-                Ok(0) => return Ok(Outcome::Complete),
+                Ok(0) => return Ok(Ok(())),
                 Ok(n) => n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(Outcome::Interrupted(RequestError::from_body(&error))),
+                Err(error) => return Ok(Err(RequestError::from_body(&error))),
             };
             // The length is checked while bytes arrive, because a response without an announced
             // length could fill the disk.
             if self.part.len() + n as u64 > longest {
                 let why = "sends far more bytes than the file has".to_owned();
-                return Ok(Outcome::Unusable(why));
+                self.part.clear()?;
+                return Ok(Err(RequestError::final_of(why)));
             }
             self.part.append(&buffer[..n])?;
         }

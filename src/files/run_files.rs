@@ -5,7 +5,6 @@
 //! before the checkpoint are durable. The chief's host decides when, and on which thread, to call
 //! these functions.
 
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,11 +68,7 @@ pub struct RunFilesConfig {
     pub from_checkpoint: FromCheckpoint,
 }
 
-impl fmt::Debug for RunFilesConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunFilesConfig").field("logdir", &self.logdir).finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(RunFilesConfig { logdir });
 
 /// The reason why a run cannot use its files.
 #[derive(Debug, thiserror::Error)]

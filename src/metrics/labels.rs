@@ -9,7 +9,7 @@ use unisono_core::ids::TaskId;
 
 /// A label value that names a task, or this task's own storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum TaskOrStorage {
+pub enum TaskOrStorage {
     Task(TaskId),
     /// This task's own disk.
     Storage,
@@ -26,32 +26,32 @@ impl EncodeLabelValue for TaskOrStorage {
 
 /// The label `peer`: the task with which this task has a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Peer {
-    pub(super) peer: TaskOrStorage,
+pub struct Peer {
+    pub peer: TaskOrStorage,
 }
 
 /// The label `kind`: the kind of a message, as named in `docs/protocol.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Kind {
-    pub(super) kind: &'static str,
+pub struct Kind {
+    pub kind: &'static str,
 }
 
 /// The label `why`: the reason why a gradient was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Why {
-    pub(super) why: &'static str,
+pub struct Why {
+    pub why: &'static str,
 }
 
 /// The labels of a wait. `what` names the awaited thing, and `of` names the task or the storage
 /// that must provide it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct WaitLabels {
-    pub(super) what: &'static str,
-    pub(super) of: TaskOrStorage,
+pub struct WaitLabels {
+    pub what: &'static str,
+    pub of: TaskOrStorage,
 }
 
 /// The label `version`: the version of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Build {
-    pub(super) version: &'static str,
+pub struct Build {
+    pub version: &'static str,
 }

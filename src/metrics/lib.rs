@@ -49,7 +49,7 @@ impl Metrics {
         cluster: &ClusterConfig,
         traffic: Traffic,
     ) -> Arc<Self> {
-        let (registry, meters) = Meters::register(task, incarnation, cluster, traffic);
+        let (registry, meters) = Meters::register(task, incarnation, cluster, &traffic);
         Arc::new(Self { registry, meters, live: Mutex::new(Live::new(task, cluster)) })
     }
 

@@ -20,6 +20,8 @@ use unisono_net::tcp::{Counts, Traffic};
 type Level = Gauge<u64, AtomicU64>;
 /// A gauge of seconds, losses or accuracies.
 type Real = Gauge<f64, AtomicU64>;
+/// A counter of seconds.
+type Seconds = Counter<f64, AtomicU64>;
 
 /// The gauge of the validation accuracy. The thread that evaluates the model sets it.
 pub type ValidationAccuracy = Real;
@@ -30,34 +32,104 @@ const STEP_BUCKETS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
 /// The values of the label `why`.
-pub(super) const DROP_REASONS: [&str; 4] = ["stale", "duplicate", "fenced", "surplus"];
+const DROP_REASONS: [&str; 4] = ["stale", "duplicate", "fenced", "surplus"];
 
-/// The handles of the metrics that change while a task runs.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each metric is described where it is registered")]
-pub struct Meters {
-    pub global_step: Level,
-    pub generation: Level,
-    pub updates: Counter,
-    pub gradients_applied: Counter,
-    pub gradients_computed: Counter,
-    pub(super) gradients_dropped: Family<Why, Counter>,
-    pub step_seconds: Histogram,
-    pub loss: Real,
-    pub validation_accuracy: Real,
-    pub recorded_step: Level,
-    pub checkpoint_step: Level,
-    pub checkpoint_age_seconds: Real,
-    pub checkpoints: Counter,
-    pub checkpoints_failed: Counter,
-    pub shards_lost: Counter,
-    pub(super) wait_seconds: Family<WaitLabels, Counter<f64, AtomicU64>>,
-    pub(super) waiting_seconds: Family<WaitLabels, Real>,
-    pub(super) peer_up: Family<Peer, Level>,
-    pub(super) reconnects: Family<Peer, Counter>,
-    pub callers_turned_away: Counter,
-    pub(super) messages_received: Family<Kind, Counter>,
-    pub(super) messages_sent: Family<Kind, Counter>,
+/// Declares the handles of all metrics, and registers them. For each metric: its documentation,
+/// which is also its help text, its field with type and initial value, the tasks that have it, its
+/// name in Prometheus, and its labels except `task`.
+macro_rules! meters {
+    (|$traffic:ident| $(
+        $(#[doc = $doc:literal])*
+        $field:ident: $type:ty $(= $initial:expr)?, $tasks:ident, $name:literal, $labels:literal;
+    )*) => {
+        /// The handles of the metrics of a task.
+        #[derive(Clone, Debug)]
+        pub struct Meters { $( $(#[doc = $doc])* pub $field: $type, )* }
+
+        impl Meters {
+            fn register_with(to: &mut Registrar, $traffic: &Traffic) -> Self {
+                Self { $(
+                    $field: to.add(
+                        $name, $labels, $tasks, concat!($($doc),*), meters!(@initial $($initial)?)
+                    ),
+                )* }
+            }
+        }
+    };
+    (@initial) => { Default::default() };
+    (@initial $initial:expr) => { $initial };
+}
+
+meters! {
+    |traffic|
+    /// Version of the parameters that this task has.
+    global_step: Level, ALL, "unisono_global_step", "";
+    /// Number of the current generation; a rollback opens a new generation.
+    generation: Level, ALL, "unisono_generation", "";
+    /// Updates that this ps has applied to its shard.
+    updates: Counter, PS, "unisono_updates_total", "";
+    /// Gradients in the applied updates: replicas_to_aggregate in each.
+    gradients_applied: Counter, PS, "unisono_gradients_applied_total", "";
+    /// Gradients that were received and not used: stale, duplicate, fenced (of an older generation)
+    /// or surplus (not among the first R).
+    gradients_dropped: Family<Why, Counter>, PS, "unisono_gradients_dropped_total", "why";
+    /// Gradients that this worker has computed.
+    gradients_computed: Counter, WORKERS, "unisono_gradients_computed_total", "";
+    /// Seconds from one version to the next at this task.
+    step_seconds: Histogram = Histogram::new(STEP_BUCKETS), ALL, "unisono_step_seconds", "";
+    /// Mean loss over the slots of the last recorded update.
+    loss: Real, CHIEF, "unisono_loss", "";
+    /// Share of the validation examples that the newest summarized version classifies correctly;
+    /// NaN before the first evaluation and with --save-summaries-secs 0.
+    validation_accuracy: Real = gauge_without_value(), CHIEF, "unisono_validation_accuracy", "";
+    /// Every update below this step is in losses.csv.
+    recorded_step: Level, CHIEF, "unisono_recorded_step", "";
+    /// Step of the newest checkpoint of this incarnation; 0 before the first.
+    checkpoint_step: Level, CHIEF, "unisono_checkpoint_step", "";
+    /// Seconds since the newest checkpoint became durable, or since this incarnation started.
+    checkpoint_age_seconds: Real, CHIEF, "unisono_checkpoint_age_seconds", "";
+    /// Checkpoints that became durable.
+    checkpoints: Counter, CHIEF, "unisono_checkpoints_total", "";
+    /// Checkpoints that could not be written.
+    checkpoints_failed: Counter, CHIEF, "unisono_checkpoints_failed_total", "";
+    /// Restarts of a ps that had lost its shard.
+    shards_lost: Counter, CHIEF, "unisono_shards_lost_total", "";
+    /// Seconds that this task has waited for another task or for its storage; a wait for several
+    /// tasks counts for each of them.
+    wait_seconds: Family<WaitLabels, Seconds>, ALL, "unisono_wait_seconds_total", "what, of";
+    /// Seconds since the current wait began; no series while the task does not wait.
+    waiting_seconds: Family<WaitLabels, Real>, ALL, "unisono_waiting_seconds", "what, of";
+    /// 1 while this task has a session with the peer, else 0.
+    peer_up: Family<Peer, Level>, ALL, "unisono_peer_up", "peer";
+    /// Sessions with the peer after the first one.
+    reconnects: Family<Peer, Counter>, ALL, "unisono_reconnects_total", "peer";
+    /// Callers that were refused.
+    callers_turned_away: Counter, PS, "unisono_callers_turned_away_total", "";
+    /// Messages received.
+    messages_received: Family<Kind, Counter>, ALL, "unisono_messages_received_total", "kind";
+    /// Messages sent.
+    messages_sent: Family<Kind, Counter>, ALL, "unisono_messages_sent_total", "kind";
+    /// Bytes received through sockets.
+    bytes_received: Counted = Counted::new(traffic, |all| &all.received),
+        ALL, "unisono_bytes_received_total", "";
+    /// Bytes sent through sockets.
+    bytes_sent: Counted = Counted::new(traffic, |all| &all.sent),
+        ALL, "unisono_bytes_sent_total", "";
+    /// Bytes of tensors received through shared memory.
+    shared_bytes_received: Counted = Counted::new(traffic, |all| &all.shared_received),
+        ALL, "unisono_shared_bytes_received_total", "";
+    /// Bytes of tensors sent through shared memory.
+    shared_bytes_sent: Counted = Counted::new(traffic, |all| &all.shared_sent),
+        ALL, "unisono_shared_bytes_sent_total", "";
+    /// Number of this incarnation of the task, larger for each restart: usually the machine's clock
+    /// in microseconds at the start.
+    incarnation: Level, ALL, "unisono_incarnation", "";
+    /// Updates that the run makes in total.
+    training_steps: Level, ALL, "unisono_training_steps", "";
+    /// Gradients per update.
+    replicas_to_aggregate: Level, ALL, "unisono_replicas_to_aggregate", "";
+    /// Always 1; the label has the version of the program.
+    build: Family<Build, Level>, ALL, "unisono_build_info", "version";
 }
 
 /// The description of a metric, for the documentation.
@@ -75,34 +147,14 @@ pub struct Entry {
     pub help: &'static str,
 }
 
-/// The set of tasks that have a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TaskSet {
-    All,
-    Ps,
-    Workers,
-    Chief,
-}
+/// A set of tasks that have a metric: its name, and a function that returns whether a task belongs
+/// to it.
+type TaskSet = (&'static str, fn(TaskId) -> bool);
 
-impl TaskSet {
-    fn contains(self, task: TaskId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Ps => task.job == Job::Ps,
-            Self::Workers => task.job == Job::Worker,
-            Self::Chief => task == TaskId::CHIEF,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Ps => "ps",
-            Self::Workers => "workers",
-            Self::Chief => "chief",
-        }
-    }
-}
+const ALL: TaskSet = ("all", |_| true);
+const PS: TaskSet = ("ps", |task| task.job == Job::Ps);
+const WORKERS: TaskSet = ("workers", |task| task.job == Job::Worker);
+const CHIEF: TaskSet = ("chief", |task| task == TaskId::CHIEF);
 
 /// Returns the tasks with which a task has sessions. Workers call every ps. With R < N, each other
 /// ps also calls ps 0.
@@ -137,15 +189,14 @@ impl Meters {
         task: TaskId,
         incarnation: Incarnation,
         cluster: &ClusterConfig,
-        traffic: Traffic,
+        traffic: &Traffic,
     ) -> (Registry, Self) {
         let mut registrar = Registrar::new(task);
         let meters = Self::register_with(&mut registrar, traffic);
-        let constants = Constants::register_with(&mut registrar);
-        constants.incarnation.set(incarnation.0);
-        constants.training_steps.set(cluster.training_steps.0);
-        constants.replicas_to_aggregate.set(cluster.sync.replicas_to_aggregate.into());
-        constants.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        meters.incarnation.set(incarnation.0);
+        meters.training_steps.set(cluster.training_steps.0);
+        meters.replicas_to_aggregate.set(cluster.sync.replicas_to_aggregate.into());
+        meters.build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
         // Series whose labels are known beforehand exist from the start. If a series appears only
         // with its first increase, `rate` does not see that increase.
         for why in DROP_REASONS {
@@ -164,41 +215,8 @@ impl Meters {
     pub fn catalogue() -> Vec<Entry> {
         // The catalogue contains the metrics of all tasks, so any task may be chosen here.
         let mut registrar = Registrar::new(TaskId::CHIEF);
-        Self::register_with(&mut registrar, Traffic::default());
-        Constants::register_with(&mut registrar);
+        Self::register_with(&mut registrar, &Traffic::default());
         registrar.catalogue
-    }
-
-    #[rustfmt::skip]
-    fn register_with(to: &mut Registrar, traffic: Traffic) -> Self {
-        use TaskSet::{All, Chief, Ps, Workers};
-        let step_seconds = Histogram::new(STEP_BUCKETS);
-        let meters = Self {
-            global_step: to.add("unisono_global_step", "", All, "Version of the parameters that this task has", Level::default()),
-            generation: to.add("unisono_generation", "", All, "Number of the current generation; a rollback opens a new generation", Level::default()),
-            updates: to.add("unisono_updates_total", "", Ps, "Updates that this ps has applied to its shard", Counter::default()),
-            gradients_applied: to.add("unisono_gradients_applied_total", "", Ps, "Gradients in the applied updates: replicas_to_aggregate in each", Counter::default()),
-            gradients_dropped: to.add("unisono_gradients_dropped_total", "why", Ps, "Gradients that were received and not used: stale, duplicate, fenced (of an older generation) or surplus (not among the first R)", Family::default()),
-            gradients_computed: to.add("unisono_gradients_computed_total", "", Workers, "Gradients that this worker has computed", Counter::default()),
-            step_seconds: to.add("unisono_step_seconds", "", All, "Seconds from one version to the next at this task", step_seconds),
-            loss: to.add("unisono_loss", "", Chief, "Mean loss over the slots of the last recorded update", Real::default()),
-            validation_accuracy: to.add("unisono_validation_accuracy", "", Chief, "Share of the validation examples that the newest summarized version classifies correctly; NaN before the first evaluation and with --save-summaries-secs 0", gauge_without_value()),
-            recorded_step: to.add("unisono_recorded_step", "", Chief, "Every update below this step is in losses.csv", Level::default()),
-            checkpoint_step: to.add("unisono_checkpoint_step", "", Chief, "Step of the newest checkpoint of this incarnation; 0 before the first", Level::default()),
-            checkpoint_age_seconds: to.add("unisono_checkpoint_age_seconds", "", Chief, "Seconds since the newest checkpoint became durable, or since this incarnation started", Real::default()),
-            checkpoints: to.add("unisono_checkpoints_total", "", Chief, "Checkpoints that became durable", Counter::default()),
-            checkpoints_failed: to.add("unisono_checkpoints_failed_total", "", Chief, "Checkpoints that could not be written", Counter::default()),
-            shards_lost: to.add("unisono_shards_lost_total", "", Chief, "Restarts of a ps that had lost its shard", Counter::default()),
-            wait_seconds: to.add("unisono_wait_seconds_total", "what, of", All, "Seconds that this task has waited for another task or for its storage; a wait for several tasks counts for each of them", Family::default()),
-            waiting_seconds: to.add("unisono_waiting_seconds", "what, of", All, "Seconds since the current wait began; no series while the task does not wait", Family::default()),
-            peer_up: to.add("unisono_peer_up", "peer", All, "1 while this task has a session with the peer, else 0", Family::default()),
-            reconnects: to.add("unisono_reconnects_total", "peer", All, "Sessions with the peer after the first one", Family::default()),
-            callers_turned_away: to.add("unisono_callers_turned_away_total", "", Ps, "Callers that were refused", Counter::default()),
-            messages_received: to.add("unisono_messages_received_total", "kind", All, "Messages received", Family::default()),
-            messages_sent: to.add("unisono_messages_sent_total", "kind", All, "Messages sent", Family::default()),
-        };
-        to.add_traffic(&traffic);
-        meters
     }
 }
 
@@ -207,26 +225,6 @@ fn gauge_without_value() -> Real {
     let gauge = Real::default();
     gauge.set(f64::NAN);
     gauge
-}
-
-/// Metrics that never change during an incarnation.
-struct Constants {
-    incarnation: Level,
-    training_steps: Level,
-    replicas_to_aggregate: Level,
-    build: Family<Build, Level>,
-}
-
-impl Constants {
-    #[rustfmt::skip]
-    fn register_with(to: &mut Registrar) -> Self {
-        Self {
-            incarnation: to.add("unisono_incarnation", "", TaskSet::All, "Number of this incarnation of the task, larger for each restart: usually the machine's clock in microseconds at the start", Level::default()),
-            training_steps: to.add("unisono_training_steps", "", TaskSet::All, "Updates that the run makes in total", Level::default()),
-            replicas_to_aggregate: to.add("unisono_replicas_to_aggregate", "", TaskSet::All, "Gradients per update", Level::default()),
-            build: to.add("unisono_build_info", "version", TaskSet::All, "Always 1; the label has the version of the program", Family::default()),
-        }
-    }
 }
 
 /// Registers metrics, and collects their descriptions.
@@ -246,38 +244,24 @@ impl Registrar {
         &mut self,
         name: &'static str,
         labels: &'static str,
-        tasks: TaskSet,
-        help: &'static str,
+        (tasks, contains): TaskSet,
+        documentation: &'static str,
         metric: M,
     ) -> M {
+        let help = documentation.trim_start().trim_end_matches('.');
         let kind = match metric.metric_type() {
             MetricType::Counter => "counter",
             MetricType::Histogram => "histogram",
             _ => "gauge",
         };
-        self.catalogue.push(Entry { name, kind, labels, tasks: tasks.name(), help });
-        if tasks.contains(self.task) {
+        self.catalogue.push(Entry { name, kind, labels, tasks, help });
+        if contains(self.task) {
             // The encoder adds the suffix of a counter's name, and the period at the end of the
             // help text.
             let bare = name.strip_suffix("_total").unwrap_or(name);
             self.registry.register(bare, help, metric.clone());
         }
         metric
-    }
-
-    /// Registers the byte counters of the network. Their values are read when the metrics are
-    /// requested.
-    #[rustfmt::skip]
-    fn add_traffic(&mut self, traffic: &Traffic) {
-        let counters: [(_, _, CountOf); 4] = [
-            ("unisono_bytes_received_total", "Bytes received through sockets", |all| &all.received),
-            ("unisono_bytes_sent_total", "Bytes sent through sockets", |all| &all.sent),
-            ("unisono_shared_bytes_received_total", "Bytes of tensors received through shared memory", |all| &all.shared_received),
-            ("unisono_shared_bytes_sent_total", "Bytes of tensors sent through shared memory", |all| &all.shared_sent),
-        ];
-        for (name, help, count) in counters {
-            self.add(name, "", TaskSet::All, help, Counted { traffic: traffic.clone(), count });
-        }
     }
 }
 
@@ -286,9 +270,15 @@ type CountOf = fn(&Counts) -> &AtomicU64;
 
 /// A metric whose value is a counter of the network.
 #[derive(Clone, Debug)]
-struct Counted {
+pub struct Counted {
     traffic: Traffic,
     count: CountOf,
+}
+
+impl Counted {
+    fn new(traffic: &Traffic, count: CountOf) -> Self {
+        Self { traffic: traffic.clone(), count }
+    }
 }
 
 impl EncodeMetric for Counted {

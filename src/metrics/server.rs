@@ -83,8 +83,8 @@ impl Service {
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> io::Result<()> {
         let Some(request) = read_request(&mut stream).await? else { return Ok(()) };
-        let response = self.answer(request).await;
-        stream.write_all(&response.to_bytes()).await?;
+        let response = self.answer(request.route).await;
+        stream.write_all(&response.to_bytes(request.is_head)).await?;
         stream.shutdown().await?;
         // If a connection is closed while it has unread bytes, TCP resets it, and the caller could
         // lose the answer. So the rest is read first.
@@ -93,10 +93,9 @@ impl Service {
         Ok(())
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    async fn answer(&self, route: Route) -> Response {
         let Self { metrics, clock, .. } = self;
-        let Request { route, is_head } = request;
-        let response = match route {
+        match route {
             Route::Metrics => {
                 let now = self.wait_for_scrape_turn().await;
                 let text = metrics.to_text(now);
@@ -105,8 +104,7 @@ impl Service {
             Route::Health => Response::of(metrics.health(clock.now())),
             Route::Readiness => Response::of(metrics.readiness()),
             Route::Invalid(response) => response,
-        };
-        Response { is_head, ..response }
+        }
     }
 
     /// Waits until the next scrape may be answered. Returns the current time.
@@ -163,24 +161,19 @@ impl Request {
 
     /// Parses a request. Returns `None` if the request is not complete yet.
     fn parse(request: &[u8]) -> Option<Self> {
+        let invalid = |status, why: &str| Some(Self::invalid(status, why));
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(request) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => return None,
             Err(error) => {
-                return Some(Self::invalid(
-                    "400 Bad Request",
-                    &format!("this is not HTTP: {error}"),
-                ));
+                return invalid("400 Bad Request", &format!("this is not HTTP: {error}"));
             }
         }
         let method = parsed.method.unwrap_or_default();
         if method != "GET" && method != "HEAD" {
-            return Some(Self::invalid(
-                "405 Method Not Allowed",
-                "only GET and HEAD are supported",
-            ));
+            return invalid("405 Method Not Allowed", "only GET and HEAD are supported");
         }
         let route = match path_of(parsed.path.unwrap_or_default()) {
             "/metrics" => Route::Metrics,
@@ -216,13 +209,12 @@ struct Response {
     status: &'static str,
     content_type: &'static str,
     body: String,
-    is_head: bool,
 }
 
 impl Response {
     fn text(status: &'static str, body: impl Into<String>) -> Self {
         let content_type = "text/plain; charset=utf-8";
-        Self { status, content_type, body: body.into(), is_head: false }
+        Self { status, content_type, body: body.into() }
     }
 
     fn error(status: &'static str, why: &str) -> Self {
@@ -236,14 +228,14 @@ impl Response {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let Self { status, content_type, body, is_head } = self;
+    fn to_bytes(&self, is_head: bool) -> Vec<u8> {
+        let Self { status, content_type, body } = self;
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
             body.len()
         );
-        let body = if *is_head { "" } else { body };
+        let body = if is_head { "" } else { body };
         [head.as_bytes(), body.as_bytes()].concat()
     }
 }

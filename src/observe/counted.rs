@@ -18,15 +18,8 @@ pub fn counted_as(n: u64, one: &str, many: &str) -> String {
 /// Formats a number with its digits in groups of three.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
-    let first = digits.len() % 3;
-    let mut text = digits[..first].to_owned();
-    for group in digits.as_bytes()[first..].chunks(3) {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.extend(group.iter().map(|digit| char::from(*digit)));
-    }
-    text
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -237,7 +237,7 @@ impl LocalView {
         Self {
             screen: screen.clone(),
             progress: ProgressView::new(screen.clone(), run.progress, steps),
-            has_colours: Screen::has_colours(),
+            has_colours: Screen::has_colours(&std::io::stderr()),
             width: last.map(|task| task.to_string().len()).into_iter().max().unwrap_or(0),
         }
     }

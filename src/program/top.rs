@@ -83,7 +83,7 @@ fn show(
     runtime: &tokio::runtime::Runtime,
     sources: &mut Sources,
 ) -> std::io::Result<()> {
-    let has_colours = Screen::has_colours_on_stdout();
+    let has_colours = Screen::has_colours(&std::io::stdout());
     let clock = sources.clock();
     let mut next = clock.now() + LOOK_EVERY;
     loop {

@@ -7,14 +7,15 @@ use crate::task_config::TaskConfig;
 use unisono_core::host::{Observer, Turn};
 use unisono_core::ids::Incarnation;
 use unisono_core::protocol::{ClusterConfig, Effect, Message};
+use unisono_files::disk::lines::Lines;
 use unisono_files::disk::{DiskError, RealDisk};
-use unisono_observe::ledger::{Line, Log, Recorder};
+use unisono_observe::ledger::{Line, Recorder, file_name};
 
 /// Writes the ledger of a ps until the disk refuses a line.
 #[derive(Debug)]
 pub(crate) struct LedgerKeeper {
     recorder: Recorder,
-    log: Log,
+    file: Lines,
     /// Whether the disk has refused a line. A ledger with a gap is useless, so no line is written
     /// after a refused line.
     is_stopped: bool,
@@ -38,9 +39,13 @@ impl LedgerKeeper {
         }
         let ps = config.task.index;
         let (recorder, header) = Recorder::new(ps, incarnation, cluster);
-        let log = Log::open(&RealDisk, &config.run.logdir, ps);
-        match log.and_then(|mut log| log.append(&[header]).map(|()| log)) {
-            Ok(log) => Ok(Some(Self { recorder, log, is_stopped: false })),
+        let file =
+            Lines::open(&RealDisk, &config.run.logdir, &file_name(ps)).and_then(|mut file| {
+                file.push(&header);
+                file.write().map(|()| file)
+            });
+        match file {
+            Ok(file) => Ok(Some(Self { recorder, file, is_stopped: false })),
             Err(error) if error.source.kind() == ErrorKind::ResourceBusy => Err(error.into()),
             Err(error) => {
                 tracing::warn!(
@@ -54,11 +59,12 @@ impl LedgerKeeper {
 
     fn keep(&mut self, lines: &[Line], is_captured: bool) -> Result<(), DiskError> {
         if !lines.is_empty() {
-            self.log.append(lines)?;
+            lines.iter().for_each(|line| self.file.push(line));
+            self.file.write()?;
         }
         // A checkpoint of this state survives a power failure, so the ledger lines before that
         // state must survive it, too.
-        if is_captured { self.log.sync() } else { Ok(()) }
+        if is_captured { self.file.sync() } else { Ok(()) }
     }
 }
 

@@ -46,21 +46,21 @@ pub enum ConvertError {
 pub fn convert(from: Format, bytes: &[u8], to: &Path) -> Result<Converted, ConvertError> {
     let contents = Contents::decode(from, bytes)?;
     let n_tensors = contents.tensors.len();
-    match from {
+    let (bytes, step) = match from {
         Format::Safetensors => {
             // `Contents::decode` does not verify the digest of a checkpoint.
             safetensors::judge(None, bytes).map_err(ReadError::from)?;
             let step = contents.description().and_then(Result::ok).map(|found| found.step);
-            let bytes = npz::encode(&contents).map_err(ConvertError::Npz)?;
-            Ok(Converted { bytes, step, n_tensors })
+            (npz::encode(&contents).map_err(ConvertError::Npz)?, step)
         }
         Format::Npz => {
             let encoded = safetensors::encode(&contents);
             let (bytes, step) = encoded.map_err(ConvertError::NotACheckpoint)?;
             check_name(to, step)?;
-            Ok(Converted { bytes, step, n_tensors })
+            (bytes, step)
         }
-    }
+    };
+    Ok(Converted { bytes, step, n_tensors })
 }
 
 /// Rejects the name of a checkpoint file if the step in the name differs from the step of the

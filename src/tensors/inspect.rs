@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::safetensors;
 use super::statistics::Statistics;
+use super::{ConvertError, safetensors};
 use crate::tensor::{AnyTensor, Contents, Format};
 use unisono_core::ids::Step;
 use unisono_files::checkpoint::step_of;
@@ -95,9 +95,7 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         }
         (Ok(contents), Format::Npz) => {
             let error = safetensors::encode(contents).err();
-            error.map(|error| {
-                format!("its metadata describes a checkpoint, but it is not one: {error}")
-            })
+            error.map(|error| ConvertError::NotACheckpoint(error).to_string())
         }
     };
     let unsupported =

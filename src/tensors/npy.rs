@@ -198,18 +198,9 @@ impl Header {
                 "descr" if value.starts_with('[') => {
                     return Err("its elements are records, which tensors do not support".to_owned());
                 }
-                "descr" => quoted(value).map(|(found, behind)| {
-                    descr = Some(found.to_owned());
-                    behind
-                }),
-                "fortran_order" => truth(value).map(|(found, behind)| {
-                    fortran_order = Some(found);
-                    behind
-                }),
-                "shape" => tuple(value).map(|(found, behind)| {
-                    shape = Some(found);
-                    behind
-                }),
+                "descr" => store(quoted(value), &mut descr),
+                "fortran_order" => store(truth(value), &mut fortran_order),
+                "shape" => store(tuple(value), &mut shape),
                 _ => None,
             }
             .ok_or_else(wrong)?
@@ -218,8 +209,15 @@ impl Header {
         }
         let all = descr.zip(fortran_order).zip(shape).filter(|_| rest == "}");
         let ((descr, fortran_order), shape) = all.ok_or_else(wrong)?;
-        Ok(Self { descr, fortran_order, shape })
+        Ok(Self { descr: descr.to_owned(), fortran_order, shape })
     }
+}
+
+/// Stores a parsed value. Returns the rest of the text.
+fn store<'a, T>(parsed: Option<(T, &'a str)>, place: &mut Option<T>) -> Option<&'a str> {
+    let (value, rest) = parsed?;
+    *place = Some(value);
+    Some(rest)
 }
 
 /// Parses a string in single or double quotes. Returns the string and the rest of the text.

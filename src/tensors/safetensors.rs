@@ -1,7 +1,6 @@
 //! Safetensors files with tensors of any type and any metadata.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use ::safetensors::tensor::{Dtype, TensorView};
 
@@ -108,9 +107,8 @@ fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let (header, data) = rest.split_at(length);
     let tensors = header.trim_ascii_end().strip_prefix(b"{").expect("a header is an object");
     let metadata = serde_json::to_string(metadata).expect("strings are JSON");
-    let mut begin = String::from("{");
     let comma = if tensors == b"}" { "" } else { "," };
-    let _infallible = write!(begin, "\"{METADATA}\":{metadata}{comma}");
+    let begin = format!("{{\"{METADATA}\":{metadata}{comma}");
     let mut header = [begin.as_bytes(), tensors].concat();
     // Safetensors aligns the data to 8 bytes. Spaces after the header fill the gap.
     header.resize(header.len().next_multiple_of(8), b' ');

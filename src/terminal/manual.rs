@@ -51,7 +51,9 @@ pub fn run_completions(
     command: &Command,
     screen: &Screen,
 ) -> ExitCode {
-    screen.out(completions(name, command, args.shell).trim_end());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut without_hidden(name, command), name, &mut script);
+    screen.out(String::from_utf8(script).expect("a script is text").trim_end());
     ExitCode::SUCCESS
 }
 
@@ -69,15 +71,6 @@ pub fn run_man(args: &ManArgs, command: Command, screen: &Screen) -> anyhow::Res
     pages.iter().try_for_each(|page| write_file(&folder.join(&page.file), &page.roff))?;
     screen.out(&format!("{} pages are in {}.", pages.len(), folder.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the completion script of a shell, for the program with this name.
-#[must_use]
-pub fn completions(name: &str, command: &Command, shell: Shell) -> String {
-    let mut shown = without_hidden(name, command);
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut shown, name, &mut script);
-    String::from_utf8(script).expect("a script is text")
 }
 
 /// Returns a copy of the command without its hidden subcommands.

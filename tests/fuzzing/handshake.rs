@@ -60,8 +60,7 @@ pub fn handshake(bytes: &[u8]) -> bool {
         match PEERS[choice % PEERS.len()] {
             Peer::OpenCaller => {
                 let (read, write) = split(here);
-                let halves =
-                    Halves { read: Box::new(read), write: Box::new(write), is_local: false };
+                let halves = Halves::new(read, write, false);
                 tokio::join!(send_all(there, bytes), greet(halves, Identity::Unproved)).1
             }
             Peer::Stranger => {
@@ -115,7 +114,7 @@ fn hello() -> Vec<u8> {
 fn sealed(stream: DuplexStream, keys: Keys) -> Halves {
     let (read, write) = split(stream);
     let (read, write) = keys.protect(read, write);
-    Halves { read: Box::new(read), write: Box::new(write), is_local: false }
+    Halves::new(read, write, false)
 }
 
 /// Calls with the secret, and then sends bytes in records.

@@ -25,8 +25,7 @@ fn one_ledger(ps: u32, text: &[u8]) -> Option<Ledger> {
     let path = Path::new("L");
     match file::parse(path, ps, text) {
         Ok(ledger) => {
-            let written: String =
-                ledger.lines.iter().map(|numbered| numbered.line.to_text() + "\n").collect();
+            let written: String = ledger.lines.iter().map(|line| line.to_text() + "\n").collect();
             let again = file::parse(path, ps, written.as_bytes());
             assert_eq!(again.expect("it wrote this itself").lines, ledger.lines);
             Some(ledger)

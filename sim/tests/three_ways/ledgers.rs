@@ -39,8 +39,8 @@ fn replay(logdir: &Path, words: &str) -> Ended {
 fn spoiled(logdir: &Path, step: u64, spoil: impl Fn(u32, &mut UpdateMade)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     for mut ledger in ledger::read_all(logdir).expect("there are ledgers") {
-        for numbered in &mut ledger.lines {
-            if let Line::Update(update) = &mut numbered.line
+        for line in &mut ledger.lines {
+            if let Line::Update(update) = line
                 && update.step == Step(step)
             {
                 spoil(ledger.ps, update);
@@ -53,7 +53,7 @@ fn spoiled(logdir: &Path, step: u64, spoil: impl Fn(u32, &mut UpdateMade)) -> te
 
 fn write(ledger: &Ledger, folder: &Path) -> PathBuf {
     let path = folder.join(ledger::file_name(ledger.ps));
-    let text: String = ledger.lines.iter().map(|line| line.line.to_text() + "\n").collect();
+    let text: String = ledger.lines.iter().map(|line| line.to_text() + "\n").collect();
     fs::write(&path, text).expect("the ledger can be written");
     path
 }

@@ -161,7 +161,7 @@ fn replayed(ledgers: &[Ledger]) -> Result<Replayed, String> {
 }
 
 fn update_of(ledger: &mut Ledger, step: u64) -> &mut UpdateMade {
-    let updates = ledger.lines.iter_mut().filter_map(|numbered| match &mut numbered.line {
+    let updates = ledger.lines.iter_mut().filter_map(|line| match line {
         Line::Update(update) => Some(update),
         _ => None,
     });
@@ -292,7 +292,7 @@ fn consistent_ledgers_of_another_run_are_reported_with_the_step() {
             }
         }),
         wrong(&|ledgers| {
-            let Line::Restored(restored) = &mut ledgers[0].lines[1].line else { panic!("it is") };
+            let Line::Restored(restored) = &mut ledgers[0].lines[1] else { panic!("it is") };
             restored.after = StateHash(1);
             update_of(&mut ledgers[0], 0).before = StateHash(1);
         }),
@@ -315,7 +315,7 @@ fn error_names_what_a_replay_lacks() {
         replayed(&ledgers).unwrap_err() + "\n"
     };
     let header = |ledger: &mut Ledger, change: &dyn Fn(&mut Header)| {
-        let Line::Header(header) = &mut ledger.lines[0].line else { panic!("it is the first") };
+        let Line::Header(header) = &mut ledger.lines[0] else { panic!("it is the first") };
         change(header);
     };
     let settings = |ledgers: &mut [Ledger], key: &str, value: &str| {
@@ -333,7 +333,7 @@ fn error_names_what_a_replay_lacks() {
         wrong(&|ledgers| ledgers.iter_mut().for_each(|ledger| ledger.lines.truncate(2))),
         wrong(&|ledgers| {
             for ledger in ledgers {
-                let Line::Restored(restored) = &mut ledger.lines[1].line else { panic!("it is") };
+                let Line::Restored(restored) = &mut ledger.lines[1] else { panic!("it is") };
                 restored.data = Some("d1".to_owned());
             }
         }),

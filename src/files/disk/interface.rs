@@ -5,7 +5,7 @@
 //! replace every operation.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::regular::NotRegular;
@@ -70,7 +70,9 @@ pub struct Stamp {
 }
 
 /// A file that is open for appending.
-pub trait Appender: fmt::Debug + Write + Send {
+pub trait Appender: fmt::Debug + Send {
+    /// Appends `bytes` with one write, if the operating system accepts all of them at once.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns the identity and the length of the open file.
     ///
     /// # Errors
@@ -104,18 +106,11 @@ impl<D: Disk> NamedEnd<D> {
     }
 }
 
-impl<D: Disk> Write for NamedEnd<D> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // All bytes are appended at once, so that one `write_all` is one operation of the disk.
-        self.disk.append(&self.path, bytes).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl<D: Disk> Appender for NamedEnd<D> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.disk.append(&self.path, bytes)
+    }
+
     fn stamp(&self) -> io::Result<Stamp> {
         self.disk.stamp(&self.path)
     }
@@ -249,7 +244,7 @@ mod tests {
         let path = dir.join("file");
         disk.write(&path, b"some").unwrap();
         disk.append(&path, b" bytes").unwrap();
-        disk.open_end(&path).unwrap().write_all(b"!").unwrap();
+        disk.open_end(&path).unwrap().append(b"!").unwrap();
         assert_eq!(disk.read(&path).unwrap(), b"some bytes!");
         assert_eq!(disk.read_end(&path, 6).unwrap(), (11, b"bytes!".to_vec()));
         assert_eq!(disk.read_end(&path, 99).unwrap(), (11, b"some bytes!".to_vec()));
@@ -270,9 +265,9 @@ mod tests {
 
         let appended = dir.join("appended");
         let mut end = disk.open_end(&appended).unwrap();
-        end.write_all(b"abc").unwrap();
+        end.append(b"abc").unwrap();
         end.truncate(1).unwrap();
-        end.write_all(b"d").unwrap();
+        end.append(b"d").unwrap();
         end.sync().unwrap();
         assert_eq!(disk.read(&appended).unwrap(), b"ad");
         assert_eq!(end.stamp().unwrap(), disk.stamp(&appended).unwrap());

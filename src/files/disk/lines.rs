@@ -1,11 +1,13 @@
 //! A file that grows by whole lines. If a crash has torn the last line, the next open cuts this
 //! line off.
 //!
-//! When [`Lines::append`] returns, the operating system has the bytes, so they survive the end of
+//! When [`Lines::write`] returns, the operating system has the bytes, so they survive the end of
 //! the process. After [`Lines::sync`] they also survive a loss of power.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::interface::{Appender, Disk, DiskError, Stamp};
 use super::real_disk::RealDisk;
@@ -13,6 +15,9 @@ use super::real_disk::RealDisk;
 /// Number of bytes to read from the end of a file to find its last whole line. The longest line of
 /// a ledger, an update of 4,096 slots, takes less than 600 KiB.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// Maximum number of bytes of an invalid line that an error quotes.
+pub const MAX_SHOWN: usize = 80;
 
 /// The reason why a folder cannot be searched for files, or a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +33,38 @@ pub enum ReadError {
         /// Error of the operating system.
         source: io::Error,
     },
+    /// The folder contains no file of the wanted kind.
+    #[error("there is no {wanted} in {}: {remedy}", folder.display())]
+    NoFile {
+        /// The folder.
+        folder: PathBuf,
+        /// Form of the file names.
+        wanted: &'static str,
+        /// Remedy for the user.
+        remedy: &'static str,
+    },
+    /// A line is not valid.
+    #[error("{}:{line}: {wrong}", path.display())]
+    Line {
+        /// Path of the file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// Problem of the line, with a remedy.
+        wrong: String,
+    },
 }
 
-/// Returns the files of a folder whose names `parse` accepts, sorted by the parsed value.
+/// Returns the files of a folder whose names `parse` accepts, sorted by the parsed value. `wanted` is
+/// the form of these names, for the error if there is no such file, and `remedy` is its remedy.
 ///
 /// # Errors
-/// If the folder does not exist, or cannot be read.
+/// Returns an error if the folder does not exist, cannot be read, or contains no such file.
 pub fn find<T: Ord>(
     folder: &Path,
     parse: impl Fn(&str) -> Option<T>,
+    wanted: &'static str,
+    remedy: &'static str,
 ) -> Result<Vec<(T, PathBuf)>, ReadError> {
     if !folder.is_dir() {
         return Err(ReadError::None(folder.to_owned()));
@@ -48,8 +76,17 @@ pub fn find<T: Ord>(
         let parsed = path.file_name().and_then(|name| parse(name.to_str()?));
         found.extend(parsed.map(|parsed| (parsed, path)));
     }
+    if found.is_empty() {
+        return Err(ReadError::NoFile { folder: folder.to_owned(), wanted, remedy });
+    }
     found.sort();
     Ok(found)
+}
+
+/// Returns the beginning of an invalid line, as an error quotes it.
+#[must_use]
+pub fn beginning(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(MAX_SHOWN)]).into_owned()
 }
 
 /// Returns the content of a regular file.
@@ -81,8 +118,10 @@ pub fn last_lines(path: &Path) -> Vec<Vec<u8>> {
 pub struct Lines {
     path: PathBuf,
     end: Box<dyn Appender>,
-    /// Number of bytes in whole lines.
+    /// Number of bytes in the whole lines of the file.
     len: u64,
+    /// Whole lines that are not in the file yet.
+    unwritten: Vec<u8>,
 }
 
 impl Lines {
@@ -111,32 +150,49 @@ impl Lines {
             disk.read(&path).map_err(DiskError::at("read", &path))?
         };
         let n_torn = last.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-        let lines = Self { path, end, len: len.saturating_sub(n_torn) };
+        let lines = Self { path, end, len: len.saturating_sub(n_torn), unwritten: Vec::new() };
         if n_torn > 0 {
             lines.cut()?;
         }
         Ok(lines)
     }
 
-    /// Returns the number of bytes in whole lines.
+    /// Returns the number of bytes in whole lines, including lines that are not written yet.
     #[must_use]
     pub const fn n_bytes(&self) -> u64 {
-        self.len
+        self.len + self.n_unwritten() as u64
     }
 
-    /// Appends whole lines with one write.
+    /// Returns the number of bytes in lines that are not written yet.
+    #[must_use]
+    pub const fn n_unwritten(&self) -> usize {
+        self.unwritten.len()
+    }
+
+    /// Adds a value as a line of JSON. The next [`Self::write`] writes the line.
+    ///
+    /// # Panics
+    /// If the value cannot be JSON.
+    pub fn push(&mut self, line: &impl Serialize) {
+        serde_json::to_writer(&mut self.unwritten, line).expect("the value is JSON");
+        self.unwritten.push(b'\n');
+    }
+
+    /// Appends all added lines to the file, with one write.
     ///
     /// # Errors
-    /// If the operating system refuses the write. The function then tries to cut off a partly
-    /// written line. After an error, the caller must not append again, because the lines that were
-    /// not written would be missing in the middle of the file.
-    pub fn append(&mut self, lines: &[u8]) -> Result<(), DiskError> {
-        if let Err(error) = self.end.write_all(lines) {
+    /// Returns an error if the operating system refuses the write. The function then tries to cut off
+    /// a partly written line. After an error, the caller must write nothing more, because lines would
+    /// be missing in the middle of the file.
+    pub fn write(&mut self) -> Result<(), DiskError> {
+        let (n_bytes, result) = (self.unwritten.len() as u64, self.end.append(&self.unwritten));
+        self.unwritten.clear();
+        if let Err(error) = result {
             // If the partly written line cannot be cut off, readers still ignore it as a torn line.
             let _ = self.cut();
             return Err(DiskError::at("append to", &self.path)(error));
         }
-        self.len += lines.len() as u64;
+        self.len += n_bytes;
         Ok(())
     }
 
@@ -161,5 +217,98 @@ impl Lines {
 
     fn cut(&self) -> Result<(), DiskError> {
         self.end.truncate(self.len).map_err(DiskError::at("truncate", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::test_disk::{Bug, Fault, TestDisk};
+
+    const LOGDIR: &str = "/logdir";
+    const PATH: &str = "/logdir/lines.jsonl";
+
+    fn line(step: u64) -> String {
+        format!("update of step {step}")
+    }
+
+    fn open(disk: &Arc<TestDisk>) -> Lines {
+        Lines::open(disk, Path::new(LOGDIR), "lines.jsonl").unwrap()
+    }
+
+    fn append(file: &mut Lines, steps: Range<u64>) -> Result<(), DiskError> {
+        steps.for_each(|step| file.push(&line(step)));
+        file.write()
+    }
+
+    fn text(disk: &Arc<TestDisk>) -> String {
+        let bytes = disk.read(Path::new(PATH)).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn text_of(steps: Range<u64>) -> String {
+        steps.map(|step| format!("{:?}\n", line(step))).collect()
+    }
+
+    #[test]
+    fn lines_are_appended_across_restarts() {
+        let disk = TestDisk::new(Bug::None, None);
+        append(&mut open(&disk), 0..2).unwrap();
+        append(&mut open(&disk), 2..3).unwrap();
+        assert_eq!(text(&disk), text_of(0..3));
+    }
+
+    #[test]
+    fn torn_last_line_is_cut_off_wherever_it_was_torn() {
+        let whole = text_of(0..2);
+        let first = text_of(0..1).len();
+        for torn_at in first..whole.len() {
+            let disk = TestDisk::new(Bug::None, None);
+            open(&disk);
+            let path = Path::new(PATH);
+            disk.append(path, &whole.as_bytes()[..torn_at]).unwrap();
+            append(&mut open(&disk), 1..2).unwrap();
+            assert_eq!(text(&disk), whole, "torn at {torn_at}");
+        }
+    }
+
+    #[test]
+    fn torn_line_longer_than_any_valid_line_is_cut_off() {
+        let disk = TestDisk::new(Bug::None, None);
+        append(&mut open(&disk), 0..1).unwrap();
+        let damage = vec![0; (1 << 20) + 7];
+        disk.append(Path::new(PATH), &damage).unwrap();
+        append(&mut open(&disk), 1..2).unwrap();
+        assert_eq!(text(&disk), text_of(0..2));
+    }
+
+    #[test]
+    fn partial_line_on_a_full_disk_is_removed() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut log = open(&disk);
+        append(&mut log, 0..1).unwrap();
+        disk.plan(Some((0, Fault::FailOnce)));
+        let error = append(&mut log, 1..2).unwrap_err().to_string();
+        assert!(error.contains("append to /logdir/lines.jsonl"), "{error}");
+        assert_eq!(text(&disk), text_of(0..1));
+    }
+
+    #[test]
+    fn synced_lines_survive_a_power_loss() {
+        let disk = TestDisk::new(Bug::None, None);
+        let mut log = open(&disk);
+        append(&mut log, 0..1).unwrap();
+        log.sync().unwrap();
+        append(&mut log, 1..2).unwrap();
+        for after in disk.after_a_crash() {
+            let text = text(&after);
+            assert!(text.starts_with(&text_of(0..1)), "{text}");
+            open(&after);
+            let bytes = after.read(Path::new(PATH)).unwrap();
+            assert!(bytes.ends_with(b"\n"));
+        }
     }
 }

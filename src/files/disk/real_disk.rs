@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -200,17 +200,11 @@ impl LockedEnd {
     }
 }
 
-impl Write for LockedEnd {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Appender for LockedEnd {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
     fn stamp(&self) -> io::Result<Stamp> {
         let open = self.file.metadata()?;
         match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -240,12 +234,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let mut first = RealDisk.open_end(&path).unwrap();
-        first.write_all(b"abc").unwrap();
+        first.append(b"abc").unwrap();
         let refused = RealDisk.open_end(&path).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::ResourceBusy);
         assert_eq!(RealDisk.read(&path).unwrap(), b"abc");
         drop(first);
-        RealDisk.open_end(&path).unwrap().write_all(b"d").unwrap();
+        RealDisk.open_end(&path).unwrap().append(b"d").unwrap();
         assert_eq!(RealDisk.read(&path).unwrap(), b"abcd");
     }
 

@@ -15,18 +15,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 /// The kind of a file at a path where only a regular file is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotRegular {
-    #[error("it is a symbolic link, which is not followed here")]
-    SymbolicLink,
-    #[error("it is a named pipe, not a regular file")]
-    Fifo,
-    #[error("it is a socket, not a regular file")]
-    Socket,
-    #[error("it is a device, not a regular file")]
-    Device,
-    #[error("it is not a regular file")]
-    Other,
-}
+#[error("it is {0}")]
+pub(super) struct NotRegular(&'static str);
 
 impl From<NotRegular> for io::Error {
     fn from(what: NotRegular) -> Self {
@@ -55,7 +45,7 @@ fn checked(file: File) -> io::Result<File> {
     match FileType::from_raw_mode(fstat(&file)?.st_mode) {
         FileType::RegularFile => Ok(file),
         FileType::Directory => Err(ErrorKind::IsADirectory.into()),
-        other => Err(not_regular(other).unwrap_or(NotRegular::Other).into()),
+        other => Err(not_regular(other).unwrap_or(NotRegular("not a regular file")).into()),
     }
 }
 
@@ -68,13 +58,14 @@ fn why_not(dir: BorrowedFd<'_>, path: &Path, errno: Errno) -> io::Error {
 }
 
 fn not_regular(kind: FileType) -> Option<NotRegular> {
-    match kind {
-        FileType::Symlink => Some(NotRegular::SymbolicLink),
-        FileType::Fifo => Some(NotRegular::Fifo),
-        FileType::Socket => Some(NotRegular::Socket),
-        FileType::CharacterDevice | FileType::BlockDevice => Some(NotRegular::Device),
-        _ => None,
-    }
+    let what = match kind {
+        FileType::Symlink => "a symbolic link, which is not followed here",
+        FileType::Fifo => "a named pipe, not a regular file",
+        FileType::Socket => "a socket, not a regular file",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device, not a regular file",
+        _ => return None,
+    };
+    Some(NotRegular(what))
 }
 
 #[cfg(test)]
@@ -86,9 +77,10 @@ mod tests {
 
     use super::*;
 
-    fn why(path: &Path, flags: OFlags) -> Option<NotRegular> {
+    fn why(path: &Path, flags: OFlags) -> Option<String> {
         let error = open(CWD, path, flags).unwrap_err();
-        error.get_ref().and_then(|cause| cause.downcast_ref()).copied()
+        let why: &NotRegular = error.get_ref()?.downcast_ref()?;
+        Some(why.to_string())
     }
 
     #[test]
@@ -101,13 +93,23 @@ mod tests {
         mknodat(CWD, path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let _socket = UnixListener::bind(path("socket")).unwrap();
 
+        let link = "it is a symbolic link, which is not followed here".to_owned();
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
         for flags in [OFlags::RDONLY, OFlags::WRONLY, OFlags::WRONLY | OFlags::APPEND, create] {
-            assert_eq!(why(&path("link"), flags), Some(NotRegular::SymbolicLink));
-            assert_eq!(why(&path("dangling"), flags), Some(NotRegular::SymbolicLink));
-            assert_eq!(why(&path("fifo"), flags), Some(NotRegular::Fifo));
-            assert_eq!(why(&path("socket"), flags), Some(NotRegular::Socket));
-            assert_eq!(why(Path::new("/dev/null"), flags), Some(NotRegular::Device));
+            assert_eq!(why(&path("link"), flags), Some(link.clone()));
+            assert_eq!(why(&path("dangling"), flags), Some(link.clone()));
+            assert_eq!(
+                why(&path("fifo"), flags),
+                Some("it is a named pipe, not a regular file".to_owned())
+            );
+            assert_eq!(
+                why(&path("socket"), flags),
+                Some("it is a socket, not a regular file".to_owned())
+            );
+            assert_eq!(
+                why(Path::new("/dev/null"), flags),
+                Some("it is a device, not a regular file".to_owned())
+            );
             let error = open(CWD, dir.path(), flags).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::IsADirectory);
         }

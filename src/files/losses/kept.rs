@@ -38,7 +38,7 @@ impl KeptText {
         let n_lines = self.start.iter().filter(|byte| **byte == b'\n').count();
         let missing = lines.split_inclusive(|byte| *byte == b'\n').take(IN_START - n_lines);
         missing.for_each(|line| self.start.extend_from_slice(line));
-        if let Some(last) = last_line(lines) {
+        if let Some(last) = lines.split_inclusive(|byte| *byte == b'\n').next_back() {
             self.end.clear();
             self.end.extend_from_slice(last);
         }
@@ -60,11 +60,6 @@ impl KeptText {
             self.whole = None;
         }
     }
-}
-
-/// Returns the last of these whole lines, with its line end.
-fn last_line(lines: &[u8]) -> Option<&[u8]> {
-    lines.split_inclusive(|byte| *byte == b'\n').next_back()
 }
 
 #[cfg(test)]

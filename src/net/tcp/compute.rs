@@ -2,7 +2,6 @@
 //! caller's thread. [`ComputeThread`] computes long jobs on a separate thread.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::pending;
 use std::io;
 use std::panic::resume_unwind;
@@ -99,14 +98,7 @@ impl ComputeThread {
     }
 }
 
-impl fmt::Debug for ComputeThread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ComputeThread")
-            .field("n_on_thread", &self.n_on_thread)
-            .field("last_took", &self.last_took)
-            .finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(ComputeThread { n_on_thread, last_took });
 
 impl Compute for ComputeThread {
     fn start(&mut self, job: Job) {
@@ -179,13 +171,7 @@ impl InlineCompute {
     }
 }
 
-impl fmt::Debug for InlineCompute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InlineCompute")
-            .field("results", &self.results.len())
-            .finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(InlineCompute { results });
 
 impl Compute for InlineCompute {
     fn start(&mut self, job: Job) {

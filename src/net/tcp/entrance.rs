@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::admission::{Admission, AdmissionLimits, Admitted, CallerId, Permit};
 use super::clock::RealClock;
 use super::events::NetworkTaskEvent;
-use super::reader::{ReadError, Reader};
+use super::reader::ReadError;
 use super::room::Room;
 use super::security::is_secret_magic;
 use crate::tcp::events::GreetedCaller;
@@ -62,7 +62,8 @@ impl Entrance {
     /// # Errors
     /// If the limit of open files is too low for `n_callers` links.
     pub(super) fn new(security: Arc<Security>, n_callers: usize) -> io::Result<Self> {
-        let limits = AdmissionLimits::within(max_open_files());
+        let limits =
+            AdmissionLimits::within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
         limits.check(n_callers).map_err(io::Error::other)?;
         Ok(Self {
             security,
@@ -182,11 +183,6 @@ impl Entrance {
     }
 }
 
-/// Returns the soft limit of open files of this process.
-fn max_open_files() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
 async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result<Greeted, Refusal> {
     // A frame is written with one call, so Nagle's algorithm would only delay the last packet of
     // each frame. If this fails, the socket is dead, and the reader reports that.
@@ -198,27 +194,24 @@ async fn greet(stream: TcpStream, security: &Security, permit: Permit) -> Result
 /// Reads a caller's first message, and checks that the message does not contradict the proved
 /// identity.
 pub(super) async fn introduce(
-    halves: Halves,
+    mut halves: Halves,
     identity: &Identity,
 ) -> Result<GreetedCaller, Refusal> {
-    let mut reader = Reader::new(halves.read);
-    let first =
-        reader.message(&Room::fixed(Limits::GREETING), || ()).await.map_err(
-            |error| match error {
-                // `unisono doctor` authenticates and then drops the connection.
-                ReadError::Ended | ReadError::CutOff => Refusal::Left,
-                ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
-                    Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
-                }
-                other => Refusal::Refused(other.to_string()),
-            },
-        )?;
+    let first = halves.reader.message(&Room::fixed(Limits::GREETING), || ()).await;
+    let first = first.map_err(|error| match error {
+        // `unisono doctor` authenticates and then drops the connection.
+        ReadError::Ended | ReadError::CutOff => Refusal::Left,
+        ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
+            Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
+        }
+        other => Refusal::Refused(other.to_string()),
+    })?;
     if let Err(why) = identity.check(&first) {
         // The caller has authenticated, so it may learn the reason.
-        refuse(halves.write, reader.into_inner(), &why).await;
+        refuse(halves.write, halves.reader.into_inner(), &why).await;
         return Err(Refusal::Refused(why));
     }
-    Ok(GreetedCaller { reader, write: halves.write, is_local: halves.is_local, first })
+    Ok(GreetedCaller { halves, first })
 }
 
 #[cfg(test)]

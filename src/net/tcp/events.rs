@@ -1,8 +1,7 @@
 //! The events that spawned tasks send to the network.
 
 use crate::tcp::admission::Permit;
-use crate::tcp::reader::Reader;
-use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf};
+use crate::tcp::security::halves::Halves;
 use tokio::sync::mpsc;
 
 use super::reader::ReadError;
@@ -62,10 +61,9 @@ pub(super) enum CallError {
 }
 
 /// A caller that has authenticated and sent its first message.
+#[derive(Debug)]
 pub(super) struct GreetedCaller {
-    pub(super) reader: Reader<ReadHalf>,
-    pub(super) write: WriteHalf,
-    pub(super) is_local: bool,
+    pub(super) halves: Halves,
     pub(super) first: Message,
 }
 
@@ -77,12 +75,5 @@ impl GreetedCaller {
             Message::Hello(hello) => Some(hello.from),
             _ => None,
         }
-    }
-}
-
-impl std::fmt::Debug for GreetedCaller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The halves of a connection do not implement `Debug`.
-        f.debug_struct("GreetedCaller").field("first", &self.first).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::tcp::timeouts::LINGER;
@@ -18,17 +18,14 @@ use super::reader::Reader;
 use super::room::Room;
 use super::traffic::{self, Traffic};
 use super::writer;
-use crate::tcp::security::halves::{ReadHalf, WriteHalf};
+use crate::tcp::security::halves::{Halves, ReadHalf, WriteHalf};
 use unisono_core::host::limits::{CLOSE_TIMEOUT, QueueFull, QueueLimit};
 use unisono_core::ids::TaskId;
 use unisono_core::wire::Frame;
 
 /// The parts from which a link is started.
 pub(super) struct LinkParts {
-    pub(super) reader: Reader<ReadHalf>,
-    pub(super) write: WriteHalf,
-    /// Whether both ends may be on the same machine.
-    pub(super) is_local: bool,
+    pub(super) halves: Halves,
     pub(super) room: Room,
     /// The permit of an accepted link; `None` on a link that this task opened.
     pub(super) permit: Option<Permit>,
@@ -45,8 +42,10 @@ pub(super) struct Link {
     /// Total size in bytes of the frames that are queued or partly written.
     queued: Arc<AtomicUsize>,
     limit: QueueLimit,
-    writer: AbortOnDrop,
-    reader: AbortOnDrop,
+    /// The spawned writer. Dropping the set aborts it.
+    writer: JoinSet<()>,
+    /// The spawned reader. Dropping the set aborts it.
+    reader: JoinSet<()>,
 }
 
 impl Link {
@@ -58,7 +57,7 @@ impl Link {
         traffic: Traffic,
         events: LinkEventSender,
     ) -> Self {
-        let LinkParts { mut reader, write, room, permit, peer, .. } = parts;
+        let LinkParts { halves: Halves { mut reader, write, .. }, room, permit, peer } = parts;
         let outbox = shared.map(|SharedTensors { outbox, inbox }| {
             reader.set_inbox(inbox);
             outbox
@@ -69,14 +68,11 @@ impl Link {
         // of bytes instead.
         let (frames, queue) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        Self {
-            peer,
-            frames,
-            writer: AbortOnDrop(tokio::spawn(write_all(writer, queue, Arc::clone(&queued)))),
-            reader: AbortOnDrop(tokio::spawn(read_all(reader, room, permit, events))),
-            queued,
-            limit: QueueLimit::default(),
-        }
+        let (mut writers, mut readers) = (JoinSet::new(), JoinSet::new());
+        writers.spawn(write_all(writer, queue, Arc::clone(&queued)));
+        readers.spawn(read_all(reader, room, permit, events));
+        let limit = QueueLimit::default();
+        Self { peer, frames, writer: writers, reader: readers, queued, limit }
     }
 
     /// Queues a frame. If the writer has stopped, the frame is dropped, and the reader reports the
@@ -101,21 +97,11 @@ impl Link {
         let Self { frames, mut writer, mut reader, .. } = self;
         // After the sender is dropped, the writer stops when it has written the last queued frame.
         drop(frames);
-        if timeout(CLOSE_TIMEOUT, &mut writer.0).await.is_ok() {
+        if timeout(CLOSE_TIMEOUT, writer.join_next()).await.is_ok() {
             // If the reader were dropped at once, the connection could be reset before the peer has
             // read the last frames; see `LINGER`.
-            let _ = timeout(LINGER, &mut reader.0).await;
+            let _ = timeout(LINGER, reader.join_next()).await;
         }
-    }
-}
-
-/// A handle of a spawned task. Dropping the handle aborts the task.
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

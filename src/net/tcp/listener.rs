@@ -38,14 +38,8 @@ pub enum BindError {
     },
 }
 
-impl BindError {
-    /// Returns whether the error concerns the port at every address: the port is taken, or the user
-    /// lacks the permission for it. All other errors concern a single address.
-    fn is_of_port(&self) -> bool {
-        matches!(self, Self::Refused { error, .. } if is_of_port(error))
-    }
-}
-
+/// Returns whether the error concerns the port at every address: the port is taken, or the user
+/// lacks the permission for it. All other errors concern a single address.
 fn is_of_port(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
@@ -150,7 +144,9 @@ impl Acceptor {
 pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
     let mut listeners = match bind(&format!("[::]:{port}")) {
         Ok(listeners) => listeners,
-        Err(error) if error.is_of_port() => return Err(error),
+        Err(BindError::Refused { host, port, error }) if is_of_port(&error) => {
+            return Err(BindError::Refused { host, port, error });
+        }
         // The kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
@@ -287,7 +283,7 @@ mod tests {
         }
         // On a machine without IPv6, bind fails, but the error must not call the address malformed.
         if let Err(error) = bind("[::1]:0") {
-            assert!(matches!(error, BindError::Refused { .. }) && !error.is_of_port());
+            assert!(matches!(error, BindError::Refused { error, .. } if !is_of_port(&error)));
         }
     }
 

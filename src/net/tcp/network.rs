@@ -4,7 +4,6 @@
 //! messages. The protocol handles sessions, heartbeats and reconnecting.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::mem::take;
 use std::sync::Arc;
@@ -22,7 +21,6 @@ use super::events::{CallError, GreetedCaller, LinkEvent, LinkEventSender, Networ
 use super::link::{Link, LinkParts};
 use super::listener::{Acceptor, Listeners};
 use super::memory::SharedTensors;
-use super::reader::Reader;
 use super::room::{LargestSent, Room};
 use super::traffic::Traffic;
 use crate::tcp::security::authentication::Security;
@@ -76,11 +74,7 @@ impl NetworkConfig {
     }
 }
 
-impl fmt::Debug for NetworkConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NetworkConfig").field("addresses", &self.addresses).finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(NetworkConfig { addresses });
 
 /// A [`Network`] over TCP. The network spawns tokio tasks on the runtime in which it is used.
 ///
@@ -227,16 +221,15 @@ impl TcpNetwork {
     }
 
     fn start_call(&mut self, to: TaskId, halves: Halves) -> LinkId {
-        let Halves { read, write, is_local } = halves;
-        let (reader, room) = (Reader::new(read), Room::fixed(self.config.limits));
-        self.start_link(LinkParts { reader, write, is_local, room, permit: None, peer: Some(to) })
+        let room = Room::fixed(self.config.limits);
+        self.start_link(LinkParts { halves, room, permit: None, peer: Some(to) })
     }
 
     fn start_accepted(&mut self, caller: GreetedCaller, permit: Permit) -> LinkId {
         let (peer, permit) = (caller.claimed_task(), Some(permit));
-        let GreetedCaller { reader, write, is_local, first } = caller;
+        let GreetedCaller { halves, first } = caller;
         let room = Room::for_caller(peer, self.config.limits, &self.largest_sent);
-        let link = self.start_link(LinkParts { reader, write, is_local, room, permit, peer });
+        let link = self.start_link(LinkParts { halves, room, permit, peer });
         // `next` returns local events first, so the first message precedes all messages from the
         // reader.
         self.local_events.push_back((link, NetworkEvent::Received { link, message: first }));
@@ -249,7 +242,7 @@ impl TcpNetwork {
         // mistaken for one of a new link.
         self.next_link = LinkId(id.0 + 1);
         let events = LinkEventSender { link: id, network: self.event_sender.clone() };
-        let shares_memory = parts.is_local && self.config.shared_memory;
+        let shares_memory = parts.halves.is_local && self.config.shared_memory;
         let shared = shares_memory.then(SharedTensors::new);
         self.links.insert(id, Link::start(parts, shared, self.traffic.clone(), events));
         id

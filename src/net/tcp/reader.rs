@@ -132,7 +132,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         progress: &mut impl FnMut(),
     ) -> Result<Option<Message>, ReadError> {
         if self.start == self.end {
-            self.read_more(1).await.map_err(between_frames)?;
+            // Here, an end of the connection does not cut off a message.
+            self.read_more(1).await.map_err(|error| match error {
+                ReadError::EndedWithin => ReadError::Ended,
+                other => other,
+            })?;
         }
         self.last_progress = now();
 
@@ -258,13 +262,4 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 #[expect(clippy::disallowed_methods, reason = "reporting progress once a second needs a clock")]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// Converts an error of the read that waits for a new frame. At that point, an end of the
-/// connection does not cut off a message.
-fn between_frames(error: ReadError) -> ReadError {
-    match error {
-        ReadError::EndedWithin => ReadError::Ended,
-        other => other,
-    }
 }

@@ -1,12 +1,10 @@
 //! Counters of the bytes that a network has sent and received, for metrics.
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Byte counters of one network since its start. Clones share the counters.
-#[derive(Clone, Debug, Default)]
-pub struct Traffic(Arc<Counts>);
+pub type Traffic = Arc<Counts>;
 
 /// Counters of sent and received bytes, for sockets and for shared memory.
 #[derive(Debug, Default)]
@@ -19,14 +17,6 @@ pub struct Counts {
     pub shared_received: AtomicU64,
     /// Bytes of tensors sent through shared memory.
     pub shared_sent: AtomicU64,
-}
-
-impl Deref for Traffic {
-    type Target = Counts;
-
-    fn deref(&self) -> &Counts {
-        &self.0
-    }
 }
 
 /// Adds `n_bytes` to a counter.

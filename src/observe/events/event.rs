@@ -1,6 +1,6 @@
 //! One event and its encoding (`tensorflow/core/util/event.proto`, `framework/summary.proto`).
 
-use super::histogram::{Bucket, Histogram};
+use super::histogram::Histogram;
 use super::proto::Message;
 use unisono_core::ids::Step;
 
@@ -85,15 +85,15 @@ impl Value {
 }
 
 fn histogram_message(histogram: &Histogram) -> Message {
-    let buckets = histogram.buckets();
+    let (limits, counts) = histogram.buckets();
     Message::default()
         .double(1, histogram.min)
         .double(2, histogram.max)
         .double(3, histogram.n_values as f64)
         .double(4, histogram.sum)
         .double(5, histogram.sum_squares)
-        .doubles(6, buckets.iter().map(|Bucket { limit, .. }| *limit))
-        .doubles(7, buckets.iter().map(|Bucket { count, .. }| *count))
+        .doubles(6, &limits)
+        .doubles(7, &counts)
 }
 
 /// Returns a `TensorProto` with a scalar string.

@@ -25,16 +25,8 @@ pub struct Histogram {
     pub(super) sum_squares: f64,
     /// Number of values in each bucket, parallel to [`LIMITS`].
     counts: Vec<u64>,
-    is_finite: bool,
-}
-
-/// A bucket of a histogram.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bucket {
-    /// Upper limit, exclusive.
-    pub limit: f64,
-    /// Number of values in the bucket.
-    pub count: f64,
+    /// Whether all values are finite. TensorFlow creates no histogram if a value is infinite or NaN.
+    pub(super) is_finite: bool,
 }
 
 impl Default for Histogram {
@@ -71,25 +63,19 @@ impl Histogram {
         self.n_values += values.len() as u64;
     }
 
-    /// Returns whether all values are finite. TensorFlow creates no histogram if a value is
-    /// infinite or NaN.
-    #[must_use]
-    pub const fn is_finite(&self) -> bool {
-        self.is_finite
-    }
-
-    /// Returns the buckets, and merges consecutive empty buckets into one. There is always at least
-    /// one bucket.
-    pub(crate) fn buckets(&self) -> Vec<Bucket> {
-        let mut buckets: Vec<Bucket> = Vec::new();
+    /// Returns the exclusive upper limit of each bucket, and its number of values. Merges consecutive
+    /// empty buckets into one. There is always at least one bucket.
+    pub(crate) fn buckets(&self) -> (Vec<f64>, Vec<f64>) {
+        let (mut limits, mut counts) = (Vec::new(), Vec::new());
         for (&limit, &count) in LIMITS.iter().zip(&self.counts) {
-            let bucket = Bucket { limit, count: count as f64 };
-            match buckets.last_mut() {
-                Some(last) if last.count == 0.0 && count == 0 => last.limit = limit,
-                _ => buckets.push(bucket),
+            if count == 0 && counts.last() == Some(&0.0) {
+                limits.pop();
+                counts.pop();
             }
+            limits.push(limit);
+            counts.push(count as f64);
         }
-        buckets
+        (limits, counts)
     }
 }
 
@@ -113,22 +99,23 @@ mod tests {
 
     #[test]
     fn value_at_a_limit_is_in_the_next_bucket() {
-        let buckets = of(&[0.0, 0.0, 1.0]).buckets();
-        let held: Vec<_> = buckets.iter().filter(|bucket| bucket.count > 0.0).collect();
-        assert_eq!(held[0], &Bucket { limit: 1e-12, count: 2.0 });
-        assert!(held[1].limit > 1.0 && held[1].limit < 1.1 && held[1].count == 1.0);
+        let (limits, counts) = of(&[0.0, 0.0, 1.0]).buckets();
+        let buckets = limits.into_iter().zip(counts);
+        let held: Vec<_> = buckets.filter(|(_, count)| *count > 0.0).collect();
+        assert_eq!(held[0], (1e-12, 2.0));
+        assert!(held[1].0 > 1.0 && held[1].0 < 1.1 && held[1].1 == 1.0);
     }
 
     #[test]
     fn histogram_without_values_has_one_empty_bucket() {
-        assert_eq!(of(&[]).buckets(), [Bucket { limit: f64::MAX, count: 0.0 }]);
+        assert_eq!(of(&[]).buckets(), (vec![f64::MAX], vec![0.0]));
     }
 
     #[test]
     fn histogram_with_infinity_or_nan_is_not_finite() {
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(!of(&[1.0, value]).is_finite(), "{value}");
+            assert!(!of(&[1.0, value]).is_finite, "{value}");
         }
-        assert!(of(&[f32::MAX, f32::MIN]).is_finite());
+        assert!(of(&[f32::MAX, f32::MIN]).is_finite);
     }
 }

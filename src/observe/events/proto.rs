@@ -53,17 +53,12 @@ impl Message {
     }
 
     /// Adds packed doubles. An empty list is omitted.
-    pub(super) fn doubles(
-        mut self,
-        field: u32,
-        values: impl ExactSizeIterator<Item = f64>,
-    ) -> Self {
-        if values.len() > 0 {
-            self.key(field, BYTES);
-            self.varint((values.len() * size_of::<f64>()) as u64);
-            values.for_each(|value| self.0.extend(value.to_le_bytes()));
+    pub(super) fn doubles(self, field: u32, values: &[f64]) -> Self {
+        if values.is_empty() {
+            return self;
         }
-        self
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.present_bytes(field, &bytes)
     }
 
     /// Returns the encoded message.
@@ -194,7 +189,7 @@ mod tests {
 
     #[test]
     fn zero_is_omitted_unless_presence_is_significant() {
-        let message = Message::default().integer(1, 0).double(2, 0.0).doubles(3, [].into_iter());
+        let message = Message::default().integer(1, 0).double(2, 0.0).doubles(3, &[]);
         assert!(message.as_bytes().is_empty());
         assert_eq!(Message::default().double(1, -0.0).0.len(), 9, "minus zero is not the default");
         assert_eq!(Message::default().present_float(1, 0.0).0, [0x0d, 0, 0, 0, 0]);

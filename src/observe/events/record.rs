@@ -20,9 +20,22 @@ pub(super) fn push_record(data: &[u8], file: &mut Vec<u8>) {
     file.extend(masked_crc(data).to_le_bytes());
 }
 
+/// Number of bytes that a record has in addition to its data.
+pub(super) const FRAME_BYTES: usize = 16;
+
+/// Returns the data of each record of a file, up to the first torn or damaged record.
+pub(super) fn records(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = file;
+    std::iter::from_fn(move || {
+        let (data, behind) = split_record(rest)?;
+        rest = behind;
+        Some(data)
+    })
+}
+
 /// Splits a file into the data of its first record and the remaining bytes. Returns `None` if the
 /// first record is torn or damaged.
-pub(super) fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_record(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = file.split_first_chunk::<8>()?;
     let (crc, rest) = rest.split_first_chunk()?;
     if u32::from_le_bytes(*crc) != masked_crc(length) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::proto::{self, Field, bytes_of};
-use super::record::split_record;
+use super::record::records;
 use super::series::event_files;
 use super::summarizer::CONFIGURATION;
 use unisono_core::protocol::Settings;
@@ -39,17 +39,9 @@ impl RunInfo {
             RealDisk::open_to_read(&logdir.join(name))?
                 .take(MAX_READ_BYTES)
                 .read_to_end(&mut bytes)?;
-            info.take_records(&bytes);
+            records(&bytes).for_each(|event| info.take_event(event));
         }
         Ok(info)
-    }
-
-    fn take_records(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while let Some((data, behind)) = split_record(rest) {
-            self.take_event(data);
-            rest = behind;
-        }
     }
 
     /// Reads the start and the settings from an event. The field numbers are those in
@@ -126,7 +118,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             let mut info = RunInfo::default();
-            info.take_records(&bytes);
+            records(&bytes).for_each(|event| info.take_event(event));
             info.take_event(&bytes);
             settings_of(&String::from_utf8_lossy(&bytes));
         }

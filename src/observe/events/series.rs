@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::FILE_PREFIX;
 use super::proto::{self, Field};
-use super::record::split_record;
+use super::record::{FRAME_BYTES, records};
 use unisono_core::ids::Step;
 
 /// Maximum number of bytes that one read takes from a file. Even after hours of training, an event
@@ -81,12 +81,11 @@ pub(super) fn event_files(logdir: &Path) -> io::Result<BTreeSet<String>> {
 
 /// Reads the points of all complete records. Returns the number of bytes in these records.
 fn take_records(bytes: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) -> u64 {
-    let mut rest = bytes;
-    while let Some((data, behind)) = split_record(rest) {
-        take_event(data, tag, points);
-        rest = behind;
-    }
-    (bytes.len() - rest.len()) as u64
+    let take = |event: &[u8]| {
+        take_event(event, tag, points);
+        (event.len() + FRAME_BYTES) as u64
+    };
+    records(bytes).map(take).sum()
 }
 
 /// Reads the point of an event, if the event has one. The field numbers are those in

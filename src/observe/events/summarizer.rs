@@ -4,7 +4,7 @@
 //! summarizer reads tensors in place, one chunk at a time.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::event::{Content, Event, Payload, Value};
@@ -40,11 +40,7 @@ pub struct Summarizer {
     configuration: String,
 }
 
-impl fmt::Debug for Summarizer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Summarizer").field("layout", &self.layout).finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(Summarizer { layout });
 
 impl Summarizer {
     /// Creates a summarizer for a run.
@@ -133,7 +129,7 @@ impl Summarizer {
                 start += piece.len;
             }
         }
-        let named = variables.iter().zip(histograms).filter(|(_, histogram)| histogram.is_finite());
+        let named = variables.iter().zip(histograms).filter(|(_, histogram)| histogram.is_finite);
         let value = |(variable, histogram): (&unisono_learn::model::Variable, Histogram)| Value {
             tag: variable.name.clone(),
             content: Content::Histogram(histogram),

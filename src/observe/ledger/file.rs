@@ -6,10 +6,7 @@ use serde::Deserialize;
 
 use super::line::{FORMAT, Header, Line};
 use unisono_core::ids::Incarnation;
-use unisono_files::disk::lines::{self, ReadError};
-
-/// Maximum number of bytes of an invalid line that an error quotes.
-const MAX_SHOWN: usize = 80;
+use unisono_files::disk::lines::{self, MAX_SHOWN, ReadError};
 
 /// A ledger that was read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,82 +15,18 @@ pub struct Ledger {
     pub path: PathBuf,
     /// Number of the ps that wrote the ledger.
     pub ps: u32,
-    /// Lines of the ledger. The first line is a header.
-    pub lines: Vec<Numbered>,
+    /// Lines of the ledger, numbered from 1. The first line is a header.
+    pub lines: Vec<Line>,
     /// Line number of an incomplete last line, which `lines` does not contain; `None` if the last
     /// line is complete. A crash or a full disk tore the incomplete line, or the ps is still
     /// writing the line.
     pub torn: Option<usize>,
 }
 
-/// A line with its number in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    /// Line number, from 1.
-    pub number: usize,
-    /// Content of the line.
-    pub line: Line,
-}
-
-/// The reason why a ledger cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The folder contains no ledger.
-    #[error(
-        "there is no ledger-psN.jsonl in {}: give the folder in which the ps write their ledgers; \
-         they do so with --ledger", .0.display()
-    )]
-    None(PathBuf),
-    /// The folder cannot be listed, or the file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A line is not valid.
-    #[error("{}:{line}: {wrong}", path.display())]
-    Line {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// Problem of the line.
-        wrong: WrongLine,
-    },
-}
-
-/// The problem of an invalid line.
-#[derive(Debug, thiserror::Error)]
-pub enum WrongLine {
-    /// The line is not a line of a ledger.
-    #[error(
-        "{content:?} is not a line of a ledger: {why}; the file is damaged: restore a good copy"
-    )]
-    Damaged {
-        /// Beginning of the line.
-        content: String,
-        /// Problem of the line.
-        why: String,
-    },
-    /// Another version of the program wrote the ledger.
-    #[error(
-        "the ledger has format {0}, but this program reads format {FORMAT}: use the version that \
-         wrote it, or a later one"
-    )]
-    Format(u32),
-    /// The header of the ledger names a different ps than the name of the file.
-    #[error(
-        "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
-        file_name(*found)
-    )]
-    OtherPs {
-        /// Number of the ps in the header.
-        found: u32,
-    },
-}
-
 impl Ledger {
     /// Creates a ledger from lines in memory, without a file.
     #[must_use]
     pub fn of_lines(ps: u32, lines: Vec<Line>) -> Self {
-        let lines = (1..).zip(lines).map(|(number, line)| Numbered { number, line }).collect();
         Self { path: file_name(ps).into(), ps, lines, torn: None }
     }
 }
@@ -114,7 +47,7 @@ fn ps_of(name: &str) -> Option<u32> {
 #[must_use]
 pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
     let mut headers =
-        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match &line.line {
+        ledgers.iter().flat_map(|ledger| &ledger.lines).filter_map(|line| match line {
             Line::Header(header) => Some(header),
             _ => None,
         });
@@ -125,11 +58,9 @@ pub fn last_header(ledgers: &[Ledger]) -> Option<&Header> {
 ///
 /// # Errors
 /// Returns an error if the logdir contains no ledger, or a ledger cannot be read.
-pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
-    let found = lines::find(logdir, ps_of)?;
-    if found.is_empty() {
-        return Err(LedgerError::None(logdir.to_owned()));
-    }
+pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, ReadError> {
+    let remedy = "give the folder in which the ps write their ledgers; they do so with --ledger";
+    let found = lines::find(logdir, ps_of, "ledger-psN.jsonl", remedy)?;
     found.into_iter().map(|(ps, path)| read(&path, ps)).collect()
 }
 
@@ -137,7 +68,7 @@ pub fn read_all(logdir: &Path) -> Result<Vec<Ledger>, LedgerError> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or a line is not valid.
-pub fn read(path: &Path, ps: u32) -> Result<Ledger, LedgerError> {
+pub fn read(path: &Path, ps: u32) -> Result<Ledger, ReadError> {
     parse(path, ps, &lines::read(path)?)
 }
 
@@ -153,7 +84,7 @@ pub fn last_incarnation(logdir: &Path, ps: u32) -> Option<Incarnation> {
 ///
 /// # Errors
 /// Returns an error if a line is not valid.
-pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> {
+pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, ReadError> {
     let mut ledger = Ledger { path: path.to_owned(), ps, lines: Vec::new(), torn: None };
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         let Some(text) = text.strip_suffix(b"\n") else {
@@ -162,31 +93,43 @@ pub fn parse(path: &Path, ps: u32, bytes: &[u8]) -> Result<Ledger, LedgerError> 
         };
         let line = parse_line(text)
             .and_then(|line| check(line, ps, number, text))
-            .map_err(|wrong| LedgerError::Line { path: path.to_owned(), line: number, wrong })?;
-        ledger.lines.push(Numbered { number, line });
+            .map_err(|wrong| ReadError::Line { path: path.to_owned(), line: number, wrong })?;
+        ledger.lines.push(line);
     }
     Ok(ledger)
 }
 
 /// Checks that the ledger of `ps` may have this line at this line number: the first line must be a
 /// header, and every header must name `ps` and valid counts.
-fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, WrongLine> {
+fn check(line: Line, ps: u32, number: usize, text: &[u8]) -> Result<Line, String> {
     let why = match &line {
         Line::Header(Header { ps: found, .. }) if *found != ps => {
-            return Err(WrongLine::OtherPs { found: *found });
+            return Err(format!(
+                "the ledger belongs to ps {found}: rename it to {}, or replace it with the right one",
+                file_name(*found)
+            ));
         }
         Line::Header(header) => header.mistake(),
         _ => (number == 1).then(|| "the first line must be a header".to_owned()),
     };
-    why.map_or(Ok(line), |why| Err(damaged(text, why)))
+    why.map_or(Ok(line), |why| Err(damaged(text, &why)))
 }
 
-fn damaged(text: &[u8], why: String) -> WrongLine {
-    let content = String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]);
-    WrongLine::Damaged { content: content.into_owned(), why }
+fn damaged(text: &[u8], why: &str) -> String {
+    let content = lines::beginning(text);
+    format!(
+        "{content:?} is not a line of a ledger: {why}; the file is damaged: restore a good copy"
+    )
 }
 
-fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
+fn other_format(format: u32) -> String {
+    format!(
+        "the ledger has format {format}, but this program reads format {FORMAT}: use the version \
+         that wrote it, or a later one"
+    )
+}
+
+fn parse_line(text: &[u8]) -> Result<Line, String> {
     // A later format may have other fields. The format is read separately, to distinguish a later
     // format from damage.
     #[derive(Deserialize)]
@@ -198,17 +141,15 @@ fn parse_line(text: &[u8]) -> Result<Line, WrongLine> {
         format: u32,
     }
     match serde_json::from_slice(text) {
-        Ok(Line::Header(Header { format, .. })) if format != FORMAT => {
-            Err(WrongLine::Format(format))
-        }
+        Ok(Line::Header(Header { format, .. })) if format != FORMAT => Err(other_format(format)),
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
-            Ok(any) if any.header.format != FORMAT => Err(WrongLine::Format(any.header.format)),
+            Ok(any) if any.header.format != FORMAT => Err(other_format(any.header.format)),
             // The parser sees only this line, so its line number is always 1. The error message
             // already contains the right line number as `path:line`.
             _ => {
                 let why = shown(&error.to_string()).replace("at line 1 column", "at column");
-                Err(damaged(text, why))
+                Err(damaged(text, &why))
             }
         },
     }

@@ -249,11 +249,6 @@ impl Line {
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).expect("numbers, texts and lists are JSON")
     }
-
-    /// Appends the line as text, without a line end.
-    pub(crate) fn write_to(&self, text: &mut Vec<u8>) {
-        serde_json::to_writer(text, self).expect("numbers, texts and lists are JSON");
-    }
 }
 
 /// A loss. Losses are compared bit by bit, except that all NaNs are equal. In a line, a loss is a

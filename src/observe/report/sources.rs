@@ -8,13 +8,13 @@ use super::document::{Document, facts};
 use super::failure::Failure;
 use super::settings;
 use crate::events::{RunInfo, STEPS_PER_SEC, Series, VALIDATION_ACCURACY};
-use crate::ledger::{self, Ledger, LedgerError, Line, Push};
-use crate::trace::file::TraceError;
+use crate::ledger::{self, Ledger, Line, Push};
 use crate::trace::marks::Steps;
 use crate::trace::updates::{Dropped, UpdateMade};
 use crate::trace::{EventKind, History, Run};
 use unisono_core::ids::{Slot, Step, TaskId};
 use unisono_files::checkpoint::steps_among;
+use unisono_files::disk::lines::ReadError;
 use unisono_files::disk::{Disk as _, RealDisk};
 use unisono_files::losses;
 use unisono_files::losses::error::{LOSSES_FILE, LossesError};
@@ -31,15 +31,12 @@ pub enum ReportError {
          tasks write traces there with --trace", .0.display()
     )]
     Nothing(PathBuf),
-    /// A trace cannot be read.
+    /// A trace or a ledger cannot be read.
     #[error(transparent)]
-    Trace(#[from] TraceError),
+    Read(#[from] ReadError),
     /// The losses cannot be read.
     #[error(transparent)]
     Losses(#[from] LossesError),
-    /// A ledger cannot be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
 }
 
 /// Returns the report of the run in a logdir.
@@ -50,12 +47,12 @@ pub enum ReportError {
 pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
     let run = match Run::read(logdir) {
         Ok(run) => Some(run),
-        Err(TraceError::None(_)) => None,
+        Err(ReadError::NoFile { .. }) => None,
         Err(error) => return Err(error.into()),
     };
     let ledgers = match ledger::read_all(logdir) {
         Ok(ledgers) => ledgers,
-        Err(LedgerError::None(_)) => Vec::new(),
+        Err(ReadError::NoFile { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     let losses_file = logdir.join(LOSSES_FILE);
@@ -94,14 +91,13 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
 
 /// Adds the curves of the event files.
 fn with_events(mut document: Document, logdir: &Path) -> Document {
-    let mut accuracies = Series::new(logdir, VALIDATION_ACCURACY);
-    if accuracies.read().is_ok() {
-        document.accuracies.extend(accuracies.points());
-    }
-    let mut speeds = Series::new(logdir, STEPS_PER_SEC);
-    if speeds.read().is_ok() {
-        document.rates.extend(speeds.points().filter(|(_, rate)| rate.is_finite()));
-    }
+    let [accuracies, rates] = [VALIDATION_ACCURACY, STEPS_PER_SEC].map(|tag| {
+        let mut series = Series::new(logdir, tag);
+        series.read().is_ok().then_some(series)
+    });
+    document.accuracies.extend(accuracies.iter().flat_map(Series::points));
+    let rates = rates.iter().flat_map(Series::points);
+    document.rates.extend(rates.filter(|(_, rate)| rate.is_finite()));
     document
 }
 
@@ -182,8 +178,8 @@ fn of_ledgers(ledgers: &[Ledger]) -> (Vec<UpdateMade>, Vec<Dropped>) {
     let mut made: std::collections::BTreeMap<Step, UpdateMade> = std::collections::BTreeMap::new();
     let mut unused = Vec::new();
     for (place, ledger) in ledgers.iter().enumerate() {
-        for numbered in &ledger.lines {
-            match &numbered.line {
+        for line in &ledger.lines {
+            match line {
                 Line::Update(update) if place == 0 => {
                     let worker = |push: &Push| TaskId::worker(push.worker);
                     let slots =

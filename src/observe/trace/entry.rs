@@ -90,26 +90,26 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Serialises tasks as text such as `worker 1`.
+/// Serialises a task, or a task that may be missing, as text such as `worker 1`.
 pub(super) mod task_name {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
 
     use unisono_core::ids::TaskId;
 
-    pub(in crate::trace) fn serialize<S: Serializer>(
-        task: &Option<TaskId>,
+    pub(in crate::trace) fn serialize<T: Copy + Into<Option<TaskId>>, S: Serializer>(
+        task: &T,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        match task {
-            Some(task) => serializer.collect_str(task),
+        match (*task).into() {
+            Some(task) => serializer.collect_str(&task),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(in crate::trace) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::trace) fn deserialize<'de, T: From<TaskId>, D: Deserializer<'de>>(
         deserializer: D,
-    ) -> Result<Option<TaskId>, D::Error> {
-        let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        name.parse().map(Some).map_err(de::Error::custom)
+    ) -> Result<T, D::Error> {
+        let task: Result<TaskId, _> = String::deserialize(deserializer)?.parse();
+        task.map(T::from).map_err(de::Error::custom)
     }
 }

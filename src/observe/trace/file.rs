@@ -11,38 +11,6 @@ use unisono_files::disk::lines::{self, ReadError};
 
 /// The first bytes of the header line of an incarnation. No other line starts with these bytes.
 const HEADER_START: &str = "{\"life\":";
-/// Maximum number of bytes of an invalid line that an error quotes.
-const MAX_SHOWN: usize = 80;
-
-/// The reason why a trace cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum TraceError {
-    /// The folder contains no trace.
-    #[error(
-        "there is no trace-TASK.jsonl in {}: give the folder in which the tasks write their \
-         traces; they do so with --trace", .0.display()
-    )]
-    None(PathBuf),
-    /// The folder cannot be listed, or the file cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A line is not valid.
-    #[error(
-        "{}:{line}: {content:?} is not a line of a trace: {why}; the file is damaged, or not a \
-         trace of this program: move it away", path.display()
-    )]
-    Line {
-        /// Path of the file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// Beginning of the line.
-        content: String,
-        /// Problem of the line.
-        why: String,
-    },
-}
-
 /// Returns the file name of the trace of a task.
 #[must_use]
 pub fn file_name(task: TaskId) -> String {
@@ -64,19 +32,16 @@ fn task_of(name: &str) -> Option<TaskId> {
 ///
 /// # Errors
 /// Returns an error if the folder contains no trace, or the folder cannot be read.
-pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, TraceError> {
-    let found = lines::find(logdir, task_of)?;
-    if found.is_empty() {
-        return Err(TraceError::None(logdir.to_owned()));
-    }
-    Ok(found)
+pub fn find(logdir: &Path) -> Result<Vec<(TaskId, PathBuf)>, ReadError> {
+    let remedy = "give the folder in which the tasks write their traces; they do so with --trace";
+    lines::find(logdir, task_of, "trace-TASK.jsonl", remedy)
 }
 
 /// Reads the trace of a task. The result has one value for each incarnation of the task.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or a line is not valid.
-pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, TraceError> {
+pub fn read(path: &Path, task: TaskId) -> Result<Vec<TracedLife>, ReadError> {
     parse(path, task, &lines::read(path)?)
 }
 
@@ -101,18 +66,21 @@ pub fn last_incarnation(logdir: &Path, task: TaskId) -> Option<Incarnation> {
 ///
 /// # Errors
 /// Returns an error if a line is not valid.
-pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, TraceError> {
+pub fn parse(path: &Path, task: TaskId, bytes: &[u8]) -> Result<Vec<TracedLife>, ReadError> {
     let mut lives: Vec<TracedLife> = Vec::new();
     for (number, text) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         // A line without a line end is still being written, or a crash has torn it.
         let Some(text) = text.strip_suffix(b"\n") else { break };
         let line = serde_json::from_slice(text).map_err(|error| error.to_string());
         let taken = line.and_then(|line| take(&mut lives, task, line));
-        taken.map_err(|why| TraceError::Line {
-            path: path.to_owned(),
-            line: number,
-            content: String::from_utf8_lossy(&text[..text.len().min(MAX_SHOWN)]).into_owned(),
-            why: why.replace(" at line 1 column", " at column"),
+        taken.map_err(|why| {
+            let content = lines::beginning(text);
+            let why = why.replace(" at line 1 column", " at column");
+            let wrong = format!(
+                "{content:?} is not a line of a trace: {why}; the file is damaged, or not a trace of \
+                 this program: move it away"
+            );
+            ReadError::Line { path: path.to_owned(), line: number, wrong }
         })?;
     }
     Ok(lives)
@@ -198,7 +166,7 @@ mod tests {
         lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect()
     }
 
-    fn parsed(text: &str) -> Result<Vec<TracedLife>, TraceError> {
+    fn parsed(text: &str) -> Result<Vec<TracedLife>, ReadError> {
         parse(Path::new("T"), TaskId::CHIEF, text.as_bytes())
     }
 

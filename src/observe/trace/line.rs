@@ -30,7 +30,7 @@ pub struct LifeHeader {
     /// Version of the format, [`FORMAT`] for this program.
     pub format: u32,
     /// Task that writes the trace.
-    #[serde(with = "task")]
+    #[serde(with = "task_name")]
     pub task: TaskId,
     /// Incarnation of the task.
     pub incarnation: Incarnation,
@@ -96,22 +96,6 @@ mod nanos {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         u64::deserialize(from).map(Duration::from_nanos)
-    }
-}
-
-/// Serialises a task that is always present.
-mod task {
-    use serde::{Deserializer, Serializer, de};
-
-    use super::task_name;
-    use unisono_core::ids::TaskId;
-
-    pub(super) fn serialize<S: Serializer>(task: &TaskId, to: S) -> Result<S::Ok, S::Error> {
-        task_name::serialize(&Some(*task), to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TaskId, D::Error> {
-        task_name::deserialize(from)?.ok_or_else(|| de::Error::custom("a task is missing"))
     }
 }
 

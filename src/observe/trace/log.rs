@@ -25,8 +25,6 @@ const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct TraceLog {
     file: Lines,
-    /// Complete lines that are not written yet.
-    text: Vec<u8>,
     /// Time of the last write, on the task's clock.
     written: Duration,
     largest: u64,
@@ -57,8 +55,8 @@ impl TraceLog {
         largest: u64,
     ) -> Result<Self, DiskError> {
         let file = Lines::open(disk, logdir, &file_name(header.task))?;
-        let mut log = Self { file, text: Vec::new(), written: Duration::ZERO, largest };
-        log.push(&Line::Life(header.clone()));
+        let mut log = Self { file, written: Duration::ZERO, largest };
+        log.file.push(&Line::Life(header.clone()));
         log.write()?;
         Ok(log)
     }
@@ -72,14 +70,16 @@ impl TraceLog {
     pub fn append(&mut self, event: &Line, now: Duration) -> Result<Kept, DiskError> {
         // The size is checked before the event is appended, so that there is always room for the
         // line that ends the trace.
-        if self.file.n_bytes() + self.text.len() as u64 > self.largest {
+        if self.file.n_bytes() > self.largest {
             let mib = self.largest >> 20;
-            self.push(&Line::Cut(format!("the file has reached its limit of {mib} MiB")));
+            self.file.push(&Line::Cut(format!("the file has reached its limit of {mib} MiB")));
             self.write()?;
             return Ok(Kept::Full);
         }
-        self.push(event);
-        if self.text.len() >= WRITTEN_AT_ONCE || now.saturating_sub(self.written) >= WRITTEN_AFTER {
+        self.file.push(event);
+        if self.file.n_unwritten() >= WRITTEN_AT_ONCE
+            || now.saturating_sub(self.written) >= WRITTEN_AFTER
+        {
             self.written = now;
             self.write()?;
         }
@@ -91,14 +91,7 @@ impl TraceLog {
     /// # Errors
     /// Returns an error in the same cases as [`Self::append`].
     pub fn write(&mut self) -> Result<(), DiskError> {
-        let written = self.file.append(&self.text);
-        self.text.clear();
-        written
-    }
-
-    fn push(&mut self, line: &Line) {
-        serde_json::to_writer(&mut self.text, line).expect("all keys of a line are texts");
-        self.text.push(b'\n');
+        self.file.write()
     }
 }
 

@@ -8,7 +8,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::history::{History, TimedEvent};
 use super::marks::{Mark, marks};
@@ -52,28 +53,15 @@ struct TraceEvent<'a> {
     /// Scope of an instant event, which determines the rows that its line crosses.
     #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<&'static str>,
-    #[serde(skip_serializing_if = "Args::is_empty")]
-    args: Args<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_object")]
+    args: Args,
 }
 
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Args<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sort_index: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    what: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    life: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    does: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slot: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<String>,
+/// Details of an event, as pairs of a key and a value.
+type Args = Vec<(&'static str, Value)>;
+
+fn as_object<S: Serializer>(args: &Args, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(args.iter().map(|(key, value)| (key, value)))
 }
 
 impl TraceEvent<'_> {
@@ -81,12 +69,6 @@ impl TraceEvent<'_> {
     fn at(ph: &'static str, task: TaskId, row: Row, at: Duration, cat: &'static str) -> Self {
         let (pid, tid, ts) = (process(task), row as u32, Some(micros(nanos(at))));
         Self { ph, pid, tid, ts, cat: Some(cat), ..Self::default() }
-    }
-}
-
-impl Args<'_> {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -133,15 +115,14 @@ impl<W: Write> List<'_, W> {
         let mut tasks: Vec<_> = history.lives.iter().map(|life| life.task).collect();
         tasks.dedup();
         for task in tasks {
-            let name = task.to_string();
             let pid = process(task);
             let meta = |tid| TraceEvent { ph: "M", pid, tid, ..TraceEvent::default() };
-            let args = Args { name: Some(&name), ..Args::default() };
+            let args = vec![("name", task.to_string().into())];
             self.push(&TraceEvent { name: "process_name", args, ..meta(0) })?;
-            let args = Args { sort_index: Some(pid), ..Args::default() };
+            let args = vec![("sort_index", pid.into())];
             self.push(&TraceEvent { name: "process_sort_index", args, ..meta(0) })?;
             for (row, name) in ROWS {
-                let args = Args { name: Some(name), ..Args::default() };
+                let args = vec![("name", name.into())];
                 self.push(&TraceEvent { name: "thread_name", args, ..meta(row as u32) })?;
             }
         }
@@ -151,15 +132,15 @@ impl<W: Write> List<'_, W> {
     fn lane(&mut self, lane: &Lane) -> io::Result<()> {
         for (row, spans) in [(Row::Work, &lane.work), (Row::Files, &lane.files)] {
             for Span { state, begin, end, step, slot, peer } in spans {
+                let args = [
+                    step.map(|step| ("step", step.0.into())),
+                    slot.map(|slot| ("slot", slot.0.into())),
+                    peer.map(|peer| ("peer", peer.to_string().into())),
+                ];
                 self.push(&TraceEvent {
                     name: verb(*state),
                     dur: Some(micros(nanos(*end - *begin))),
-                    args: Args {
-                        step: step.map(|step| step.0),
-                        slot: slot.map(|slot| slot.0),
-                        peer: peer.map(|peer| peer.to_string()),
-                        ..Args::default()
-                    },
+                    args: args.into_iter().flatten().collect(),
                     ..TraceEvent::at("X", lane.task, row, *begin, "work")
                 })?;
             }
@@ -188,15 +169,13 @@ impl<W: Write> List<'_, W> {
 
     fn event(&mut self, history: &History, event: &TimedEvent, width: u64) -> io::Result<()> {
         let life = &history.lives[event.life];
+        let does: Vec<_> = event.does.iter().map(ToString::to_string).collect();
+        let mut args = vec![("what", event.input.to_string().into()), ("life", life.number.into())];
+        args.extend((!does.is_empty()).then(|| ("does", does.into())));
         self.push(&TraceEvent {
             name: event.input.what.kind.name(),
             dur: Some(micros(width)),
-            args: Args {
-                what: Some(event.input.to_string()),
-                life: Some(life.number),
-                does: event.does.iter().map(ToString::to_string).collect(),
-                ..Args::default()
-            },
+            args,
             ..TraceEvent::at("X", life.task, Row::Events, event.at, "event")
         })
     }
@@ -207,7 +186,7 @@ impl<W: Write> List<'_, W> {
         self.push(&TraceEvent {
             name: &mark.kind,
             s: Some("p"),
-            args: Args { what: Some(mark.text.clone()), ..Args::default() },
+            args: vec![("what", mark.text.as_str().into())],
             ..TraceEvent::at("i", task, Row::Events, mark.at, "mark")
         })
     }
@@ -257,8 +236,6 @@ fn micros(nanos: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::super::script::Script;
     use super::super::trace_events;
     use super::*;

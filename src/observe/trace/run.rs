@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::file::{self, TraceError};
+use super::file;
 use crate::trace::line::TracedLife;
 use unisono_core::ids::TaskId;
+use unisono_files::disk::lines::ReadError;
 
 /// The traced part of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,7 +21,7 @@ impl Run {
     ///
     /// # Errors
     /// Returns an error if the folder contains no trace, or a trace cannot be read.
-    pub fn read(logdir: &Path) -> Result<Self, TraceError> {
+    pub fn read(logdir: &Path) -> Result<Self, ReadError> {
         let mut lives = Vec::new();
         for (task, path) in file::find(logdir)? {
             lives.extend(file::read(&path, task)?);

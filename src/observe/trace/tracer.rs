@@ -2,12 +2,11 @@
 //! and never reads the state of the node.
 
 use unisono_core::host::Turn;
-use unisono_core::ids::Cut;
 
 use super::entry::{Details, Entry};
 use super::named_event::{EventKind, NamedEvent};
 use crate::ledger::Loss;
-use unisono_core::ids::LinkId;
+use unisono_core::ids::{Cut, Generation, LinkId, TaskId};
 use unisono_core::protocol::{
     Done, Effect, Input, Job, Message, NetworkEvent, Outcome, Report, StorageEvent, Want,
 };
@@ -17,12 +16,10 @@ use unisono_core::protocol::{
 pub fn input_entry(turn: &Turn<'_>) -> Entry {
     let details = match turn.input {
         Input::Network(event) => of_network(turn, event),
-        Input::Computed(Done::Gradient { cut: Cut { generation, .. }, loss, .. }) => Details {
-            loss: Some(Loss(*loss)),
-            generation: Some(generation.number),
-            ..Details::default()
-        },
-        Input::Computed(Done::Update { cut, .. }) => of_cut(cut),
+        Input::Computed(Done::Gradient { cut, loss, .. }) => {
+            Details { loss: Some(Loss(*loss)), ..of_generation(cut.generation) }
+        }
+        Input::Computed(Done::Update { cut, .. }) => of_generation(cut.generation),
         Input::Stored(event) => Details { note: of_storage(event), ..Details::default() },
         Input::Start | Input::Wake | Input::Stop => Details::default(),
     };
@@ -31,9 +28,7 @@ pub fn input_entry(turn: &Turn<'_>) -> Entry {
 
 fn of_network(turn: &Turn<'_>, event: &NetworkEvent) -> Details {
     match event {
-        NetworkEvent::ConnectFailed { to, why } => {
-            Details { peer: Some(*to), note: Some(why.clone()), ..Details::default() }
-        }
+        NetworkEvent::ConnectFailed { to, why } => Details { peer: Some(*to), ..of_note(why) },
         NetworkEvent::Connected { link, .. }
         | NetworkEvent::Accepted { link }
         | NetworkEvent::Progress { link } => of_link(turn, *link),
@@ -51,20 +46,16 @@ pub fn effect_entry(turn: &Turn<'_>, effect: &Effect) -> Option<Entry> {
     let what = NamedEvent::of_effect(effect)?;
     let details = match effect {
         Effect::Send { link, message } => of_message(turn, *link, message),
-        Effect::Connect { to } => Details { peer: Some(*to), ..Details::default() },
+        Effect::Connect { to } => of_peer(*to),
         Effect::Close { link } => of_link(turn, *link),
         Effect::Compute(Job::Update { cut, gradients, .. }) => {
             let slots = gradients.iter().map(|(slot, _)| *slot).collect();
-            Details { slots, ..of_cut(cut) }
+            Details { slots, ..of_generation(cut.generation) }
         }
-        Effect::Compute(Job::Gradient { cut, .. }) => of_cut(cut),
+        Effect::Compute(Job::Gradient { cut, .. }) => of_generation(cut.generation),
         Effect::Report(report) => of_report(report),
-        Effect::Halt(Outcome::Failed(failure)) => {
-            Details { note: Some(failure.to_string()), ..Details::default() }
-        }
-        Effect::Halt(Outcome::Outdated { reason, .. }) => {
-            Details { note: Some(reason.clone()), ..Details::default() }
-        }
+        Effect::Halt(Outcome::Failed(failure)) => of_note(&failure.to_string()),
+        Effect::Halt(Outcome::Outdated { reason, .. }) => of_note(reason),
         Effect::Restore | Effect::Persist(_) | Effect::Record(_) | Effect::Halt(_) => {
             Details::default()
         }
@@ -107,8 +98,16 @@ fn of_message(turn: &Turn<'_>, link: LinkId, message: &Message) -> Details {
 }
 
 /// Returns the details of a job or of its result, which are only the number of the generation.
-fn of_cut(cut: &Cut) -> Details {
-    Details { generation: Some(cut.generation.number), ..Details::default() }
+fn of_generation(generation: Generation) -> Details {
+    Details { generation: Some(generation.number), ..Details::default() }
+}
+
+fn of_note(note: &str) -> Details {
+    Details { note: Some(note.to_owned()), ..Details::default() }
+}
+
+fn of_peer(peer: TaskId) -> Details {
+    Details { peer: Some(peer), ..Details::default() }
 }
 
 fn of_storage(event: &StorageEvent) -> Option<String> {
@@ -121,27 +120,21 @@ fn of_storage(event: &StorageEvent) -> Option<String> {
 }
 
 fn of_report(report: &Report) -> Details {
-    let details = Details::default();
     match report {
-        Report::PeerUp { peer } => Details { peer: Some(*peer), ..details },
-        Report::PeerDown { peer, why } => {
-            Details { peer: Some(*peer), note: Some(why.clone()), ..details }
-        }
-        Report::TurnedAway { why } => Details { note: Some(why.clone()), ..details },
-        Report::Waiting { what, .. } => Details { note: Some(what.clone()), ..details },
-        Report::Dropped { worker, .. } => Details { peer: Some(*worker), ..details },
+        Report::PeerUp { peer } => of_peer(*peer),
+        Report::PeerDown { peer, why } => Details { peer: Some(*peer), ..of_note(why) },
+        Report::TurnedAway { why: note } | Report::Waiting { what: note, .. } => of_note(note),
+        Report::Dropped { worker, .. } => of_peer(*worker),
         Report::ShardLost { ps, live } => {
-            Details { peer: Some(*ps), note: live.err().map(str::to_owned), ..details }
+            Details { note: live.err().map(str::to_owned), ..of_peer(*ps) }
         }
-        Report::Adopted { generation, restored, .. } => Details {
-            generation: Some(generation.number),
-            note: restored.clone().flatten(),
-            ..details
-        },
+        Report::Adopted { generation, restored, .. } => {
+            Details { note: restored.clone().flatten(), ..of_generation(*generation) }
+        }
         Report::Computed { .. }
         | Report::Updated { .. }
         | Report::Saved { .. }
-        | Report::SaveFailed { .. } => details,
+        | Report::SaveFailed { .. } => Details::default(),
     }
 }
 

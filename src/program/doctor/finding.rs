@@ -64,7 +64,8 @@ impl Finding {
 /// The results of all checks of `unisono doctor`.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    ok: bool,
+    /// Whether a run can start.
+    pub(super) ok: bool,
     checks: Vec<Finding>,
 }
 
@@ -72,11 +73,6 @@ impl Report {
     pub(super) fn new(checks: Vec<Finding>) -> Self {
         let ok = checks.iter().all(|check| !check.is_failure());
         Self { ok, checks }
-    }
-
-    /// Returns whether a run can start.
-    pub(super) const fn is_good(&self) -> bool {
-        self.ok
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -136,8 +132,8 @@ pub(super) mod tests {
         );
         assert!(report().to_text(true).contains("\u{1b}[31m\u{1b}[1mfail\u{1b}[0m  ports"));
         let good = Report::new(vec![Finding::ok("simd", "avx2")]);
-        assert!(good.is_good() && good.to_text(false).ends_with("\nNo problems found."));
-        assert!(!report().is_good());
+        assert!(good.ok && good.to_text(false).ends_with("\nNo problems found."));
+        assert!(!report().ok);
     }
 
     #[test]

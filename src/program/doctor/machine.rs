@@ -23,14 +23,15 @@ const OPEN_FILES: u64 = 64;
 const FILES_A_LINK: u64 = 20;
 
 /// Returns the SIMD level of the run. The finding also names all SIMD levels that the CPU supports.
-pub(super) fn simd() -> (Option<SimdLevel>, Finding) {
+/// If the level cannot be determined, returns the portable one.
+pub(super) fn simd() -> (SimdLevel, Finding) {
     let all: Vec<_> = SimdLevel::available().iter().map(ToString::to_string).collect();
     match setup::simd_level() {
         Ok(level) => {
             let what = format!("{level}, of {}", all.join(", "));
-            (Some(level), Finding::ok("simd", what))
+            (level, Finding::ok("simd", what))
         }
-        Err(error) => (None, Finding::error("simd", &error)),
+        Err(error) => (SimdLevel::Portable, Finding::error("simd", &error)),
     }
 }
 

@@ -16,8 +16,8 @@ use std::process::ExitCode;
 use self::finding::{Finding, Report};
 use unisono_core::ids::{Job, TaskId};
 use unisono_learn::Workload;
-use unisono_learn::model::SimdLevel;
 use unisono_task::process::Process;
+use unisono_terminal::output::Screen;
 
 /// The arguments of `unisono doctor`.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,15 +35,15 @@ pub fn run_doctor(config: &DoctorConfig, workload: &Workload, process: &Process)
     process.screen.out(&if config.json {
         report.to_json()
     } else {
-        report.to_text(unisono_terminal::output::Screen::has_colours_on_stdout())
+        report.to_text(Screen::has_colours(&std::io::stdout()))
     });
-    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
     let run = patient.run();
     let (level, simd) = machine::simd();
-    let mut findings = vec![simd, bits::check(level.unwrap_or(SimdLevel::Portable))];
+    let mut findings = vec![simd, bits::check(level)];
     findings.push(machine::clock());
     findings.push(machine::open_files(run));
     if run.shared_memory {
@@ -58,7 +58,6 @@ fn findings(patient: &Patient, workload: &Workload) -> Vec<Finding> {
     findings.extend(cluster::metrics(patient));
     let mut plan = None;
     if patient.has(|task| task.job == Job::Worker) {
-        let level = level.unwrap_or(SimdLevel::Portable);
         let (found, finding) = files::data(run, workload, level);
         plan = found;
         findings.push(finding);

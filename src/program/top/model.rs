@@ -83,8 +83,9 @@ impl TaskRow {
         self.name.parse().ok()
     }
 
-    const fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost(_))
+    /// Returns the reason why the task does not answer; `None` if it answers.
+    fn lost(&self) -> Option<&str> {
+        if let State::Lost(why) = &self.state { Some(why) } else { None }
     }
 
     fn waits_for(&self, task: TaskId) -> Option<&Wait> {
@@ -136,7 +137,7 @@ impl Model {
         let root = graph.root()?;
         let its_row = self.tasks.iter().find(|row| row.task() == Some(root));
         let waiting = || self.tasks.iter().filter(|row| row.waits_for(root).is_some());
-        let why = if its_row.is_some_and(TaskRow::is_lost) {
+        let why = if its_row.and_then(TaskRow::lost).is_some() {
             ", which does not answer".to_owned()
         } else if waiting().any(|row| row.disconnected.contains(&root)) {
             ", which is disconnected".to_owned()
@@ -154,10 +155,10 @@ impl Model {
 
     /// Returns the tasks that do not answer, followed by all other faults.
     pub(super) fn faults(&self) -> Vec<String> {
-        let lost = self.tasks.iter().filter_map(|task| match &task.state {
-            State::Lost(why) => Some(format!("{} does not answer: {why}", task.name)),
-            _ => None,
-        });
+        let lost = self
+            .tasks
+            .iter()
+            .filter_map(|task| Some(format!("{} does not answer: {}", task.name, task.lost()?)));
         let of_task = |task: &TaskRow| -> Vec<_> {
             task.faults.iter().map(|fault| format!("{}: {fault}", task.name)).collect()
         };
@@ -166,10 +167,7 @@ impl Model {
 
     /// Returns the reason why there is nothing to show; `None` if there is something to show.
     pub(super) fn nothing_there(&self) -> Option<String> {
-        let why = self.tasks.iter().map(|task| match &task.state {
-            State::Lost(why) => Some(format!("{}: {why}", task.name)),
-            _ => None,
-        });
+        let why = self.tasks.iter().map(|task| Some(format!("{}: {}", task.name, task.lost()?)));
         let why: Vec<_> = why.collect::<Option<_>>()?;
         Some(match why.is_empty() {
             true => format!("there is no losses.csv and no ledger in {}", self.source),

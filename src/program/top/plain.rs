@@ -7,11 +7,6 @@ use std::iter;
 use super::model::{Model, TaskRow, bytes_per_second};
 use unisono_terminal::output::{self, PercentG};
 
-/// Returns the state of the whole run in one line.
-fn summary(model: &Model) -> String {
-    summary_parts(model).join(", ")
-}
-
 /// Returns the state of the whole run in one line of at most `width` characters. Parts that do not
 /// fit are left out, the least important parts first.
 pub(super) fn summary_within(model: &Model, width: usize) -> String {
@@ -70,7 +65,7 @@ pub(super) const HEADERS: [&str; 6] = ["TASK", "STATE", "STEP", "STEPS/S", "IN/S
 
 /// Returns the whole model as text.
 pub(super) fn table(model: &Model) -> String {
-    let mut text = format!("{}\n", summary(model));
+    let mut text = format!("{}\n", summary_parts(model).join(", "));
     if let Some(bottleneck) = model.bottleneck() {
         text.push_str(&bottleneck);
         text.push('\n');

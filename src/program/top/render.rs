@@ -41,15 +41,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, has_colours: bool) {
     frame.render_widget(Line::styled(bottleneck, paint.of(&State::Waits)), below_title);
     draw_tasks(frame, tasks, model, paint);
     let faults = model.faults();
-    let (curve, list) = if area.width >= WIDE {
+    let [curve, list] = if area.width >= WIDE {
         let columns = [Constraint::Min(0), Constraint::Length(area.width * 2 / 5)];
-        let [curve, list] = Layout::horizontal(columns).areas(rest);
-        (curve, list)
+        Layout::horizontal(columns).areas(rest)
     } else {
         let wanted = u16::try_from(faults.len()).unwrap_or(u16::MAX).clamp(1, 6) + 1;
         let rows = [Constraint::Min(0), Constraint::Length(wanted)];
-        let [curve, list] = Layout::vertical(rows).areas(rest);
-        (curve, list)
+        Layout::vertical(rows).areas(rest)
     };
     draw_curve(frame, curve, model, paint);
     draw_faults(frame, list, &faults, paint);

@@ -107,10 +107,7 @@ impl Sources {
         let task = &mut self.tasks[index];
         let metrics = match answer {
             Ok(metrics) => metrics,
-            Err(why) => {
-                task.on_no_answer(why);
-                return;
-            }
+            Err(why) => return task.on_no_answer(why),
         };
         if let (Some(step), Some(loss)) =
             (metrics.value("unisono_recorded_step"), metrics.value("unisono_loss"))

@@ -6,7 +6,7 @@ use unisono_core::ids::TaskId;
 use unisono_metrics::text::Exposition;
 
 /// The current wait of a task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wait {
     pub(super) seconds: f64,
     /// The name of the awaited thing in the metrics, such as `gradient`, `version` or `state`.
@@ -22,11 +22,8 @@ impl Wait {
         let mut waits: Option<Self> = None;
         for sample in metrics.all("unisono_waiting_seconds") {
             let what = sample.label("what").unwrap_or_default();
-            let wait = waits.get_or_insert_with(|| Self {
-                seconds: 0.0,
-                what: what.to_owned(),
-                of: Vec::new(),
-            });
+            let new = || Self { what: what.to_owned(), ..Self::default() };
+            let wait = waits.get_or_insert_with(new);
             wait.seconds = wait.seconds.max(sample.value);
             wait.of.push(sample.label("of").unwrap_or_default().to_owned());
         }

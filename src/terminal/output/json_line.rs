@@ -28,8 +28,8 @@ pub(super) struct JsonLine {
 }
 
 impl JsonLine {
-    /// Returns a line with the current time and an empty message.
-    pub(super) fn new(level: &Level, task: Option<TaskId>, target: &str) -> Self {
+    /// Returns a line with the current time.
+    pub(super) fn new(level: &Level, task: Option<TaskId>, target: &str, message: &str) -> Self {
         let mut timestamp = String::new();
         // If the time cannot be formatted, it stays empty, because the line is still worth writing.
         let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
@@ -38,7 +38,7 @@ impl JsonLine {
             level: level.to_string(),
             task: task.map(|task| task.to_string()),
             target: target.to_owned(),
-            message: String::new(),
+            message: message.to_owned(),
             fields: Map::new(),
         }
     }
@@ -46,10 +46,6 @@ impl JsonLine {
     /// Returns whether a line that a task has printed is already a log line as a JSON object.
     pub(super) fn is_one(line: &str) -> bool {
         line.starts_with("{\"timestamp\":") && line.ends_with('}')
-    }
-
-    pub(super) fn with_message(self, message: &str) -> Self {
-        Self { message: message.to_owned(), ..self }
     }
 
     pub(super) fn record(&mut self, name: &str, value: Value) {
@@ -74,7 +70,7 @@ mod tests {
 
     #[test]
     fn json_log_line_has_time_level_task_target_message_and_fields_in_this_order() {
-        let mut line = JsonLine::new(&Level::WARN, Some(TaskId::worker(1)), "unisono::cli");
+        let mut line = JsonLine::new(&Level::WARN, Some(TaskId::worker(1)), "unisono::cli", "");
         assert!(line.timestamp.ends_with('Z') && line.timestamp.contains('T'), "{line}");
         line.timestamp = "2026-11-28T18:00:00.000000Z".to_owned();
         line.record("message", "ps 0 said \"no\"\nand left".into());
@@ -86,7 +82,7 @@ mod tests {
 
     #[test]
     fn absent_task_and_fields_are_left_out() {
-        let line = JsonLine::new(&Level::INFO, None, "unisono").with_message("hello").to_string();
+        let line = JsonLine::new(&Level::INFO, None, "unisono", "hello").to_string();
         assert!(
             line.ends_with(r#""level":"INFO","target":"unisono","message":"hello"}"#),
             "{line}"

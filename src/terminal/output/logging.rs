@@ -11,8 +11,8 @@ use std::process::Command;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -40,7 +40,8 @@ pub fn init(screen: &Screen) {
         ));
     }
     let subscriber = tracing_subscriber::registry().with(filter.unwrap_or_else(|_| default()));
-    let lines = tracing_subscriber::fmt::layer().with_writer(ScreenWriter(screen.clone()));
+    let writer = screen.clone();
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || ScreenWriter(writer.clone()));
     // If this fails, a subscriber is already installed, as in tests.
     let _ = match screen.log_format() {
         LogFormat::Json => subscriber.with(lines.event_format(AsJson(screen.clone()))).try_init(),
@@ -51,7 +52,7 @@ pub fn init(screen: &Screen) {
                     name if FOR_PROGRAMS.contains(&name) => Ok(()),
                     name => write!(writer, " {name}={value:?}"),
                 });
-            let lines = lines.with_ansi(Screen::has_colours()).with_target(false);
+            let lines = lines.with_ansi(Screen::has_colours(&io::stderr())).with_target(false);
             subscriber.with(lines.fmt_fields(fields)).try_init()
         }
     };
@@ -102,7 +103,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        let mut line = JsonLine::new(metadata.level(), self.0.task(), metadata.target());
+        let mut line = JsonLine::new(metadata.level(), self.0.task(), metadata.target(), "");
         event.record(&mut line);
         writeln!(writer, "{line}")
     }
@@ -136,14 +137,6 @@ impl Visit for JsonLine {
 
 /// Writes each log event with a single call, so that the lines of concurrent events do not mix.
 struct ScreenWriter(Screen);
-
-impl MakeWriter<'_> for ScreenWriter {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl io::Write for ScreenWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {

@@ -1,6 +1,6 @@
 //! Whole lines on standard output and standard error, and the progress bar below them.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -120,7 +120,7 @@ impl Screen {
         let line = match self.log_format() {
             // If a task panics, or fails at its start, its lines are text whatever the format is.
             LogFormat::Json if !JsonLine::is_one(line) => {
-                JsonLine::new(&Level::INFO, Some(task), TARGET).with_message(line).to_string()
+                JsonLine::new(&Level::INFO, Some(task), TARGET, line).to_string()
             }
             _ => line.to_owned(),
         };
@@ -131,9 +131,7 @@ impl Screen {
         let Form { log_format, task } = self.form();
         let line = match log_format {
             LogFormat::Text => format!("{before}{message}\n"),
-            LogFormat::Json => {
-                format!("{}\n", JsonLine::new(level, task, TARGET).with_message(message))
-            }
+            LogFormat::Json => format!("{}\n", JsonLine::new(level, task, TARGET, message)),
         };
         self.err_bytes(line.as_bytes());
     }
@@ -153,29 +151,14 @@ impl Screen {
         &self.bar
     }
 
-    /// Returns whether to use colours on standard error. Colours are used on a terminal, unless
-    /// `NO_COLOR` is set or `TERM` is `dumb`.
+    /// Returns whether to use colours on a stream. Colours are used on a terminal, unless `NO_COLOR`
+    /// is set or `TERM` is `dumb`.
     #[must_use]
-    pub fn has_colours() -> bool {
-        io::stderr().is_terminal() && colours_are_wanted()
+    pub fn has_colours(stream: &impl IsTerminal) -> bool {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        stream.is_terminal() && !is_refused && !is_dumb
     }
-
-    /// Returns whether to use colours on standard output. Colours are used on a terminal, unless
-    /// `NO_COLOR` is set or `TERM` is `dumb`.
-    #[must_use]
-    pub fn has_colours_on_stdout() -> bool {
-        io::stdout().is_terminal() && colours_are_wanted()
-    }
-}
-
-fn colours_are_wanted() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    !is_set("NO_COLOR") && !is_dumb
-}
-
-/// Returns whether an environment variable is set and not empty.
-fn is_set(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
 impl Default for Screen {

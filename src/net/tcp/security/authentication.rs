@@ -150,19 +150,17 @@ impl Identity {
     /// # Errors
     /// If the message is not a hello, or names a different task. The error text is for people.
     pub(in crate::tcp) fn check(&self, first: &Message) -> Result<(), String> {
-        let from = match (self, first) {
+        match (self, first) {
             // In an open cluster, the protocol itself refuses a first message that is not a hello.
-            (Self::Unproved, _) => return Ok(()),
-            (_, Message::Hello(hello)) => hello.from,
-            (_, other) => return Err(format!("it sent {} before hello", other.kind())),
-        };
-        match self {
-            Self::Unproved => Ok(()),
-            Self::Certified(certificate) => certificate.check_names(from),
-            Self::Member(member) if *member == from => Ok(()),
-            Self::Member(member) => {
-                Err(format!("it claims to be {from}, but authenticated as {member}"))
+            (Self::Unproved, _) => Ok(()),
+            (Self::Certified(certificate), Message::Hello(hello)) => {
+                certificate.check_names(hello.from)
             }
+            (Self::Member(member), Message::Hello(hello)) if *member == hello.from => Ok(()),
+            (Self::Member(member), Message::Hello(hello)) => {
+                Err(format!("it claims to be {}, but authenticated as {member}", hello.from))
+            }
+            (_, other) => Err(format!("it sent {} before hello", other.kind())),
         }
     }
 }

@@ -211,12 +211,12 @@ pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
 }
 
 fn wrong_signature(algorithm: &[u8]) -> String {
-    let hash = if contains(algorithm, oid::MD5_WITH_RSA) {
+    let is = |oid| contains(algorithm, oid);
+    let hash = if is(oid::MD5_WITH_RSA) {
         "MD5"
-    } else if [oid::SHA1_WITH_RSA, oid::ECDSA_WITH_SHA1].iter().any(|oid| contains(algorithm, oid))
-    {
+    } else if is(oid::SHA1_WITH_RSA) || is(oid::ECDSA_WITH_SHA1) {
         "SHA-1"
-    } else if contains(algorithm, oid::ECDSA_WITH_SHA512) {
+    } else if is(oid::ECDSA_WITH_SHA512) {
         return format!(
             "is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is \
              not supported: make a CA with a key of another kind ({KEYS}), and sign with SHA-256"
@@ -244,31 +244,28 @@ fn wrong_key_of_ca(algorithm: &[u8]) -> String {
 
 fn wrong_structure(error: &webpki::Error) -> String {
     use webpki::Error as E;
-    match error {
+    let reason = match error {
         E::CaUsedAsEndEntity => {
             "is the certificate of a CA (CA:TRUE), which no task can present: let that CA sign a \
              certificate for the task, as `unisono certs` does"
-                .to_owned()
         }
         E::EndEntityUsedAsCa => {
-            "was signed with a certificate that is not a CA's: let a CA sign it".to_owned()
+            "was signed with a certificate that is not a CA's: let a CA sign it"
         }
         E::UnsupportedCertVersion => {
             "has X.509 version 1, which cannot name a task: make it with the extension \
              subjectAltName, as with `openssl x509 -extfile`, which makes version 3"
-                .to_owned()
         }
         E::PathLenConstraintViolated => {
             "has more CAs between it and the root than the root allows (pathlen): let a CA nearer \
              to the root sign it"
-                .to_owned()
         }
         E::UnsupportedCriticalExtension => {
             "has a critical extension that is not supported: make it without that extension"
-                .to_owned()
         }
-        other => format!("cannot be used: {other}"),
-    }
+        other => return format!("cannot be used: {other}"),
+    };
+    reason.to_owned()
 }
 
 /// Returns the reason for which a private key cannot be used with its certificate, and a remedy.

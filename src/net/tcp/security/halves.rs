@@ -1,6 +1,5 @@
 //! The reading half and the writing half of a connection: plain, in TLS, or encrypted in records.
 
-use std::fmt;
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -8,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
+use crate::tcp::reader::Reader;
 use crate::tcp::security::records::Keys;
 use crate::tcp::timeouts::LINGER;
 use crate::tcp::writer;
@@ -19,26 +19,34 @@ pub(in crate::tcp) type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// Both halves of an authenticated connection.
 pub(in crate::tcp) struct Halves {
-    pub(in crate::tcp) read: ReadHalf,
+    pub(in crate::tcp) reader: Reader<ReadHalf>,
     pub(in crate::tcp) write: WriteHalf,
     /// Whether the IP addresses of both ends suggest that the ends are on the same machine.
     pub(in crate::tcp) is_local: bool,
 }
 
 impl Halves {
+    pub(in crate::tcp) fn new(
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        is_local: bool,
+    ) -> Self {
+        Self { reader: Reader::new(Box::new(read)), write: Box::new(write), is_local }
+    }
+
     /// Splits a plain socket.
     pub(in crate::tcp) fn plain(stream: TcpStream) -> Self {
         let is_local = is_local(&stream);
         // The halves of `into_split` need no lock, unlike those of `tokio::io::split`.
         let (read, write) = stream.into_split();
-        Self { read: Box::new(read), write: Box::new(write), is_local }
+        Self::new(read, write, is_local)
     }
 
     pub(in crate::tcp) fn tls(stream: TlsStream<TcpStream>) -> Self {
         // Both directions of TLS change the same state, so the two halves share a lock.
         let is_local = is_local(stream.get_ref().0);
         let (read, write) = tokio::io::split(stream);
-        Self { read: Box::new(read), write: Box::new(write), is_local }
+        Self::new(read, write, is_local)
     }
 
     /// Splits a socket whose bytes are encrypted in records.
@@ -46,7 +54,7 @@ impl Halves {
         let is_local = is_local(&stream);
         let (read, write) = stream.into_split();
         let (read, write) = keys.protect(read, write);
-        Self { read: Box::new(read), write: Box::new(write), is_local }
+        Self::new(read, write, is_local)
     }
 }
 
@@ -59,11 +67,7 @@ fn is_local(stream: &TcpStream) -> bool {
     }
 }
 
-impl fmt::Debug for Halves {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Halves").finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(Halves {});
 
 /// Sends a caller the reason for its refusal, and closes the connection.
 pub(in crate::tcp) async fn refuse(

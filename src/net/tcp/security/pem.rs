@@ -1,8 +1,6 @@
 //! Reads certificates and private keys from PEM files. The error for an unusable file contains a
 //! remedy.
 
-use std::fmt::Write as _;
-
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -15,21 +13,9 @@ const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// DER.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// The kind of item that a file must contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Certificate,
-    PrivateKey,
-}
-
-impl Wanted {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Certificate => "certificate",
-            Self::PrivateKey => "private key",
-        }
-    }
-}
+// The kinds of items that a file must contain.
+const CERTIFICATE: &str = "certificate";
+const PRIVATE_KEY: &str = "private key";
 
 /// Returns the certificates of a file; at least one.
 ///
@@ -43,11 +29,11 @@ pub(super) fn certificates(
     match all {
         // The parser skips all text that is not PEM, so a wrong file yields an empty list.
         Ok(all) if all.is_empty() => {
-            let why = explain(&pem::Error::NoItemsFound, &bytes, Wanted::Certificate);
+            let why = explain(&pem::Error::NoItemsFound, &bytes, CERTIFICATE);
             Err(file.unusable(why))
         }
         Ok(all) => Ok(all),
-        Err(error) => Err(file.unusable(explain(&error, &bytes, Wanted::Certificate))),
+        Err(error) => Err(file.unusable(explain(&error, &bytes, CERTIFICATE))),
     }
 }
 
@@ -68,7 +54,7 @@ pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, 
         )));
     }
     PrivateKeyDer::from_pem_slice(&bytes)
-        .map_err(|error| file.unusable(explain(&error, &bytes, Wanted::PrivateKey)))
+        .map_err(|error| file.unusable(explain(&error, &bytes, PRIVATE_KEY)))
 }
 
 /// Reads a file. A byte-order mark is an error, because it hides a line from the PEM parser.
@@ -93,27 +79,23 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
 }
 
 /// Returns the reason why `bytes` do not yield the wanted item, and a remedy.
-fn explain(error: &pem::Error, bytes: &[u8], wanted: Wanted) -> String {
-    let what = wanted.name();
+fn explain(error: &pem::Error, bytes: &[u8], wanted: &str) -> String {
     match error {
         pem::Error::NoItemsFound => {
-            let mut why = format!("there is no {what} in it");
             let (found, remedy) = found_instead(bytes, wanted);
-            if let Some(found) = found {
-                let _ = write!(why, ", but {found}");
-            }
-            why + ": " + remedy
+            let found = found.map_or_else(String::new, |found| format!(", but {found}"));
+            format!("there is no {wanted} in it{found}: {remedy}")
         }
         pem::Error::MissingSectionEnd { .. } => {
-            format!("the {what} in it is cut off: copy the file again, to its last line")
+            format!("the {wanted} in it is cut off: copy the file again, to its last line")
         }
-        other => format!("the {what} in it cannot be read ({other}): copy the file again"),
+        other => format!("the {wanted} in it cannot be read ({other}): copy the file again"),
     }
 }
 
 /// Returns a description of the item that `bytes` contain instead of the wanted item, and a remedy.
 /// The description is `None` if the content is unknown.
-fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str) {
+fn found_instead(bytes: &[u8], wanted: &str) -> (Option<String>, &'static str) {
     if bytes.first() == Some(&DER_SEQUENCE) {
         return (
             Some("binary data".to_owned()),
@@ -128,8 +110,8 @@ fn found_instead(bytes: &[u8], wanted: Wanted) -> (Option<String>, &'static str)
         return (None, "it has to be PEM, as `unisono certs` makes it");
     };
     let remedy = match (wanted, label) {
-        (Wanted::PrivateKey, "CERTIFICATE") => "give the file with the key of that certificate",
-        (Wanted::Certificate, label) if label.ends_with("PRIVATE KEY") => {
+        (PRIVATE_KEY, "CERTIFICATE") => "give the file with the key of that certificate",
+        (CERTIFICATE, label) if label.ends_with("PRIVATE KEY") => {
             "give the file with the certificate that was made for that key"
         }
         (_, "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") => {

@@ -21,7 +21,6 @@ pub(in crate::tcp) mod fuzzing;
 pub(in crate::tcp) mod tests;
 mod x25519;
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -79,12 +78,8 @@ pub(super) struct Secret {
     pattern: NoiseParams,
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key is left out, because it must not appear in a log.
-        f.debug_struct("Secret").field("me", &self.me).finish_non_exhaustive()
-    }
-}
+// The key is left out, because it must not appear in a log.
+unisono_core::partial_debug!(Secret { me });
 
 impl Secret {
     /// Reads the secret from a file, and removes white space at both ends.
@@ -129,7 +124,7 @@ impl Secret {
         let mut noise = self.handshake(&opening, |builder| builder.build_initiator());
         // Both parts are sent with one write, so that they leave in one packet.
         let first = [&opening.bytes()[..], &next_message(&mut noise)?].concat();
-        stream.write_all(&first).await.map_err(|error| handshake_io_error(&error))?;
+        stream.write_all(&first).await.map_err(handshake_io_error)?;
         let answer = read_answer(stream).await?;
         noise.read_message(&answer, &mut []).map_err(|_| {
             "it accepted our proof, but does not prove that it has our secret: another program \
@@ -161,7 +156,7 @@ impl Secret {
         };
         let Opening { from, to } = opening;
         let mut message = [0; NOISE_BYTES];
-        stream.read_exact(&mut message).await.map_err(|error| handshake_io_error(&error))?;
+        stream.read_exact(&mut message).await.map_err(handshake_io_error)?;
         // The proof below covers the opening as the caller has sent it. The proof alone does not
         // show that the caller wants to reach this task.
         if to != self.me {
@@ -180,7 +175,7 @@ impl Secret {
             return Err(send_refusal(stream, why).await);
         }
         let answer = [&[NOISE][..], &next_message(&mut noise)?].concat();
-        stream.write_all(&answer).await.map_err(|error| handshake_io_error(&error))?;
+        stream.write_all(&answer).await.map_err(handshake_io_error)?;
         Ok((from, keys(noise)))
     }
 
@@ -238,7 +233,7 @@ enum FirstBytes {
 
 async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstBytes, String> {
     let mut magic = [0; MAGIC.len()];
-    stream.read_exact(&mut magic).await.map_err(|error| handshake_io_error(&error))?;
+    stream.read_exact(&mut magic).await.map_err(handshake_io_error)?;
     match magic {
         // A frame is recognized here, so that the caller gets a frame with the reason, which it can
         // read.
@@ -248,7 +243,7 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
         other => return Err(format!("it starts with \"{}\"", printable(&other))),
     }
     let mut tasks = [0; 2 * TASK_BYTES];
-    stream.read_exact(&mut tasks).await.map_err(|error| handshake_io_error(&error))?;
+    stream.read_exact(&mut tasks).await.map_err(handshake_io_error)?;
     let (from, to) = tasks.split_at(TASK_BYTES);
     let (Some(from), Some(to)) = (task(from), task(to)) else {
         return Err("it names a task of an unknown job".to_owned());
@@ -259,19 +254,18 @@ async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<FirstByte
 /// Reads the answer of the called end, and returns the Noise message in the answer. If the called
 /// end refuses this task, returns the reason for the refusal as the error.
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<[u8; NOISE_BYTES], String> {
-    let kind = stream.read_u8().await.map_err(|error| handshake_io_error(&error))?;
+    let kind = stream.read_u8().await.map_err(handshake_io_error)?;
     if kind == REFUSED {
         // The length is one byte, so a stranger at this address cannot send a long reason.
-        let mut reason =
-            vec![0; stream.read_u8().await.map_err(|error| handshake_io_error(&error))?.into()];
-        stream.read_exact(&mut reason).await.map_err(|error| handshake_io_error(&error))?;
+        let mut reason = vec![0; stream.read_u8().await.map_err(handshake_io_error)?.into()];
+        stream.read_exact(&mut reason).await.map_err(handshake_io_error)?;
         return Err(format!("it refused this task: {}", printable(&reason)));
     }
     if kind != NOISE {
         return Err("it does not answer like a task with a --secret-file".to_owned());
     }
     let mut message = [0; NOISE_BYTES];
-    stream.read_exact(&mut message).await.map_err(|error| handshake_io_error(&error))?;
+    stream.read_exact(&mut message).await.map_err(handshake_io_error)?;
     Ok(message)
 }
 
@@ -291,14 +285,14 @@ async fn send_refusal(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), why: S
     why
 }
 
-fn handshake_io_error(error: &io::Error) -> String {
-    if has_ended(error) {
+fn handshake_io_error(error: io::Error) -> String {
+    if has_ended(&error) {
         // A task without a secret closes the connection because it does not know the magic.
         "it ended the connection during the handshake of the shared secret; if this repeats, give \
          it a --secret-file and this release, too"
             .to_owned()
     } else {
-        format!("handshake of the shared secret: {}", describe(error))
+        format!("handshake of the shared secret: {}", describe(&error))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
@@ -43,11 +43,7 @@ pub(super) struct Tls {
     connector: TlsConnector,
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
-    }
-}
+unisono_core::partial_debug!(Tls {});
 
 /// A caller's certificate, signed by the CA of this cluster.
 #[derive(Debug)]
@@ -94,12 +90,16 @@ impl Tls {
         // it may have expired.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(server)),
-            connector: TlsConnector::from(Arc::new(client(
-                provider, roots, chain, key, wrong_key,
-            )?)),
-        })
+        let called_task = CalledTask::new(roots, &provider);
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has TLS 1.3")
+            .dangerous() // The verifier differs from the default one only in the check of names.
+            .with_custom_certificate_verifier(Arc::new(called_task))
+            .with_client_auth_cert(chain, key)
+            .map_err(wrong_key)?;
+        client.resumption = Resumption::disabled();
+        Ok(Self { acceptor: Arc::new(server).into(), connector: Arc::new(client).into() })
     }
 
     /// Performs a handshake as the caller. Fails if the certificate of the called end does not name
@@ -219,69 +219,46 @@ fn verifier(
         .map_err(|error| ca_file.unusable(error.to_string()))
 }
 
-fn client(
-    provider: Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    wrong_key: impl Fn(rustls::Error) -> SecurityError,
-) -> Result<ClientConfig, SecurityError> {
-    let verifier = CalledTask::new(roots, &provider);
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .expect("the provider has TLS 1.3")
-        .dangerous() // The verifier differs from the default one only in the check of names.
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(chain, key)
-        .map_err(wrong_key)?;
-    client.resumption = Resumption::disabled();
-    Ok(client)
-}
-
 /// Returns the reason for a failed handshake, as a message for the user of this task.
 fn explain(error: &io::Error, wanted: &str) -> String {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(_)) => {
-            let error = inner.expect("the pattern has matched");
-            match names_presented(error) {
+    let reason = match inner {
+        Some(error @ rustls::Error::InvalidCertificate(_)) => {
+            return match names_presented(error) {
                 Some(presented) => format!(
                     "its certificate names {presented}, not {wanted}: compare --ps-hosts with \
                      where the tasks run"
                 ),
                 None => format!("its certificate {}", rejection_reason(error, OUR_CA)),
-            }
+            };
         }
         Some(rustls::Error::NoCertificatesPresented) => {
-            "it presented no certificate: give it --tls-cert, --tls-key and --tls-ca".to_owned()
+            "it presented no certificate: give it --tls-cert, --tls-key and --tls-ca"
         }
         // TLS alerts contain no text, so each sentence names the usual cause of the alert.
         Some(rustls::Error::AlertReceived(alert)) => match alert {
             AlertDescription::UnknownCA | AlertDescription::DecryptError => {
                 "it does not accept our certificate: its --tls-ca is not the CA that signed our \
                  --tls-cert"
-                    .to_owned()
             }
             AlertDescription::CertificateExpired => {
                 "it does not accept our certificate: by its clock, our certificate has expired or \
                  is not valid yet"
-                    .to_owned()
             }
             AlertDescription::BadCertificate => {
                 "it does not accept our certificate, or it is not the task that we called"
-                    .to_owned()
             }
-            other => format!("it ended the TLS handshake: {other:?}"),
+            other => return format!("it ended the TLS handshake: {other:?}"),
         },
         Some(rustls::Error::InvalidMessage(_)) => {
-            "it sent no valid TLS message: compare the flags of the two tasks".to_owned()
+            "it sent no valid TLS message: compare the flags of the two tasks"
         }
-        Some(other) => format!("TLS: {other}"),
+        Some(other) => return format!("TLS: {other}"),
         None if has_ended(error) => {
             "it ended the connection during the TLS handshake; if this repeats, give it \
              --tls-cert, --tls-key and --tls-ca, too"
-                .to_owned()
         }
-        None => format!("TLS handshake: {}", describe(error)),
-    }
+        None => return format!("TLS handshake: {}", describe(error)),
+    };
+    reason.to_owned()
 }

@@ -160,7 +160,7 @@ async fn invalid_openings_are_refused_with_a_reason() {
     of_no_job[..MAGIC.len()].copy_from_slice(&MAGIC);
     for (first, why) in [
         (&b"GET / HTTP/1.1\r\n"[..], "it starts with \"GET \""),
-        (b"USH2", &handshake_io_error(&io::ErrorKind::UnexpectedEof.into())),
+        (b"USH2", &handshake_io_error(io::ErrorKind::UnexpectedEof.into())),
         (b"UNS1 and so on", "it has no --secret-file"),
         (&of_no_job, "it names a task of an unknown job"),
     ] {
