@@ -28,9 +28,9 @@ const SLOW_PARTITION: u32 = 100;
 pub(crate) struct Faults {
     all: Vec<Entry>,
     /// Faults that wait for an event or a step.
-    armed: Vec<usize>,
+    pub(super) armed: Vec<usize>,
     /// Faults that have begun and have not ended.
-    active: Vec<usize>,
+    pub(super) active: Vec<usize>,
     /// The time of the last beginning or end of any fault.
     pub(crate) last_change: Duration,
     seed: u64,
@@ -72,6 +72,16 @@ impl Entry {
     const fn has_begun(&self) -> bool {
         self.times.0.is_some()
     }
+}
+
+/// Returns a function for [`Faults::affecting`] that returns a value for each fault of one kind.
+macro_rules! of_kind {
+    ($kind:pat $(if $affects:expr)? => $value:expr) => {
+        |kind: &FaultKind, _: u64| match kind {
+            $kind $(if $affects)? => Some($value),
+            _ => None,
+        }
+    };
 }
 
 impl Faults {
@@ -126,18 +136,6 @@ impl Faults {
         self.all.iter().all(|entry| !entry.has_begun())
     }
 
-    pub(super) fn all_active(&self) -> Vec<usize> {
-        self.active.clone()
-    }
-
-    pub(super) const fn has_active(&self) -> bool {
-        !self.active.is_empty()
-    }
-
-    pub(super) const fn has_armed(&self) -> bool {
-        !self.armed.is_empty()
-    }
-
     /// Returns the faults that this event triggers, and removes these faults from the waiting
     /// faults.
     pub(super) fn on_event(
@@ -147,41 +145,31 @@ impl Faults {
         when: When,
         is_input: bool,
     ) -> Vec<usize> {
-        let mut begin = Vec::new();
-        let all = &mut self.all;
-        self.armed.retain(|&fault| {
-            let entry = &mut all[fault];
-            let Trigger::On(pattern) = &entry.fault.trigger else { return true };
+        let begins = |fault: &mut usize| {
+            let entry = &mut self.all[*fault];
+            let Trigger::On(pattern) = &entry.fault.trigger else { return false };
             if pattern.when != when || !fits(pattern, node, what, is_input) {
-                return true;
+                return false;
             }
             // Each fault counts matching events by itself, so that removing a fault from a scenario
             // does not change when another fault begins.
             entry.seen += 1;
-            let begins = entry.seen >= pattern.nth;
-            if begins {
-                begin.push(fault);
-            }
-            !begins
-        });
-        begin
+            entry.seen >= pattern.nth
+        };
+        self.armed.extract_if(.., begins).collect()
     }
 
     /// Returns the faults that begin, and the faults that end, when ps 0 first reaches version
     /// `step`.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
-        let (mut begin, all) = (Vec::new(), &self.all);
-        self.armed.retain(|&fault| {
-            // The test is `<=`, because a restore may take ps 0 past a step without that version.
-            let begins = matches!(all[fault].fault.trigger, Trigger::AtStep(at) if at <= step);
-            if begins {
-                begin.push(fault);
-            }
-            !begins
-        });
-        let ends = |fault: &usize| matches!(all[*fault].fault.end, Some(End::UntilStep(until)) if until <= step);
+        let fault = |fault: usize| &self.all[fault].fault;
+        // The test is `<=`, because a restore may take ps 0 past a step without that version.
+        let begins =
+            |&mut at: &mut usize| matches!(fault(at).trigger, Trigger::AtStep(at) if at <= step);
+        let ends =
+            |&at: &usize| matches!(fault(at).end, Some(End::UntilStep(until)) if until <= step);
         let end = self.active.iter().copied().filter(ends).collect();
-        (begin, end)
+        (self.armed.extract_if(.., begins).collect(), end)
     }
 
     pub(super) fn activate(&mut self, fault: usize, now: Duration) {
@@ -241,14 +229,8 @@ impl Faults {
     /// Returns the time by which the active faults set back the wall clock of a task. Counts an
     /// effect of each such fault.
     pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
-        let behind = |kind: &FaultKind, _| match kind {
-            FaultKind::Clock { node, set_back, .. }
-                if node.contains(task) && !set_back.is_zero() =>
-            {
-                Some(*set_back)
-            }
-            _ => None,
-        };
+        let behind = of_kind!(FaultKind::Clock { node, set_back, .. }
+            if node.contains(task) && !set_back.is_zero() => *set_back);
         self.affecting(behind).into_iter().sum()
     }
 
@@ -277,39 +259,26 @@ impl Faults {
     }
 
     pub(super) fn slowness(&mut self, task: TaskId) -> f64 {
-        let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
-            _ => None,
-        };
+        let factor = of_kind!(FaultKind::Slow { node, factor } if node.contains(task) => *factor);
         // If a task has two slow faults, only the larger factor counts.
         self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
-        let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Disk { mode: DiskMode::Slow { factor } } => Some(*factor),
-            _ => None,
-        };
+        let factor = of_kind!(FaultKind::Disk { mode: DiskMode::Slow { factor } } => *factor);
         self.affecting(factor).into_iter().fold(1, u32::max)
     }
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
-        let limit = |kind: &FaultKind, _| match kind {
-            FaultKind::NarrowLink { from: senders, to: receivers, rate } => {
-                leads((from, to), senders, receivers).then_some(*rate)
-            }
-            _ => None,
-        };
+        let limit = of_kind!(FaultKind::NarrowLink { from: senders, to: receivers, rate }
+            if leads((from, to), senders, receivers) => *rate);
         self.affecting(limit).into_iter().min()
     }
 
     /// Returns the rate to which active faults limit the reading of a task, in bytes per second.
     /// Returns `None` if no fault limits the reading.
     pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
-        let limit = |kind: &FaultKind, _| match kind {
-            FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
-            _ => None,
-        };
+        let limit = of_kind!(FaultKind::SlowReader { node, rate } if node.contains(task) => *rate);
         self.affecting(limit).into_iter().min()
     }
 
@@ -389,10 +358,8 @@ impl Faults {
 
     /// Applies the active gradient faults of a task to a computed gradient.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
-        let modes = self.affecting(|kind, _| match kind {
-            FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
-            _ => None,
-        });
+        let mode = of_kind!(FaultKind::Gradient { node, mode } if node.contains(task) => *mode);
+        let modes = self.affecting(mode);
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
             let Some(first) = gradient.first_mut() else { continue };

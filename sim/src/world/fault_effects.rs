@@ -28,7 +28,7 @@ impl State {
         if self.life(id).is_none() {
             return;
         }
-        if self.faults.has_armed() {
+        if !self.faults.armed.is_empty() {
             let is_input = what.is_input();
             for fault in self.faults.on_event(id.task, what, when, is_input) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
@@ -109,18 +109,13 @@ impl State {
         match kind {
             FaultKind::Crash { node, .. } => self.crash(fault, *node, by),
             FaultKind::Pause { node } => {
-                for task in self.living(*node) {
-                    self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("the task is alive");
-                    life.n_pauses += 1;
-                    let id = life.id;
-                    self.faults.entry(fault).lives.push(id);
+                for id in self.affect(fault, *node) {
+                    self.lives.get_mut(&id.task).expect("the task is alive").n_pauses += 1;
                 }
             }
             FaultKind::Stop { node } => {
-                for task in self.living(*node) {
-                    self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("the task is alive");
+                for id in self.affect(fault, *node) {
+                    let life = self.lives.get_mut(&id.task).expect("the task is alive");
                     life.stops.push_back((None, ()));
                     self.woken |= life.wake();
                 }
@@ -212,17 +207,21 @@ impl State {
         self.faults.entry(fault).n_effects += n_effects;
     }
 
-    fn living(&self, set: TaskSet) -> Vec<TaskId> {
-        self.lives.keys().copied().filter(|task| set.contains(*task)).collect()
+    /// Counts an effect of a fault for each task of a set that is alive. Returns the incarnations
+    /// of these tasks, and stores them for the end of the fault.
+    fn affect(&mut self, fault: usize, set: TaskSet) -> Vec<LifeId> {
+        let living = self.lives.values().map(|life| life.id);
+        let lives: Vec<_> = living.filter(|id| set.contains(id.task)).collect();
+        let entry = self.faults.entry(fault);
+        entry.n_effects += lives.len() as u64;
+        entry.lives.extend(&lives);
+        lives
     }
 
     fn crash(&mut self, fault: usize, set: TaskSet, by: Option<By>) {
-        for task in self.living(set) {
-            self.faults.count_effect(fault);
-            let life = self.lives.get_mut(&task).expect("the task is alive");
-            let id = life.id;
+        for id in self.affect(fault, set) {
+            let life = self.lives.get_mut(&id.task).expect("the task is alive");
             life.doomed_by = Some(fault);
-            self.faults.entry(fault).lives.push(id);
             match by {
                 // The incarnation itself triggers its crash between two of its effects. The effects
                 // before the crash are still carried out.
@@ -284,11 +283,9 @@ impl State {
     }
 
     fn change_clocks(&mut self, fault: usize, set: TaskSet, jump: Duration) {
-        for task in self.living(set) {
-            self.faults.count_effect(fault);
+        for LifeId { task, .. } in self.affect(fault, set) {
             let ppm = self.faults.skew_ppm(task);
-            let now = self.now;
-            self.clocks.entry(task).or_default().change(now, ppm, jump);
+            self.clocks.entry(task).or_default().change(self.now, ppm, jump);
             // The change of the clock has changed the virtual time of the task's deadline.
             if let Some(life) = self.lives.get_mut(&task) {
                 self.woken |= life.wake();

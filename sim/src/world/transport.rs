@@ -158,7 +158,7 @@ impl State {
         }
         // A partition acts when a parcel arrives, so that it also affects parcels that were sent
         // before it began.
-        if self.faults.has_active() {
+        if !self.faults.active.is_empty() {
             match self.faults.stops(from, to) {
                 Some(PartitionMode::Jam) => return,
                 Some(_) => return self.held.push(flight),
