@@ -68,7 +68,7 @@ impl Rules {
     /// From now on, a restore may find an older checkpoint than the newest, and losses may be
     /// missing.
     pub const fn files_are_damaged(&mut self) {
-        self.seen.history.files.damaged();
+        self.seen.history.files.is_damaged = true;
     }
 
     /// Returns the number of generations that were opened.

@@ -30,7 +30,7 @@ impl Rule for WholeVersions {
 fn check_work(at: &At<'_>, cut: Cut, parameters: &[Floats]) -> Result<(), Violation> {
     let broken = |what| Err(at.violation(6, "not-a-whole-version", cut.step, what));
     let n_ps = at.turn.config.n_ps as usize;
-    match at.seen().map(|life| life.work.whole()) {
+    match at.seen().map(|life| life.work.whole) {
         Some(whole) if whole != Some(cut) => {
             broken(format!("a job of {cut}, and the newest whole version is {whole:?}"))
         }
