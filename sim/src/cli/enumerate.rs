@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::context::CommandContext;
-use super::gather::{FailureResult, Gathered, gather};
+use super::gather::{FailureResult, Gathered, exit_code, gather};
 use super::sources;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::cli::exit_codes::worst_exit_code;
@@ -73,15 +73,13 @@ fn enumerate_one(
         None => points.iter().map(|point| vec![*point]).collect(),
     };
     let (name, n_points, n_runs) = (source.name(), points.len(), plans.len() as u64);
-    let gathered = gather(
+    let Gathered { tally, failures, elapsed } = gather(
         context,
         (source, &args.capsules.folder(&source.path)),
         (0..n_runs, Some(n_runs)),
         |number| with_crashes(&base, &plans[number as usize], args.restart_after),
         |_, _| false,
     )?;
-    let exit_code = gathered.exit_code();
-    let Gathered { tally, failures, elapsed } = gathered;
     let failed = tally.n_failed;
     let line = ending(args.what(), n_runs, failed, elapsed);
     let orders = &tally.orders;
@@ -101,8 +99,8 @@ fn enumerate_one(
         orders: tally.orders.count(),
         elapsed,
         elapsed_secs: elapsed.as_secs_f64(),
+        exit_code: exit_code(&failures),
         failures,
-        exit_code,
     })
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::context::{CommandContext, SCHEMA};
-use super::gather::{Gathered, gather};
-use super::hunt_result::{COMMAND, Hunt, HuntResult};
+use super::gather::{Gathered, exit_code, gather};
+use super::hunt_result::{COMMAND, HuntResult};
 use super::seeds::Seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
@@ -94,7 +94,7 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
     let first = seeds.first;
     context.print_text(&format!("hunting {}: seeds {first}{to}{share}", args.path.display()));
 
-    let gathered = gather(
+    let Gathered { tally, failures, elapsed } = gather(
         context,
         (&source, &args.capsules.folder(&source.path)),
         (0..n_runs, last_seed.map(|_| n_runs)),
@@ -104,7 +104,7 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
                 || args.time.is_some_and(|time| elapsed >= time)
         },
     )?;
-    let hunt = Hunt {
+    let result = HuntResult {
         schema: SCHEMA,
         command: COMMAND.to_owned(),
         scenario: source.name(),
@@ -114,15 +114,6 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
         last_seed,
         build: Build::this(),
         bug: context.bug_name(),
-    };
-    result(hunt, shard, gathered).conclude(context, args.out.as_deref())
-}
-
-fn result(hunt: Hunt, shard: Shard, gathered: Gathered) -> HuntResult {
-    let exit_code = gathered.exit_code();
-    let Gathered { tally, failures, elapsed } = gathered;
-    HuntResult {
-        hunt,
         shard,
         seeds: tally.n_runs,
         failed: tally.n_failed,
@@ -130,7 +121,8 @@ fn result(hunt: Hunt, shard: Shard, gathered: Gathered) -> HuntResult {
         orders: tally.orders,
         elapsed_secs: elapsed.as_secs_f64(),
         coverage: tally.coverage.into(),
+        exit_code: exit_code(&failures),
         failures,
-        exit_code,
-    }
+    };
+    result.conclude(context, args.out.as_deref())
 }

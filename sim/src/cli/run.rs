@@ -1,6 +1,6 @@
 //! `run`: plays scenarios, each with its seeds.
 
-use crate::cli::gather::FailureResult;
+use crate::cli::gather::{FailureResult, exit_code};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::durations::short;
 use crate::many::case::Source;
 use crate::many::pool;
-use crate::many::tally::{Finding, Tally};
+use crate::many::tally::Tally;
 use crate::scenario::{Range as Bounds, nanos};
 use crate::show::capsule::Capsule;
 use unisono_observe::counted::counted;
@@ -94,10 +94,9 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
         return Err(error);
     }
     let elapsed = progress.elapsed();
-    let findings = results.iter().flat_map(|result| &result.tally.findings);
     let repeating = results.iter().filter(|result| result.repeats_one_order);
-    let codes = findings.map(Finding::exit_code).chain(repeating.map(|_| EXIT_TESTS_NOTHING));
-    let exit_code = worst_exit_code(codes);
+    let codes = results.iter().map(|result| exit_code(&result.failures));
+    let exit_code = worst_exit_code(codes.chain(repeating.map(|_| EXIT_TESTS_NOTHING)));
     context.print_text(&summary(&results, elapsed));
     let elapsed_secs = elapsed.as_secs_f64();
     context.conclude("run", Document { scenarios: &results, elapsed_secs }, exit_code)
@@ -214,14 +213,8 @@ impl ScenarioResult {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.failed > 0 {
-            let signatures = self.tally.findings.iter();
-            let signatures: Vec<_> =
-                signatures.map(|it| format!("{} {}", it.signature, it.n_seeds)).collect();
-            notes.push(format!(
-                "{}: {}",
-                failed_text(self.failed, self.seeds),
-                signatures.join(", ")
-            ));
+            let failed = failed_text(self.failed, self.seeds);
+            notes.push(format!("{failed}: {}", self.tally.signatures()));
         }
         if self.repeats_one_order {
             notes.push(format!(

@@ -2,7 +2,7 @@
 //! last state of each node, the effects of the faults, and the command that replays the run.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -315,15 +315,10 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
 }
 
 impl ChainEnd {
-    fn for_failure(failure: &Failure) -> Self {
+    const fn for_failure(failure: &Failure) -> Self {
         match failure {
-            Failure::Unmet(unmet) => {
-                if unmet.broken_by.is_some() {
-                    Self::BrokenExpectation
-                } else {
-                    Self::EndOfRun
-                }
-            }
+            Failure::Unmet(Unmet { broken_by: Some(_), .. }) => Self::BrokenExpectation,
+            Failure::Unmet(_) => Self::EndOfRun,
             _ => Self::Failure,
         }
     }
@@ -487,14 +482,9 @@ impl ChainLink {
     #[must_use]
     pub fn lines(&self, before: &str) -> String {
         let Self { at_ns, node, text, effects } = self;
-        let mut lines = String::new();
         let at = format!("{:?}", Duration::from_nanos(*at_ns));
-        writeln!(lines, "{before}{at:>14}  {node:<19} {text}")
-            .expect("writing to a String cannot fail");
-        for effect in effects {
-            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "")
-                .expect("writing to a String cannot fail");
-        }
-        lines
+        let effect = |effect| format!("{before}{:>14}  {:<19} → {effect}\n", "", "");
+        let effects: String = effects.iter().map(effect).collect();
+        format!("{before}{at:>14}  {node:<19} {text}\n{effects}")
     }
 }
