@@ -125,7 +125,7 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     if fault.n_effects > 0 || fault.may_be_inert {
         return None;
     }
-    let why = match fault.has_begun {
+    let why = match fault.began.is_some() {
         true => "it began, and there was nothing to change",
         false => "it never began",
     };

@@ -187,8 +187,7 @@ pub struct Explained {
 
 /// Replays a failed run with a trace, and explains the failure. Runs are deterministic, so the
 /// replay should equal the first run. If the replay differs, the report begins with the difference.
-#[must_use]
-pub fn explain(
+pub(crate) fn explain(
     name: &str,
     case: &Case,
     first: &Played,
@@ -220,8 +219,7 @@ fn difference(first: &Played, failure: &Failure, second: &Played) -> Option<Stri
 
 impl Report {
     /// Returns the report of a failure. The report has no chain of events if `played` has no trace.
-    #[must_use]
-    pub fn new(name: &str, failure: &Failure, played: &Played) -> Self {
+    pub(crate) fn new(name: &str, failure: &Failure, played: &Played) -> Self {
         let (rule, step) = match failure {
             Failure::Violation(Violation { rule, step, .. })
             | Failure::Unmet(Unmet { rule, step, .. }) => (*rule, *step),
@@ -390,8 +388,8 @@ fn outcome_text(outcome: &Outcome) -> String {
 }
 
 fn fault_note(fault: &FaultEffects) -> FaultNote {
-    let FaultEffects { id, kind, has_begun, n_effects, .. } = fault;
-    FaultNote { id: id.clone(), kind: *kind, began: *has_begun, effects: *n_effects }
+    let FaultEffects { id, kind, began, n_effects, .. } = fault;
+    FaultNote { id: id.clone(), kind: *kind, began: began.is_some(), effects: *n_effects }
 }
 
 /// The maximum number of nodes in the text of a report. All nodes of a large cluster would hide the
@@ -479,8 +477,7 @@ impl Report {
 
 impl ChainLink {
     /// Returns the event as lines of text, each with the prefix `before`.
-    #[must_use]
-    pub fn lines(&self, before: &str) -> String {
+    pub(crate) fn lines(&self, before: &str) -> String {
         let Self { at_ns, node, text, effects } = self;
         let at = format!("{:?}", Duration::from_nanos(*at_ns));
         let effect = |effect| format!("{before}{:>14}  {:<19} → {effect}\n", "", "");

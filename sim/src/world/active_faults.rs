@@ -41,9 +41,7 @@ pub(super) struct Entry {
     pub(super) fault: Fault,
     /// Number of events so far that matched the trigger.
     seen: u64,
-    pub(super) n_effects: u64,
-    /// The times at which the fault began and ended.
-    times: (Option<Duration>, Option<Duration>),
+    pub(super) effects: FaultEffects,
     /// The incarnations that the fault killed or paused. At the end of the fault, the killed tasks
     /// are restarted and the paused incarnations are resumed.
     pub(super) lives: Vec<LifeId>,
@@ -56,9 +54,7 @@ pub struct FaultEffects {
     pub id: String,
     /// The kind of the fault.
     pub kind: Family,
-    /// Whether the fault began.
-    pub has_begun: bool,
-    /// When the fault began, in virtual time.
+    /// When the fault began, in virtual time; `None` if it never began.
     pub began: Option<Duration>,
     /// When the fault ended, in virtual time.
     pub ended: Option<Duration>,
@@ -66,12 +62,6 @@ pub struct FaultEffects {
     pub n_effects: u64,
     /// Whether the scenario allows the fault to have no effect.
     pub may_be_inert: bool,
-}
-
-impl Entry {
-    const fn has_begun(&self) -> bool {
-        self.times.0.is_some()
-    }
 }
 
 /// Returns a function for [`Faults::affecting`] that returns a value for each fault of one kind.
@@ -89,8 +79,14 @@ impl Faults {
         let entry = |fault: &Fault| Entry {
             fault: fault.clone(),
             seen: 0,
-            n_effects: 0,
-            times: (None, None),
+            effects: FaultEffects {
+                id: fault.id.clone(),
+                kind: fault.kind.family(),
+                began: None,
+                ended: None,
+                n_effects: 0,
+                may_be_inert: fault.may_be_inert,
+            },
             lives: Vec::new(),
         };
         let all: Vec<_> = faults.iter().map(entry).collect();
@@ -114,16 +110,7 @@ impl Faults {
 
     /// Returns the effects of each fault, in the order of the scenario.
     pub(crate) fn effects(&self) -> Vec<FaultEffects> {
-        let effects = |entry: &Entry| FaultEffects {
-            id: entry.fault.id.clone(),
-            kind: entry.fault.kind.family(),
-            has_begun: entry.has_begun(),
-            began: entry.times.0,
-            ended: entry.times.1,
-            n_effects: entry.n_effects,
-            may_be_inert: entry.fault.may_be_inert,
-        };
-        self.all.iter().map(effects).collect()
+        self.all.iter().map(|entry| entry.effects.clone()).collect()
     }
 
     /// Returns whether any active fault will end by itself.
@@ -133,7 +120,7 @@ impl Faults {
 
     /// Returns whether no fault has begun yet.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.all.iter().all(|entry| !entry.has_begun())
+        self.all.iter().all(|entry| entry.effects.began.is_none())
     }
 
     /// Returns the faults that this event triggers, and removes these faults from the waiting
@@ -174,7 +161,7 @@ impl Faults {
 
     pub(super) fn activate(&mut self, fault: usize, now: Duration) {
         self.active.push(fault);
-        self.all[fault].times = (Some(now), None);
+        self.all[fault].effects.began = Some(now);
         self.last_change = now;
     }
 
@@ -186,7 +173,7 @@ impl Faults {
         // A fault that was not active keeps the time at which it first ended.
         let was_active = self.active.len() < n_active;
         if was_active {
-            self.all[fault].times.1 = Some(now);
+            self.all[fault].effects.ended = Some(now);
         }
         was_active
     }
@@ -207,7 +194,7 @@ impl Faults {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
         let begun = |(fault, entry): (usize, &Entry)| {
-            entry.has_begun()
+            entry.effects.began.is_some()
                 && stops(&entry.fault.kind)
                 && entry.fault.end.is_some()
                 && !self.is_active(fault)
@@ -235,7 +222,7 @@ impl Faults {
     }
 
     pub(super) fn count_effect(&mut self, fault: usize) {
-        self.all[fault].n_effects += 1;
+        self.all[fault].effects.n_effects += 1;
     }
 
     /// Calls `of` for each active fault, and collects the results that are `Some`. Each collected
@@ -245,8 +232,8 @@ impl Faults {
         let mut found = Vec::new();
         for &fault in &self.active {
             let entry = &mut self.all[fault];
-            if let Some(what) = of(&entry.fault.kind, entry.n_effects + 1) {
-                entry.n_effects += 1;
+            if let Some(what) = of(&entry.fault.kind, entry.effects.n_effects + 1) {
+                entry.effects.n_effects += 1;
                 found.push(what);
             }
         }

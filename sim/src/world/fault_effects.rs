@@ -204,7 +204,7 @@ impl State {
     /// fault.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
         let n_effects = self.files.disk().n_effects(FaultId(fault));
-        self.faults.entry(fault).n_effects += n_effects;
+        self.faults.entry(fault).effects.n_effects += n_effects;
     }
 
     /// Counts an effect of a fault for each task of a set that is alive. Returns the incarnations
@@ -213,7 +213,7 @@ impl State {
         let living = self.lives.values().map(|life| life.id);
         let lives: Vec<_> = living.filter(|id| set.contains(id.task)).collect();
         let entry = self.faults.entry(fault);
-        entry.n_effects += lives.len() as u64;
+        entry.effects.n_effects += lives.len() as u64;
         entry.lives.extend(&lives);
         lives
     }
