@@ -45,10 +45,8 @@ pub(super) struct EnumerateArgs {
 /// Plays each crash of each scenario, and reports the crashes after which the run fails.
 pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths, context.caches.workload())?;
-    let mut results = Vec::new();
-    for source in &sources {
-        results.push(enumerate_one(args, source, context)?);
-    }
+    let results = sources.iter().map(|source| enumerate_one(args, source, context));
+    let results: Vec<_> = results.collect::<anyhow::Result<_>>()?;
     if results.len() > 1 {
         let n_runs = results.iter().map(|result| result.runs).sum();
         let n_failed = results.iter().map(|result| result.failed).sum();
