@@ -124,8 +124,7 @@ impl Trace {
 
     /// Returns the chain of events that caused an event, oldest first. The event itself is the last
     /// one.
-    #[must_use]
-    pub fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
+    pub(crate) fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
         let mut chain = Vec::new();
         let mut next = Some(event);
         while let Some(number) = next

@@ -59,8 +59,7 @@ pub enum Breaker {
 
 impl Breaker {
     /// The number of the event in a trace of the run.
-    #[must_use]
-    pub fn find(&self, trace: &Trace) -> Option<usize> {
+    pub(crate) fn find(&self, trace: &Trace) -> Option<usize> {
         match self {
             Self::Event { event, node, step, nth } => {
                 let fits = |what: &NamedEvent| {

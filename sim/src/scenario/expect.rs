@@ -75,8 +75,7 @@ impl Places {
     }
 
     /// Returns the line of an expectation.
-    #[must_use]
-    pub fn of(&self, key: &str) -> Option<&Place> {
+    pub(crate) fn of(&self, key: &str) -> Option<&Place> {
         self.0.get(key)
     }
 
@@ -117,8 +116,7 @@ tagged! {
 
 impl ExpectedOutcome {
     /// Returns whether the run is expected to fail.
-    #[must_use]
-    pub const fn is_failure(&self) -> bool {
+    pub(crate) const fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 }

@@ -126,8 +126,7 @@ pub enum CapsuleError {
 
 impl Build {
     /// Returns the build of this program.
-    #[must_use]
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let mut features = Vec::new();
         if cfg!(feature = "planted-bugs") {
             features.push("planted-bugs".to_owned());
@@ -156,8 +155,7 @@ impl std::fmt::Display for Build {
 impl Capsule {
     /// Returns the failure capsule of a run that failed. `path` is the path of the run's scenario
     /// file.
-    #[must_use]
-    pub fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
+    pub(crate) fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
         let golden = case.scenario.expect.golden.as_ref();
         Self {
             schema: SCHEMA,
