@@ -5,7 +5,6 @@ use unisono_core::host::limits::QueueFull;
 use unisono_core::protocol::{Effect, Input, Message, NetworkEvent, PUSH_WINDOW};
 
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every push that a worker sends, and the reason of every link that closes.
@@ -13,7 +12,7 @@ use crate::violation::Violation;
 pub(crate) struct Bounded;
 
 impl Rule for Bounded {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         if let Input::Network(NetworkEvent::Closed { why, .. }) = at.turn.input
             && QueueFull::is_reason(why)
         {

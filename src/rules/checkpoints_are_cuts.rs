@@ -17,7 +17,6 @@ use crate::history::History;
 use crate::life_id::LifeId;
 use crate::made::Key;
 use crate::rule::{At, End, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every state of a shard that is captured, written, read or restored.
@@ -33,7 +32,7 @@ pub(crate) struct CheckpointsAreCuts {
 }
 
 impl Rule for CheckpointsAreCuts {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         if let Input::Stored(StorageEvent::Restored(Ok(restored))) = at.turn.input {
             check_read(at, restored)?;
         }

@@ -7,7 +7,6 @@ use unisono_core::{Slot, Step, TaskId};
 
 use crate::history::History;
 use crate::rule::{At, End, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks the steps of jobs, of recorded updates and of sent versions, the messages that announce
@@ -16,7 +15,7 @@ use crate::violation::Violation;
 pub(crate) struct CleanEnd;
 
 impl Rule for CleanEnd {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let last = at.turn.config.training_steps;
         let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.turn.life.task));
         for effect in at.turn.effects {

@@ -6,7 +6,6 @@ use unisono_core::{Cut, Floats, Slot};
 
 use crate::made::Key;
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
@@ -15,7 +14,7 @@ use unisono_core::slots::{WrongSlots, wrong_slots};
 pub(crate) struct ExactlyR;
 
 impl Rule for ExactlyR {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         at.turn.effects.iter().try_for_each(|effect| match effect {
             Effect::Compute(Job::Update { cut, state, gradients }) => {
                 check_slots(at, *cut, gradients)?;

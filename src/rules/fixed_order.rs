@@ -4,7 +4,6 @@
 use unisono_core::protocol::{Effect, Job};
 
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
@@ -13,7 +12,7 @@ use unisono_core::slots::{WrongSlots, wrong_slots};
 pub(crate) struct FixedOrder;
 
 impl Rule for FixedOrder {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         for effect in at.turn.effects {
             let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
             let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();

@@ -8,7 +8,6 @@ use unisono_core::{Cut, Slot};
 use crate::lives::{Fate, Pushed};
 use crate::made::{Key, Made};
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every push that a worker sends, and the answer to every push that reaches a ps.
@@ -16,10 +15,10 @@ use crate::violation::Violation;
 pub(crate) struct Idempotent;
 
 impl Rule for Idempotent {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let Some(life) = at.seen() else { return Ok(()) };
         if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
-            check_fate(at, fate, &pushed, suspicions)?;
+            check_fate(at, fate, &pushed)?;
         }
         at.turn.effects.iter().try_for_each(|effect| match effect {
             Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
@@ -41,12 +40,7 @@ impl Rule for Idempotent {
     }
 }
 
-fn check_fate(
-    at: &At<'_>,
-    fate: Fate,
-    pushed: &Pushed<'_>,
-    suspicions: &mut Suspicions,
-) -> Result<(), Violation> {
+fn check_fate(at: &mut At<'_>, fate: Fate, pushed: &Pushed<'_>) -> Result<(), Violation> {
     let violation = |name, what: &str| {
         let what =
             format!("slot {} of {}, from {}, {what}", pushed.slot, pushed.cut, pushed.worker);
@@ -59,11 +53,11 @@ fn check_fate(
         }
         Fate::Duplicate if !pushed.is_answered(effects, Verdict::Duplicate) => {
             let what = "is a copy, and is not answered or not counted as one";
-            suspicions.suspect(life, violation("copy-not-told", what));
+            at.suspicions.suspect(life, violation("copy-not-told", what));
         }
         Fate::Diverged if !effects.iter().any(|effect| matches!(effect, Effect::Halt(_))) => {
             let what = "differs from the copy that is held, and the run goes on";
-            suspicions.suspect(life, violation("other-bits-let-in", what));
+            at.suspicions.suspect(life, violation("other-bits-let-in", what));
         }
         Fate::Duplicate | Fate::Diverged => {}
         _ if pushed.is_told(effects, Verdict::Duplicate) => {

@@ -20,7 +20,7 @@ pub(crate) trait Rule: fmt::Debug + Send {
     /// # Errors
     /// Returns an error if the turn breaks the rule. A missing effect only makes the process
     /// suspected, because a node that dies between two effects does not carry out the later effect.
-    fn turn(&mut self, _at: &At<'_>, _suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, _at: &mut At<'_>) -> Result<(), Violation> {
         Ok(())
     }
 
@@ -39,6 +39,8 @@ pub(crate) struct At<'a> {
     pub(crate) turn: LifeTurn<'a>,
     /// The history, including this turn.
     pub(crate) history: &'a History,
+    /// The violations that are only suspected.
+    pub(crate) suspicions: &'a mut Suspicions,
     /// The state before the effects of the turn.
     pub(crate) before: Before,
 }

@@ -53,9 +53,7 @@ impl Rules {
     /// Returns an error if the turn breaks a rule.
     pub fn turn(&mut self, turn: LifeTurn<'_>) -> Result<(), Violation> {
         let Self { seen, rules } = self;
-        seen.turn(turn, |at, suspicions| {
-            rules.iter_mut().try_for_each(|rule| rule.turn(at, suspicions))
-        })
+        seen.turn(turn, |at| rules.iter_mut().try_for_each(|rule| rule.turn(at)))
     }
 
     /// Notes that a process was killed. Effects that the process has not carried out are no
@@ -100,7 +98,7 @@ impl Seen {
     pub(crate) fn turn(
         &mut self,
         turn: LifeTurn<'_>,
-        check: impl FnOnce(&At<'_>, &mut Suspicions) -> Result<(), Violation>,
+        check: impl FnOnce(&mut At<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         let Self { history, suspicions } = self;
         suspicions.confirm(turn.life)?;
@@ -113,6 +111,6 @@ impl Seen {
             durable,
         });
         history.note_effects(&turn);
-        check(&At { turn, history, before }, suspicions)
+        check(&mut At { turn, history, suspicions, before })
     }
 }

@@ -8,7 +8,6 @@ use unisono_core::protocol::{Effect, Message, Verdict};
 
 use crate::lives::{Fate, Life, Pushed};
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks the fate of every gradient that arrives.
@@ -16,7 +15,7 @@ use crate::violation::Violation;
 pub(crate) struct StaleIsTold;
 
 impl Rule for StaleIsTold {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let Some(life) = at.seen() else { return Ok(()) };
         if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
             && let Some((name, what)) = broken(at, life, fate, &pushed)
@@ -27,7 +26,7 @@ impl Rule for StaleIsTold {
             if fate == Fate::Accepted {
                 return Err(violation);
             }
-            suspicions.suspect(at.turn.life, violation);
+            at.suspicions.suspect(at.turn.life, violation);
         }
         if let Some((cut, slot)) = life.shard.lost {
             let what = format!("slot {slot} of {cut} was held, and neither used nor counted");

@@ -7,7 +7,6 @@ use unisono_core::{Cut, Slot, TaskId};
 
 use crate::lives::Shard;
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
@@ -17,7 +16,7 @@ use unisono_core::slots::{WrongSlots, wrong_slots};
 pub(crate) struct WhichR;
 
 impl Rule for WhichR {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
         for effect in at.turn.effects {
             let (cut, broken) = match effect {

@@ -6,7 +6,6 @@ use unisono_core::{Cut, Floats};
 
 use crate::made::Key;
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every computation of a gradient that a worker begins, and every version that a ps sends.
@@ -14,7 +13,7 @@ use crate::violation::Violation;
 pub(crate) struct WholeVersions;
 
 impl Rule for WholeVersions {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         at.turn.effects.iter().try_for_each(|effect| match effect {
             Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
                 check_work(at, *cut, parameters)
