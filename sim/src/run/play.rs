@@ -225,7 +225,7 @@ impl<'a> SimRun<'a> {
         // stays.
         state.end_all_faults();
         let mut record = lock(&self.context.record);
-        let files = state.files.disk().clone();
+        let files = state.files.disk.clone();
         let (losses, checkpoint, unreadable) = self.read_back(&files);
         let mut played = Played {
             seed: self.seed,

@@ -44,8 +44,6 @@ table! {
         virtual_time: Option<Range<Duration>> = None; "any",
         /// Events that must happen, or must not happen.
         events as "event": Vec<ExpectedEvent> = Vec::new(),
-        /// The lines of the scenario file that state the expectations.
-        places: Places = Places::default(),
     }
 }
 
@@ -147,17 +145,3 @@ table! {
 }
 
 tagged_field!(ExpectedOutcome);
-
-/// The line number of each expectation comes from the position in the file; it is no key of the
-/// file.
-impl FieldType for Places {
-    fn keys(_: &Field<Self>) -> Vec<Key> {
-        Vec::new()
-    }
-
-    fn read(_: Field<Self>, _: Section<'_>) -> Result<Self, Wrong> {
-        Ok(Self::default())
-    }
-
-    fn write(&self, _: &Field<Self>, _: &mut Lines) {}
-}

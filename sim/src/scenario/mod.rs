@@ -68,6 +68,8 @@ pub struct Scenario {
     pub chaos: Option<Chaos>,
     /// `[expect]`: the expected result.
     pub expect: Expect,
+    /// The lines of the keys of `[expect]` in the scenario file.
+    pub places: Places,
     /// `within` of `[liveness]`: the time within which a run must end, counted from the end of its
     /// last fault.
     pub liveness: Duration,

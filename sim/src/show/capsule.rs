@@ -161,7 +161,7 @@ impl Capsule {
             schema: SCHEMA,
             path: path.display().to_string(),
             scenario: case.scenario.to_toml(),
-            places: case.scenario.expect.places.clone(),
+            places: case.scenario.places.clone(),
             golden: golden.and_then(|path| fs::read_to_string(path).ok()),
             seed: case.seed,
             bug: None,
@@ -229,7 +229,7 @@ impl Capsule {
         }
         // The reported lines are those of the scenario file, which the user knows, and not those of
         // the text in the capsule.
-        scenario.expect.places = self.places.clone();
+        scenario.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })
     }

@@ -125,17 +125,11 @@ impl Faults {
 
     /// Returns the faults that this event triggers, and removes these faults from the waiting
     /// faults.
-    pub(super) fn on_event(
-        &mut self,
-        node: TaskId,
-        what: NamedEvent,
-        when: When,
-        is_input: bool,
-    ) -> Vec<usize> {
+    pub(super) fn on_event(&mut self, node: TaskId, what: NamedEvent, when: When) -> Vec<usize> {
         let begins = |fault: &mut usize| {
             let entry = &mut self.all[*fault];
             let Trigger::On(pattern) = &entry.fault.trigger else { return false };
-            if pattern.when != when || !fits(pattern, node, what, is_input) {
+            if pattern.when != when || !fits(pattern, node, what) {
                 return false;
             }
             // Each fault counts matching events by itself, so that removing a fault from a scenario
@@ -375,8 +369,8 @@ fn flip_a_bit(values: &mut [f32]) {
     }
 }
 
-fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent, is_input: bool) -> bool {
-    pattern.event.map_or(is_input, |kind| kind == what.kind)
+fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent) -> bool {
+    pattern.event.map_or_else(|| what.is_input(), |kind| kind == what.kind)
         && pattern.node.is_none_or(|of| of == node)
         && pattern.step.is_none_or(|step| what.step == Some(step))
 }

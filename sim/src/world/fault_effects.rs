@@ -29,8 +29,7 @@ impl State {
             return;
         }
         if !self.faults.armed.is_empty() {
-            let is_input = what.is_input();
-            for fault in self.faults.on_event(id.task, what, when, is_input) {
+            for fault in self.faults.on_event(id.task, what, when) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
                     // The effects of a node are carried out after the observer has seen all of
                     // them. A world event with the present time comes after that, so the effect has
@@ -156,7 +155,7 @@ impl State {
             FaultKind::Disk { mode } => {
                 self.disk_is_damaged |=
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
-                self.files.disk().set_fault(FaultId(fault), *mode);
+                self.files.disk.set_fault(FaultId(fault), *mode);
             }
             // A wall clock that was set back only affects incarnations that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -191,7 +190,7 @@ impl State {
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
             FaultKind::Disk { .. } => {
-                self.files.disk().clear_fault(FaultId(fault));
+                self.files.disk.clear_fault(FaultId(fault));
                 self.note_disk_effects(fault);
             }
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -203,7 +202,7 @@ impl State {
     /// Adds the effects that the disk has counted for a fault to the number of effects of the
     /// fault.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
-        let n_effects = self.files.disk().n_effects(FaultId(fault));
+        let n_effects = self.files.disk.n_effects(FaultId(fault));
         self.faults.entry(fault).effects.n_effects += n_effects;
     }
 

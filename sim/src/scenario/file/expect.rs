@@ -13,7 +13,6 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Resu
     if let (Some(path), Some(value)) = (&mut expect.golden, section.get("golden")) {
         *path = sources.folder(value.at).join(&path);
     }
-    expect.places = places(section, sources)?;
     Ok(expect)
 }
 
@@ -25,7 +24,12 @@ pub(super) fn defaults(is_any: bool, shape: &Shape) -> Expect {
 }
 
 /// Returns the line of each expectation, for the report of an expectation that is not met.
-fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
+pub(super) fn places(
+    file: &DeTable<'_>,
+    shape: &Shape,
+    sources: &Sources,
+) -> Result<Places, Wrong> {
+    let section = Section::of(file, Expect::known(), shape)?;
     let mut places = Places::default();
     for key in section.known.names() {
         if let Some(value) = section.get(key) {
