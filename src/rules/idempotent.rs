@@ -7,37 +7,32 @@ use unisono_core::{Cut, Slot};
 
 use crate::lives::{Fate, Pushed};
 use crate::made::{Key, Made};
-use crate::rule::{At, Rule};
+use crate::rule::At;
 use crate::violation::Violation;
 
 /// Checks every push that a worker sends, and the answer to every push that reaches a ps.
-#[derive(Debug)]
-pub(crate) struct Idempotent;
-
-impl Rule for Idempotent {
-    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
-        let Some(life) = at.seen() else { return Ok(()) };
-        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
-            check_fate(at, fate, &pushed)?;
-        }
-        at.turn.effects.iter().try_for_each(|effect| match effect {
-            Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
-                let Some(ps) = life.peer(*link) else { return Ok(()) };
-                let key = Key::Gradient(*slot);
-                let broken = |what| at.violation(4, "push-of-another-identity", cut.step, what);
-                at.history.check((*cut, key, ps.index), gradient, broken)?;
-                let has_loss = |made: &Made| made.has_loss(*loss);
-                if at.history.made(*cut, key).is_some_and(has_loss) {
-                    return Ok(());
-                }
-                Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
-            }
-            Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
-                check_received(at, *cut, received)
-            }
-            _ => Ok(()),
-        })
+pub(crate) fn idempotent(at: &mut At<'_>) -> Result<(), Violation> {
+    let Some(life) = at.seen() else { return Ok(()) };
+    if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
+        check_fate(at, fate, &pushed)?;
     }
+    at.turn.effects.iter().try_for_each(|effect| match effect {
+        Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
+            let Some(ps) = life.peer(*link) else { return Ok(()) };
+            let key = Key::Gradient(*slot);
+            let broken = |what| at.violation(4, "push-of-another-identity", cut.step, what);
+            at.history.check((*cut, key, ps.index), gradient, broken)?;
+            let has_loss = |made: &Made| made.has_loss(*loss);
+            if at.history.made(*cut, key).is_some_and(has_loss) {
+                return Ok(());
+            }
+            Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
+        }
+        Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
+            check_received(at, *cut, received)
+        }
+        _ => Ok(()),
+    })
 }
 
 fn check_fate(at: &mut At<'_>, fate: Fate, pushed: &Pushed<'_>) -> Result<(), Violation> {
@@ -171,7 +166,7 @@ mod tests {
     fn push_with_a_wrong_identity_or_gradient_is_a_violation() {
         let mut run = ready();
         let mut rule = Idempotent;
-        let name = |run: &mut Fixture, rule: &mut Idempotent, message| {
+        let name = |run: &mut Fixture, rule: &mut idempotent, message| {
             run.does(rule, worker(0), vec![send(WORKER_LINK, message)])
                 .map_err(|broken| broken.name)
         };

@@ -1,22 +1,22 @@
 //! All rules, and their order.
 
-use crate::bounded::Bounded;
+use crate::bounded::bounded;
 use crate::checkpoints_are_cuts::CheckpointsAreCuts;
 use crate::clean_end::CleanEnd;
-use crate::exactly_r::ExactlyR;
+use crate::exactly_r::exactly_r;
 use crate::fencing::Fencing;
-use crate::fixed_order::FixedOrder;
+use crate::fixed_order::fixed_order;
 use crate::history::History;
-use crate::idempotent::Idempotent;
+use crate::idempotent::idempotent;
 use crate::life_id::LifeId;
 use crate::life_turn::LifeTurn;
 use crate::nobody_waits_unseen::NobodyWaitsUnseen;
 use crate::rule::{At, Before, End, Rule};
-use crate::stale_is_told::StaleIsTold;
+use crate::stale_is_told::stale_is_told;
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
-use crate::which_r::WhichR;
-use crate::whole_versions::WholeVersions;
+use crate::which_r::which_r;
+use crate::whole_versions::whole_versions;
 
 /// Checks a run against the rules of the protocol.
 #[derive(Debug)]
@@ -30,17 +30,17 @@ impl Default for Rules {
         Self {
             seen: Seen::default(),
             rules: vec![
-                Box::new(ExactlyR),
-                Box::new(WhichR),
-                Box::new(FixedOrder),
-                Box::new(Idempotent),
-                Box::new(StaleIsTold),
-                Box::new(WholeVersions),
+                Box::new(exactly_r),
+                Box::new(which_r),
+                Box::new(fixed_order),
+                Box::new(idempotent),
+                Box::new(stale_is_told),
+                Box::new(whole_versions),
                 Box::<CheckpointsAreCuts>::default(),
                 Box::<Fencing>::default(),
                 Box::<NobodyWaitsUnseen>::default(),
                 Box::new(CleanEnd),
-                Box::new(Bounded),
+                Box::new(bounded),
             ],
         }
     }

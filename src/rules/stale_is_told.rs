@@ -7,33 +7,28 @@
 use unisono_core::protocol::{Effect, Message, Verdict};
 
 use crate::lives::{Fate, Life, Pushed};
-use crate::rule::{At, Rule};
+use crate::rule::At;
 use crate::violation::Violation;
 
 /// Checks the fate of every gradient that arrives.
-#[derive(Debug)]
-pub(crate) struct StaleIsTold;
-
-impl Rule for StaleIsTold {
-    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
-        let Some(life) = at.seen() else { return Ok(()) };
-        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
-            && let Some((name, what)) = broken(at, life, fate, &pushed)
-        {
-            let Pushed { cut, slot, worker, .. } = pushed;
-            let what = format!("slot {slot} of {cut}, from {worker}, {what}");
-            let violation = at.violation(5, name, cut.step, what);
-            if fate == Fate::Accepted {
-                return Err(violation);
-            }
-            at.suspicions.suspect(at.turn.life, violation);
+pub(crate) fn stale_is_told(at: &mut At<'_>) -> Result<(), Violation> {
+    let Some(life) = at.seen() else { return Ok(()) };
+    if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
+        && let Some((name, what)) = broken(at, life, fate, &pushed)
+    {
+        let Pushed { cut, slot, worker, .. } = pushed;
+        let what = format!("slot {slot} of {cut}, from {worker}, {what}");
+        let violation = at.violation(5, name, cut.step, what);
+        if fate == Fate::Accepted {
+            return Err(violation);
         }
-        if let Some((cut, slot)) = life.shard.lost {
-            let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
-            return Err(at.violation(5, "dropped-silently", cut.step, what));
-        }
-        Ok(())
+        at.suspicions.suspect(at.turn.life, violation);
     }
+    if let Some((cut, slot)) = life.shard.lost {
+        let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
+        return Err(at.violation(5, "dropped-silently", cut.step, what));
+    }
+    Ok(())
 }
 
 fn broken(
@@ -89,7 +84,7 @@ mod tests {
     fn at_one() -> Fixture {
         let mut run = Fixture::new(1, 2);
         run.ready(2).unwrap();
-        run.does(&mut StaleIsTold, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))])
+        run.does(&mut stale_is_told, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))])
             .unwrap();
         run.updated(ps(0), cut(0), 2.0).unwrap();
         run
