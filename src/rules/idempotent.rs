@@ -96,6 +96,7 @@ fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Rule;
     use crate::tests::fixture::{
         Fixture, PS_LINK, WORKER_LINK, cut, dropped, later, ps, push, reply, send, version, worker,
     };
@@ -107,7 +108,7 @@ mod tests {
     }
 
     fn copy(run: &mut Fixture, effects: Vec<Effect>) -> Result<(), Violation> {
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), effects)?;
         run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![])
     }
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn task_killed_before_its_answer_is_not_blamed() {
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
         run.seen.suspicions.acquit(ps(0));
@@ -145,7 +146,7 @@ mod tests {
         if let Message::Push { gradient, .. } = &mut other {
             *gradient = vec![-3.0].into();
         }
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, other, vec![]).unwrap();
         let violation = run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![]).unwrap_err();
@@ -157,7 +158,7 @@ mod tests {
         let mut run = ready();
         run.all_computed(2).unwrap();
         let told = vec![reply(1, cut(0), 1, Verdict::Duplicate)];
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), told).unwrap_err();
         assert_eq!(violation.name, "no-copy");
     }
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn push_with_a_wrong_identity_or_gradient_is_a_violation() {
         let mut run = ready();
-        let mut rule = Idempotent;
-        let name = |run: &mut Fixture, rule: &mut idempotent, message| {
+        let mut rule = idempotent;
+        let name = |run: &mut Fixture, rule: &mut dyn Rule, message| {
             run.does(rule, worker(0), vec![send(WORKER_LINK, message)])
                 .map_err(|broken| broken.name)
         };
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn slot_reported_as_received_must_have_been_received() {
         let mut run = ready();
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let says = |slot| vec![send(PS_LINK, version(cut(0), 1.0, &[slot]))];
         run.does(&mut rule, ps(0), says(0)).unwrap();
         assert_eq!(run.does(&mut rule, ps(0), says(1)).unwrap_err().name, "never-received");

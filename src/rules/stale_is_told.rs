@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn stale(effects: Vec<Effect>) -> Result<(), Violation> {
-        let (mut run, mut rule) = (at_one(), StaleIsTold);
+        let (mut run, mut rule) = (at_one(), stale_is_told);
         run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), effects)?;
         run.is_told(&mut rule, ps(0), 1, Message::Heartbeat, vec![])
     }
@@ -116,7 +116,7 @@ mod tests {
         run.ready(2).unwrap();
         run.all_computed(3).unwrap();
         run.told_by_ps(received(cut(0), vec![unisono_core::Slot(0)]), vec![]).unwrap();
-        let mut rule = StaleIsTold;
+        let mut rule = stale_is_told;
         let surplus = || push(cut(0), 2, 0);
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![dropped(cut(0), 2, None)]).unwrap();
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![]).unwrap();
@@ -128,7 +128,7 @@ mod tests {
         for (counted, name) in [(true, None), (false, Some("dropped-silently"))] {
             let mut run = Fixture::new(2, 3);
             run.ready(3).unwrap();
-            let mut rule = StaleIsTold;
+            let mut rule = stale_is_told;
             run.does(&mut rule, ps(1), vec![update(cut(0), 1.0, gradients(1, &[0, 1]))]).unwrap();
             if counted {
                 run.does(&mut rule, ps(1), vec![dropped(cut(0), 2, None)]).unwrap();
@@ -143,7 +143,7 @@ mod tests {
         let mut run = Fixture::new(1, 2);
         run.ready(1).unwrap();
         run.all_computed(2).unwrap();
-        let mut rule = StaleIsTold;
+        let mut rule = stale_is_told;
         let declined = vec![reply(1, cut(0), 1, Verdict::Stale)];
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), declined).unwrap_err();
         assert_eq!(violation.name, "new-not-taken");
