@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 /// Formats a duration with three significant digits.
-#[must_use]
 pub(crate) fn short(duration: Duration) -> String {
     let secs = duration.as_secs_f64();
     match secs {

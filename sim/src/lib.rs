@@ -74,4 +74,3 @@ pub use scenario::Scenario;
 pub use unisono_rules as rules;
 pub use unisono_rules::LifeId;
 pub use world::active_faults::FaultEffects;
-pub use world::universe::Universe;

@@ -17,7 +17,6 @@ use crate::history::History;
 use crate::life_id::LifeId;
 use crate::made::Key;
 use crate::rule::{At, End, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every state of a shard that is captured, written, read or restored.
@@ -33,7 +32,7 @@ pub(crate) struct CheckpointsAreCuts {
 }
 
 impl Rule for CheckpointsAreCuts {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         if let Input::Stored(StorageEvent::Restored(Ok(restored))) = at.turn.input {
             check_read(at, restored)?;
         }
@@ -69,7 +68,7 @@ impl Rule for CheckpointsAreCuts {
         let durable = history.files.newest_durable();
         let lost = |what| Err(Violation::new(7, "checkpoint-lost", what));
         match end.checkpoint {
-            _ if history.files.may_be_damaged() => Ok(()),
+            _ if history.files.is_damaged => Ok(()),
             Some(snapshot) if Some(snapshot.cut.step) < durable => {
                 let step = snapshot.cut.step;
                 lost(format!(
@@ -95,7 +94,7 @@ impl CheckpointsAreCuts {
         }
         check_whole(at.history, cut, snapshot)
             .map_err(|violation| violation.of(at.turn.life.task))?;
-        let missing = at.history.files.first_missing();
+        let missing = at.history.files.first_missing;
         if missing < cut.step {
             let what = format!("its losses are not recorded from step {missing} on");
             return broken("losses-behind-checkpoint", what);
@@ -130,7 +129,7 @@ fn check_restore(at: &At<'_>, link: LinkId, cut: Cut, state: &ShardState) -> Res
 fn check_read(at: &At<'_>, Restored { snapshot, from }: &Restored) -> Result<(), Violation> {
     let (files, durable) = (&at.history.files, at.before.durable);
     let read = from.is_some().then_some(snapshot.cut.step);
-    if read < durable && !files.may_be_damaged() {
+    if read < durable && !files.is_damaged {
         let what = format!("{from:?} is read, and {durable:?} was durable");
         return Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step));
     }
@@ -143,7 +142,8 @@ fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> 
     let step = snapshot.cut.step;
     let begins = history
         .files
-        .base()
+        .base
+        .as_ref()
         .is_some_and(|base| base.cut.step == step && base.shards == snapshot.shards);
     if begins || history.cut_of(snapshot).is_some() {
         return Ok(());
@@ -203,7 +203,7 @@ fn unlike(history: &History, cut: Cut, verified: Option<Cut>) -> Option<(Step, V
         let origin = origin(&cut)?;
         let known = verified.filter(|known| known.generation == cut.generation);
         let from = known.map_or(origin.step, |known| known.step.clamp(origin.step, above));
-        for (step, record) in history.files.losses().range(from..above) {
+        for (step, record) in history.files.losses.range(from..above) {
             let of = Cut { step: *step, ..cut };
             let recorded: Vec<_> = record.losses.iter().map(|(slot, _)| *slot).collect();
             if history.slots_of_update(of) != Some(&recorded) {
@@ -306,17 +306,17 @@ mod tests {
         run.does(&mut rule, worker(0), vec![record(cut(0), &[0, 1]), persist([2.0, 2.0])]).unwrap();
         let read = |values| Input::Stored(restored_event(snapshot(cut(1), values), true));
         run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
-        assert_eq!(run.seen.history.files.last_read(), Some(cut(1)));
+        assert_eq!(run.seen.history.files.last_read, Some(cut(1)));
         for of in [ps(0), ps(1)] {
             run.restored(of, later(1), 2.0).unwrap();
         }
         let again = Effect::Persist(Arc::new(snapshot(later(1), [2.0, 2.0])));
         run.does(&mut rule, worker(0), vec![again]).unwrap();
         run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
-        assert_eq!(run.seen.history.files.last_read(), Some(later(1)));
+        assert_eq!(run.seen.history.files.last_read, Some(later(1)));
         // No file holds one shard of each.
         assert_eq!(name(run.takes(&mut rule, worker(0), read([2.0, 1.0]))), Some("not-a-cut"));
-        assert_eq!(run.seen.history.files.last_read(), None);
+        assert_eq!(run.seen.history.files.last_read, None);
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         assert_eq!(name(run.ends(&mut rule, &[], None)), Some("checkpoint-lost"));
         let bad = snapshot(cut(1), [2.0, 1.0]);
         assert_eq!(name(run.ends(&mut rule, &[], Some(&bad))), Some("not-a-cut"));
-        run.seen.history.files.damaged();
+        run.seen.history.files.is_damaged = true;
         assert_eq!(name(run.ends(&mut rule, &[], None)), None);
         assert!(LAST > Step(1));
     }

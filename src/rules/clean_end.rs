@@ -2,14 +2,11 @@
 //! learns of the end before this checkpoint is durable. At the end, the losses file contains every
 //! step exactly once.
 
-use std::fmt;
-
 use unisono_core::protocol::{Effect, Job, Message, Outcome};
 use unisono_core::{Slot, Step, TaskId};
 
 use crate::history::History;
 use crate::rule::{At, End, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks the steps of jobs, of recorded updates and of sent versions, the messages that announce
@@ -18,7 +15,7 @@ use crate::violation::Violation;
 pub(crate) struct CleanEnd;
 
 impl Rule for CleanEnd {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let last = at.turn.config.training_steps;
         let broken = |name, what: String| Err(Violation::new(10, name, what).of(at.turn.life.task));
         for effect in at.turn.effects {
@@ -66,7 +63,7 @@ impl Rule for CleanEnd {
         // Only the chief's outcome counts. A late task may not have learned of the end, but the
         // chief knows that the files are complete.
         let is_finished = end.outcomes.get(&TaskId::CHIEF) == Some(&Outcome::Finished);
-        if !is_finished || history.files.may_be_damaged() {
+        if !is_finished || history.files.is_damaged {
             return Ok(());
         }
         check_checkpoint(end)?;
@@ -94,30 +91,37 @@ fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
 /// once.
 fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
     let files = &history.files;
-    let first = files.base().map_or(Step(0), |base| base.cut.step);
-    let wanted = files.losses().values().flat_map(|update| {
+    let first = files.base.as_ref().map_or(Step(0), |base| base.cut.step);
+    let wanted = files.losses.values().flat_map(|update| {
         update.losses.iter().map(|(slot, loss)| (update.cut.step, *slot, loss.to_bits()))
     });
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
     let rows = rows.filter(|(step, ..)| *step >= first);
-    if let Some(row) = first_difference(wanted, rows) {
+    if let Some((want, got)) = first_difference(wanted, rows) {
         // A recorded row that is missing is a different failure from a row that was altered.
-        let is_missing = match (row.want, row.got) {
+        let is_missing = match (want, got) {
             (Some((want, at, _)), Some((got, of, _))) => (want, at) < (got, of),
             (want, _) => want.is_some(),
         };
         let name = if is_missing { "losses-lost" } else { "losses-differ" };
-        let step = row.want.or(row.got).map(|(step, ..)| step);
-        return Err(Violation { step, ..Violation::new(10, name, row.to_string()) });
+        let row = |row: Option<Loss>| match row {
+            Some((step, slot, bits)) => {
+                format!("step {step}, slot {slot}, loss {:e}", f32::from_bits(bits))
+            }
+            None => "no row".to_owned(),
+        };
+        let what = format!("the losses file has {}, and {} was recorded", row(got), row(want));
+        let step = want.or(got).map(|(step, ..)| step);
+        return Err(Violation { step, ..Violation::new(10, name, what) });
     }
-    let next = files.losses().last_key_value().map_or(first, |(step, _)| step.next());
-    let missing = files.first_missing();
+    let next = files.losses.last_key_value().map_or(first, |(step, _)| step.next());
+    let missing = files.first_missing;
     if missing < next || !end.config.is_last(next) {
         let what = format!("the losses of step {} were never recorded", missing.min(next));
         return Err(Violation::new(10, "losses-missing", what));
     }
     let wanted = end.config.sync.replicas_to_aggregate as usize;
-    match files.losses().values().find(|update| update.losses.len() != wanted) {
+    match files.losses.values().find(|update| update.losses.len() != wanted) {
         Some(update) => {
             let what = format!("{} losses, and R is {wanted}", update.losses.len());
             Err(Violation::new(10, "losses-missing", what).at(update.cut.step))
@@ -128,34 +132,17 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
 
 type Loss = (Step, Slot, u32);
 
-/// The first row in which the losses file differs from the recorded losses.
-struct Row {
-    want: Option<Loss>,
-    got: Option<Loss>,
-}
-
+/// Returns the first recorded loss and row of the losses file that differ.
 fn first_difference(
     mut wanted: impl Iterator<Item = Loss>,
     mut rows: impl Iterator<Item = Loss>,
-) -> Option<Row> {
+) -> Option<(Option<Loss>, Option<Loss>)> {
     loop {
         let (want, got) = (wanted.next(), rows.next());
         if want != got {
-            return Some(Row { want, got });
+            return Some((want, got));
         }
         want?;
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |row: Option<Loss>| match row {
-            Some((step, slot, bits)) => {
-                format!("step {step}, slot {slot}, loss {:e}", f32::from_bits(bits))
-            }
-            None => "no row".to_owned(),
-        };
-        write!(f, "the losses file has {}, and {} was recorded", row(self.got), row(self.want))
     }
 }
 

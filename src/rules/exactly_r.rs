@@ -5,26 +5,20 @@ use unisono_core::protocol::{Effect, Job, ShardState};
 use unisono_core::{Cut, Floats, Slot};
 
 use crate::made::Key;
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks every update that is begun.
-#[derive(Debug)]
-pub(crate) struct ExactlyR;
-
-impl Rule for ExactlyR {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
-        at.turn.effects.iter().try_for_each(|effect| match effect {
-            Effect::Compute(Job::Update { cut, state, gradients }) => {
-                check_slots(at, *cut, gradients)?;
-                check_state(at, *cut, state)?;
-                gradients.iter().try_for_each(|(slot, part)| check_gradient(at, *cut, *slot, part))
-            }
-            _ => Ok(()),
-        })
-    }
+pub(crate) fn exactly_r(at: &mut At<'_>) -> Result<(), Violation> {
+    at.turn.effects.iter().try_for_each(|effect| match effect {
+        Effect::Compute(Job::Update { cut, state, gradients }) => {
+            check_slots(at, *cut, gradients)?;
+            check_state(at, *cut, state)?;
+            gradients.iter().try_for_each(|(slot, part)| check_gradient(at, *cut, *slot, part))
+        }
+        _ => Ok(()),
+    })
 }
 
 fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<(), Violation> {
@@ -89,7 +83,7 @@ mod tests {
     use crate::tests::fixture::{Fixture, cut, gradients, later, ps, update};
 
     fn broken(fixture: &mut Fixture, job: Effect) -> &'static str {
-        fixture.does(&mut ExactlyR, ps(0), vec![job]).unwrap_err().name
+        fixture.does(&mut exactly_r, ps(0), vec![job]).unwrap_err().name
     }
 
     fn ready() -> Fixture {
@@ -103,7 +97,7 @@ mod tests {
         let mut run = ready();
         for of in [0, 1] {
             let job = update(cut(0), 1.0, gradients(of, &[0, 1]));
-            run.does(&mut ExactlyR, ps(of), vec![job]).unwrap();
+            run.does(&mut exactly_r, ps(of), vec![job]).unwrap();
         }
     }
 
@@ -119,9 +113,9 @@ mod tests {
     fn updates_with_different_slots_on_two_shards_are_a_violation() {
         let mut run = Fixture::new(2, 3);
         run.ready(3).unwrap();
-        run.does(&mut ExactlyR, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))]).unwrap();
+        run.does(&mut exactly_r, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))]).unwrap();
         let job = update(cut(0), 1.0, gradients(1, &[0, 2]));
-        let violation = run.does(&mut ExactlyR, ps(1), vec![job]).unwrap_err();
+        let violation = run.does(&mut exactly_r, ps(1), vec![job]).unwrap_err();
         assert_eq!(violation.name, "shards-disagree");
     }
 
@@ -133,7 +127,7 @@ mod tests {
         assert_eq!(broken(&mut ready(), job), "update-of-another-version");
         let mut run = ready();
         let job = || update(cut(0), 1.0, gradients(0, &[0, 1]));
-        run.does(&mut ExactlyR, ps(0), vec![job()]).unwrap();
+        run.does(&mut exactly_r, ps(0), vec![job()]).unwrap();
         assert_eq!(broken(&mut run, job()), "update-twice");
     }
 

@@ -9,7 +9,6 @@ use unisono_core::{Generation, LinkId};
 use crate::life_id::LifeId;
 use crate::lives::{Fate, Old};
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks the effects of every outdated input, such as a message of an older generation.
@@ -20,7 +19,7 @@ pub(crate) struct Fencing {
 }
 
 impl Rule for Fencing {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         if let Some(old) = at.before.old
             && let Some((name, what)) = broken(at, old)
         {
@@ -33,7 +32,7 @@ impl Rule for Fencing {
             let what = format!("slot {} of {} is not answered as fenced", pushed.slot, pushed.cut);
             let step = pushed.cut.step;
             let violation = at.violation(8, "older-generation-accepted", step, what);
-            suspicions.suspect(at.turn.life, violation);
+            at.suspicions.suspect(at.turn.life, violation);
         }
         for effect in at.turn.effects {
             if let Effect::Compute(Job::Gradient { cut, .. }) = effect {

@@ -20,32 +20,22 @@ pub(crate) struct Files {
     writing: VecDeque<(LifeId, Cut)>,
     /// The steps of the checkpoints that the storage has reported as durable or has read.
     durable: BTreeSet<Step>,
-    /// The state with which the run began.
-    base: Option<Arc<Snapshot>>,
+    /// The state with which the run began; `None` until the storage has read this state.
+    pub(crate) base: Option<Arc<Snapshot>>,
     /// The state that the storage has read last, and the process that requested the state.
     given: Option<(LifeId, Arc<Snapshot>)>,
     /// The generation and step of the state that the storage has read last; `None` if they are
     /// unknown.
-    last_read: Option<Cut>,
-    is_damaged: bool,
+    pub(crate) last_read: Option<Cut>,
+    /// Whether a fault may have damaged the newest checkpoint or removed losses.
+    pub(crate) is_damaged: bool,
     /// The updates that must be in the losses file.
-    losses: BTreeMap<Step, UpdateRecord>,
+    pub(crate) losses: BTreeMap<Step, UpdateRecord>,
     /// The first step whose losses were not recorded in the losses file.
-    first_missing: Step,
+    pub(crate) first_missing: Step,
 }
 
 impl Files {
-    /// Notes that a fault damages durable files or the data that is read from them, or that a sync
-    /// has falsely reported success.
-    pub(crate) const fn damaged(&mut self) {
-        self.is_damaged = true;
-    }
-
-    /// Returns whether a fault may have damaged the newest checkpoint or removed losses.
-    pub(crate) const fn may_be_damaged(&self) -> bool {
-        self.is_damaged
-    }
-
     /// Returns the checkpoints of a step that were given to the storage, in the order of the
     /// requests. The files of these checkpoints have the same name, because the name does not
     /// contain the generation.
@@ -66,31 +56,10 @@ impl Files {
         self.durable.last().copied()
     }
 
-    /// Returns the state with which the run began; `None` until the storage has read this state.
-    pub(crate) const fn base(&self) -> Option<&Arc<Snapshot>> {
-        self.base.as_ref()
-    }
-
     /// Returns the state that the storage has read last; `None` if another process requested the
     /// state.
     pub(crate) fn given(&self, to: LifeId) -> Option<&Snapshot> {
         self.given.as_ref().filter(|(life, _)| *life == to).map(|(_, snapshot)| &**snapshot)
-    }
-
-    /// Returns the generation and step of the checkpoint that was read last; `None` if they are
-    /// unknown.
-    pub(crate) const fn last_read(&self) -> Option<Cut> {
-        self.last_read
-    }
-
-    /// Returns the first step whose losses were not recorded in the losses file.
-    pub(crate) const fn first_missing(&self) -> Step {
-        self.first_missing
-    }
-
-    /// Returns the updates that must be in the losses file.
-    pub(crate) const fn losses(&self) -> &BTreeMap<Step, UpdateRecord> {
-        &self.losses
     }
 
     pub(crate) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {

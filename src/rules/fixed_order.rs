@@ -3,27 +3,21 @@
 
 use unisono_core::protocol::{Effect, Job};
 
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks every update that is begun.
-#[derive(Debug)]
-pub(crate) struct FixedOrder;
-
-impl Rule for FixedOrder {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
-        for effect in at.turn.effects {
-            let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
-            let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
-            if wrong_slots(at.turn.config.sync, &slots) == Some(WrongSlots::NotAscending) {
-                let what = format!("an update of slots {slots:?}, in this order");
-                return Err(at.violation(3, "not-in-order", cut.step, what));
-            }
+pub(crate) fn fixed_order(at: &mut At<'_>) -> Result<(), Violation> {
+    for effect in at.turn.effects {
+        let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
+        let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+        if wrong_slots(at.turn.config.sync, &slots) == Some(WrongSlots::NotAscending) {
+            let what = format!("an update of slots {slots:?}, in this order");
+            return Err(at.violation(3, "not-in-order", cut.step, what));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -36,8 +30,8 @@ mod tests {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];
-        run.does(&mut FixedOrder, ps(0), job(&[0, 1])).unwrap();
-        let violation = run.does(&mut FixedOrder, ps(0), job(&[1, 0])).unwrap_err();
+        run.does(&mut fixed_order, ps(0), job(&[0, 1])).unwrap();
+        let violation = run.does(&mut fixed_order, ps(0), job(&[1, 0])).unwrap_err();
         assert_eq!((violation.rule, violation.name), (3, "not-in-order"));
     }
 }

@@ -106,7 +106,7 @@ impl History {
                 Effect::Persist(snapshot) => self.files.note_persist(turn.life, snapshot),
                 Effect::Record(update) => self.files.note_record(update),
                 Effect::Send { message: Message::Restore { cut, .. }, .. } => {
-                    let origin = Origin { step: cut.step, parent: self.files.last_read() };
+                    let origin = Origin { step: cut.step, parent: self.files.last_read };
                     self.generations.entry(cut.generation).or_insert(origin);
                 }
                 _ => {}

@@ -7,46 +7,35 @@ use unisono_core::{Cut, Slot};
 
 use crate::lives::{Fate, Pushed};
 use crate::made::{Key, Made};
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 
 /// Checks every push that a worker sends, and the answer to every push that reaches a ps.
-#[derive(Debug)]
-pub(crate) struct Idempotent;
-
-impl Rule for Idempotent {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
-        let Some(life) = at.seen() else { return Ok(()) };
-        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
-            check_fate(at, fate, &pushed, suspicions)?;
-        }
-        at.turn.effects.iter().try_for_each(|effect| match effect {
-            Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
-                let Some(ps) = life.peer(*link) else { return Ok(()) };
-                let key = Key::Gradient(*slot);
-                let broken = |what| at.violation(4, "push-of-another-identity", cut.step, what);
-                at.history.check((*cut, key, ps.index), gradient, broken)?;
-                let has_loss = |made: &Made| made.has_loss(*loss);
-                if at.history.made(*cut, key).is_some_and(has_loss) {
-                    return Ok(());
-                }
-                Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
-            }
-            Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
-                check_received(at, *cut, received)
-            }
-            _ => Ok(()),
-        })
+pub(crate) fn idempotent(at: &mut At<'_>) -> Result<(), Violation> {
+    let Some(life) = at.seen() else { return Ok(()) };
+    if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input)) {
+        check_fate(at, fate, &pushed)?;
     }
+    at.turn.effects.iter().try_for_each(|effect| match effect {
+        Effect::Send { link, message: Message::Push { cut, slot, loss, gradient, .. } } => {
+            let Some(ps) = life.peer(*link) else { return Ok(()) };
+            let key = Key::Gradient(*slot);
+            let broken = |what| at.violation(4, "push-of-another-identity", cut.step, what);
+            at.history.check((*cut, key, ps.index), gradient, broken)?;
+            let has_loss = |made: &Made| made.has_loss(*loss);
+            if at.history.made(*cut, key).is_some_and(has_loss) {
+                return Ok(());
+            }
+            Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
+        }
+        Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
+            check_received(at, *cut, received)
+        }
+        _ => Ok(()),
+    })
 }
 
-fn check_fate(
-    at: &At<'_>,
-    fate: Fate,
-    pushed: &Pushed<'_>,
-    suspicions: &mut Suspicions,
-) -> Result<(), Violation> {
+fn check_fate(at: &mut At<'_>, fate: Fate, pushed: &Pushed<'_>) -> Result<(), Violation> {
     let violation = |name, what: &str| {
         let what =
             format!("slot {} of {}, from {}, {what}", pushed.slot, pushed.cut, pushed.worker);
@@ -59,11 +48,11 @@ fn check_fate(
         }
         Fate::Duplicate if !pushed.is_answered(effects, Verdict::Duplicate) => {
             let what = "is a copy, and is not answered or not counted as one";
-            suspicions.suspect(life, violation("copy-not-told", what));
+            at.suspicions.suspect(life, violation("copy-not-told", what));
         }
         Fate::Diverged if !effects.iter().any(|effect| matches!(effect, Effect::Halt(_))) => {
             let what = "differs from the copy that is held, and the run goes on";
-            suspicions.suspect(life, violation("other-bits-let-in", what));
+            at.suspicions.suspect(life, violation("other-bits-let-in", what));
         }
         Fate::Duplicate | Fate::Diverged => {}
         _ if pushed.is_told(effects, Verdict::Duplicate) => {
@@ -107,6 +96,7 @@ fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::Rule;
     use crate::tests::fixture::{
         Fixture, PS_LINK, WORKER_LINK, cut, dropped, later, ps, push, reply, send, version, worker,
     };
@@ -118,7 +108,7 @@ mod tests {
     }
 
     fn copy(run: &mut Fixture, effects: Vec<Effect>) -> Result<(), Violation> {
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), effects)?;
         run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![])
     }
@@ -143,7 +133,7 @@ mod tests {
 
     #[test]
     fn task_killed_before_its_answer_is_not_blamed() {
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, push(cut(0), 0, 0), vec![]).unwrap();
         run.seen.suspicions.acquit(ps(0));
@@ -156,7 +146,7 @@ mod tests {
         if let Message::Push { gradient, .. } = &mut other {
             *gradient = vec![-3.0].into();
         }
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let mut run = ready();
         run.is_told(&mut rule, ps(0), 0, other, vec![]).unwrap();
         let violation = run.is_told(&mut rule, ps(0), 0, Message::Heartbeat, vec![]).unwrap_err();
@@ -168,7 +158,7 @@ mod tests {
         let mut run = ready();
         run.all_computed(2).unwrap();
         let told = vec![reply(1, cut(0), 1, Verdict::Duplicate)];
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), told).unwrap_err();
         assert_eq!(violation.name, "no-copy");
     }
@@ -176,8 +166,8 @@ mod tests {
     #[test]
     fn push_with_a_wrong_identity_or_gradient_is_a_violation() {
         let mut run = ready();
-        let mut rule = Idempotent;
-        let name = |run: &mut Fixture, rule: &mut Idempotent, message| {
+        let mut rule = idempotent;
+        let name = |run: &mut Fixture, rule: &mut dyn Rule, message| {
             run.does(rule, worker(0), vec![send(WORKER_LINK, message)])
                 .map_err(|broken| broken.name)
         };
@@ -191,7 +181,7 @@ mod tests {
     #[test]
     fn slot_reported_as_received_must_have_been_received() {
         let mut run = ready();
-        let mut rule = Idempotent;
+        let mut rule = idempotent;
         let says = |slot| vec![send(PS_LINK, version(cut(0), 1.0, &[slot]))];
         run.does(&mut rule, ps(0), says(0)).unwrap();
         assert_eq!(run.does(&mut rule, ps(0), says(1)).unwrap_err().name, "never-received");

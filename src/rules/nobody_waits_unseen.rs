@@ -12,7 +12,6 @@ use unisono_core::{Job, Moment};
 use crate::life_id::LifeId;
 use crate::lives::Session;
 use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// Checks every node that is woken.
@@ -32,10 +31,10 @@ struct Wait {
 }
 
 impl Rule for NobodyWaitsUnseen {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
         let now = at.turn.now;
         if *at.turn.input == Input::Wake {
-            self.on_wake(at, suspicions);
+            self.on_wake(at);
         } else if gets_on(at.turn.input)
             || at.turn.effects.iter().any(|effect| matches!(effect, Effect::Compute(_)))
         {
@@ -60,12 +59,12 @@ const fn gets_on(input: &Input) -> bool {
 }
 
 impl NobodyWaitsUnseen {
-    fn on_wake(&mut self, at: &At<'_>, suspicions: &mut Suspicions) {
+    fn on_wake(&mut self, at: &mut At<'_>) {
         let (Some(wait), Some(life)) = (self.0.get_mut(&at.turn.life), at.seen()) else { return };
         let (now, limits) = (at.turn.now, at.turn.config.limits);
         let mut suspect = |name, what| {
             let violation = Violation::new(9, name, what).of(at.turn.life.task);
-            suspicions.suspect(at.turn.life, violation);
+            at.suspicions.suspect(at.turn.life, violation);
         };
         let is_over = at.turn.effects.iter().any(|effect| matches!(effect, Effect::Halt(_)));
         let reported = at.turn.effects.iter().find_map(|effect| match effect {

@@ -14,13 +14,13 @@ use crate::suspicions::Suspicions;
 use crate::violation::Violation;
 
 /// A rule, which checks the turns of all processes in the order of time.
-pub(crate) trait Rule: fmt::Debug + Send {
+pub(crate) trait Rule: Send {
     /// Checks one turn.
     ///
     /// # Errors
     /// Returns an error if the turn breaks the rule. A missing effect only makes the process
     /// suspected, because a node that dies between two effects does not carry out the later effect.
-    fn turn(&mut self, _at: &At<'_>, _suspicions: &mut Suspicions) -> Result<(), Violation> {
+    fn turn(&mut self, _at: &mut At<'_>) -> Result<(), Violation> {
         Ok(())
     }
 
@@ -33,12 +33,27 @@ pub(crate) trait Rule: fmt::Debug + Send {
     }
 }
 
+/// A rule that remembers nothing between turns is a function.
+impl<F: Send + FnMut(&mut At<'_>) -> Result<(), Violation>> Rule for F {
+    fn turn(&mut self, at: &mut At<'_>) -> Result<(), Violation> {
+        self(at)
+    }
+}
+
+impl fmt::Debug for dyn Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rule")
+    }
+}
+
 /// A turn, and the values with which rules compare the turn.
 #[derive(Debug)]
 pub(crate) struct At<'a> {
     pub(crate) turn: LifeTurn<'a>,
     /// The history, including this turn.
     pub(crate) history: &'a History,
+    /// The violations that are only suspected.
+    pub(crate) suspicions: &'a mut Suspicions,
     /// The state before the effects of the turn.
     pub(crate) before: Before,
 }

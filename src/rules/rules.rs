@@ -1,22 +1,22 @@
 //! All rules, and their order.
 
-use crate::bounded::Bounded;
+use crate::bounded::bounded;
 use crate::checkpoints_are_cuts::CheckpointsAreCuts;
 use crate::clean_end::CleanEnd;
-use crate::exactly_r::ExactlyR;
+use crate::exactly_r::exactly_r;
 use crate::fencing::Fencing;
-use crate::fixed_order::FixedOrder;
+use crate::fixed_order::fixed_order;
 use crate::history::History;
-use crate::idempotent::Idempotent;
+use crate::idempotent::idempotent;
 use crate::life_id::LifeId;
 use crate::life_turn::LifeTurn;
 use crate::nobody_waits_unseen::NobodyWaitsUnseen;
 use crate::rule::{At, Before, End, Rule};
-use crate::stale_is_told::StaleIsTold;
+use crate::stale_is_told::stale_is_told;
 use crate::suspicions::Suspicions;
 use crate::violation::Violation;
-use crate::which_r::WhichR;
-use crate::whole_versions::WholeVersions;
+use crate::which_r::which_r;
+use crate::whole_versions::whole_versions;
 
 /// Checks a run against the rules of the protocol.
 #[derive(Debug)]
@@ -30,17 +30,17 @@ impl Default for Rules {
         Self {
             seen: Seen::default(),
             rules: vec![
-                Box::new(ExactlyR),
-                Box::new(WhichR),
-                Box::new(FixedOrder),
-                Box::new(Idempotent),
-                Box::new(StaleIsTold),
-                Box::new(WholeVersions),
+                Box::new(exactly_r),
+                Box::new(which_r),
+                Box::new(fixed_order),
+                Box::new(idempotent),
+                Box::new(stale_is_told),
+                Box::new(whole_versions),
                 Box::<CheckpointsAreCuts>::default(),
                 Box::<Fencing>::default(),
                 Box::<NobodyWaitsUnseen>::default(),
                 Box::new(CleanEnd),
-                Box::new(Bounded),
+                Box::new(bounded),
             ],
         }
     }
@@ -53,9 +53,7 @@ impl Rules {
     /// Returns an error if the turn breaks a rule.
     pub fn turn(&mut self, turn: LifeTurn<'_>) -> Result<(), Violation> {
         let Self { seen, rules } = self;
-        seen.turn(turn, |at, suspicions| {
-            rules.iter_mut().try_for_each(|rule| rule.turn(at, suspicions))
-        })
+        seen.turn(turn, |at| rules.iter_mut().try_for_each(|rule| rule.turn(at)))
     }
 
     /// Notes that a process was killed. Effects that the process has not carried out are no
@@ -68,7 +66,7 @@ impl Rules {
     /// From now on, a restore may find an older checkpoint than the newest, and losses may be
     /// missing.
     pub const fn files_are_damaged(&mut self) {
-        self.seen.history.files.damaged();
+        self.seen.history.files.is_damaged = true;
     }
 
     /// Returns the number of generations that were opened.
@@ -100,7 +98,7 @@ impl Seen {
     pub(crate) fn turn(
         &mut self,
         turn: LifeTurn<'_>,
-        check: impl FnOnce(&At<'_>, &mut Suspicions) -> Result<(), Violation>,
+        check: impl FnOnce(&mut At<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         let Self { history, suspicions } = self;
         suspicions.confirm(turn.life)?;
@@ -113,6 +111,6 @@ impl Seen {
             durable,
         });
         history.note_effects(&turn);
-        check(&At { turn, history, before }, suspicions)
+        check(&mut At { turn, history, suspicions, before })
     }
 }

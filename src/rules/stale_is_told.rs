@@ -7,34 +7,28 @@
 use unisono_core::protocol::{Effect, Message, Verdict};
 
 use crate::lives::{Fate, Life, Pushed};
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 
 /// Checks the fate of every gradient that arrives.
-#[derive(Debug)]
-pub(crate) struct StaleIsTold;
-
-impl Rule for StaleIsTold {
-    fn turn(&mut self, at: &At<'_>, suspicions: &mut Suspicions) -> Result<(), Violation> {
-        let Some(life) = at.seen() else { return Ok(()) };
-        if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
-            && let Some((name, what)) = broken(at, life, fate, &pushed)
-        {
-            let Pushed { cut, slot, worker, .. } = pushed;
-            let what = format!("slot {slot} of {cut}, from {worker}, {what}");
-            let violation = at.violation(5, name, cut.step, what);
-            if fate == Fate::Accepted {
-                return Err(violation);
-            }
-            suspicions.suspect(at.turn.life, violation);
+pub(crate) fn stale_is_told(at: &mut At<'_>) -> Result<(), Violation> {
+    let Some(life) = at.seen() else { return Ok(()) };
+    if let (Some(fate), Some(pushed)) = (at.before.fate, life.pushed(at.turn.input))
+        && let Some((name, what)) = broken(at, life, fate, &pushed)
+    {
+        let Pushed { cut, slot, worker, .. } = pushed;
+        let what = format!("slot {slot} of {cut}, from {worker}, {what}");
+        let violation = at.violation(5, name, cut.step, what);
+        if fate == Fate::Accepted {
+            return Err(violation);
         }
-        if let Some((cut, slot)) = life.shard.lost {
-            let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
-            return Err(at.violation(5, "dropped-silently", cut.step, what));
-        }
-        Ok(())
+        at.suspicions.suspect(at.turn.life, violation);
     }
+    if let Some((cut, slot)) = life.shard.lost {
+        let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
+        return Err(at.violation(5, "dropped-silently", cut.step, what));
+    }
+    Ok(())
 }
 
 fn broken(
@@ -90,14 +84,14 @@ mod tests {
     fn at_one() -> Fixture {
         let mut run = Fixture::new(1, 2);
         run.ready(2).unwrap();
-        run.does(&mut StaleIsTold, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))])
+        run.does(&mut stale_is_told, ps(0), vec![update(cut(0), 1.0, gradients(0, &[0, 1]))])
             .unwrap();
         run.updated(ps(0), cut(0), 2.0).unwrap();
         run
     }
 
     fn stale(effects: Vec<Effect>) -> Result<(), Violation> {
-        let (mut run, mut rule) = (at_one(), StaleIsTold);
+        let (mut run, mut rule) = (at_one(), stale_is_told);
         run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), effects)?;
         run.is_told(&mut rule, ps(0), 1, Message::Heartbeat, vec![])
     }
@@ -122,7 +116,7 @@ mod tests {
         run.ready(2).unwrap();
         run.all_computed(3).unwrap();
         run.told_by_ps(received(cut(0), vec![unisono_core::Slot(0)]), vec![]).unwrap();
-        let mut rule = StaleIsTold;
+        let mut rule = stale_is_told;
         let surplus = || push(cut(0), 2, 0);
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![dropped(cut(0), 2, None)]).unwrap();
         run.is_told(&mut rule, ps(0), 2, surplus(), vec![]).unwrap();
@@ -134,7 +128,7 @@ mod tests {
         for (counted, name) in [(true, None), (false, Some("dropped-silently"))] {
             let mut run = Fixture::new(2, 3);
             run.ready(3).unwrap();
-            let mut rule = StaleIsTold;
+            let mut rule = stale_is_told;
             run.does(&mut rule, ps(1), vec![update(cut(0), 1.0, gradients(1, &[0, 1]))]).unwrap();
             if counted {
                 run.does(&mut rule, ps(1), vec![dropped(cut(0), 2, None)]).unwrap();
@@ -149,7 +143,7 @@ mod tests {
         let mut run = Fixture::new(1, 2);
         run.ready(1).unwrap();
         run.all_computed(2).unwrap();
-        let mut rule = StaleIsTold;
+        let mut rule = stale_is_told;
         let declined = vec![reply(1, cut(0), 1, Verdict::Stale)];
         let violation = run.is_told(&mut rule, ps(0), 1, push(cut(0), 1, 0), declined).unwrap_err();
         assert_eq!(violation.name, "new-not-taken");

@@ -6,39 +6,33 @@ use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Slot, TaskId};
 
 use crate::lives::Shard;
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 use unisono_core::slots::{WrongSlots, wrong_slots};
 
 /// Checks the slots that a ps reports as received, the slots that ps 0 chooses, and the slots of
 /// every update.
-#[derive(Debug)]
-pub(crate) struct WhichR;
-
-impl Rule for WhichR {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
-        let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
-        for effect in at.turn.effects {
-            let (cut, broken) = match effect {
-                Effect::Compute(Job::Update { cut, gradients, .. }) => {
-                    let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
-                    (cut, check_used(at, shard, &slots))
-                }
-                Effect::Send { message: Message::Chosen { cut, slots }, .. } => {
-                    (cut, check_chosen(at, shard, *cut, slots))
-                }
-                Effect::Send { message: Message::Received { cut, slots }, .. } => {
-                    (cut, check_received(shard, *cut, slots))
-                }
-                _ => continue,
-            };
-            if let Some((name, what)) = broken {
-                return Err(at.violation(2, name, cut.step, what));
+pub(crate) fn which_r(at: &mut At<'_>) -> Result<(), Violation> {
+    let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
+    for effect in at.turn.effects {
+        let (cut, broken) = match effect {
+            Effect::Compute(Job::Update { cut, gradients, .. }) => {
+                let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
+                (cut, check_used(at, shard, &slots))
             }
+            Effect::Send { message: Message::Chosen { cut, slots }, .. } => {
+                (cut, check_chosen(at, shard, *cut, slots))
+            }
+            Effect::Send { message: Message::Received { cut, slots }, .. } => {
+                (cut, check_received(shard, *cut, slots))
+            }
+            _ => continue,
+        };
+        if let Some((name, what)) = broken {
+            return Err(at.violation(2, name, cut.step, what));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// The name of a violation, and its text.
@@ -110,16 +104,16 @@ mod tests {
     #[test]
     fn first_r_slots_that_every_shard_holds_pass() {
         let mut run = decided();
-        run.does(&mut WhichR, ps(0), vec![chosen(&[0, 2])]).unwrap();
+        run.does(&mut which_r, ps(0), vec![chosen(&[0, 2])]).unwrap();
         let job = update(cut(0), 1.0, gradients(0, &[0, 2]));
-        run.does(&mut WhichR, ps(0), vec![job]).unwrap();
+        run.does(&mut which_r, ps(0), vec![job]).unwrap();
     }
 
     #[test]
     fn wrong_slots_an_early_choice_or_a_wrong_chooser_is_a_violation() {
         let mut run = decided();
         let name = |run: &mut Fixture, of, effect| {
-            run.does(&mut WhichR, ps(of), vec![effect]).unwrap_err().name
+            run.does(&mut which_r, ps(of), vec![effect]).unwrap_err().name
         };
         assert_eq!(name(&mut run, 0, chosen(&[0, 1])), "not-the-first-r");
         assert_eq!(name(&mut run, 1, chosen(&[0, 2])), "another-chooses");
@@ -136,8 +130,8 @@ mod tests {
         let mut run = Fixture::new(2, 3);
         run.ready(2).unwrap();
         let told = |slot| vec![send(9, received(cut(0), vec![Slot(slot)]))];
-        run.does(&mut WhichR, ps(1), told(1)).unwrap();
-        let violation = run.does(&mut WhichR, ps(1), told(2)).unwrap_err();
+        run.does(&mut which_r, ps(1), told(1)).unwrap();
+        let violation = run.does(&mut which_r, ps(1), told(2)).unwrap_err();
         assert_eq!(violation.name, "not-received");
     }
 
@@ -146,7 +140,10 @@ mod tests {
         let mut run = Fixture::new(2, 2);
         run.ready(2).unwrap();
         let job = |slots: &[u32]| vec![update(cut(0), 1.0, gradients(0, slots))];
-        run.does(&mut WhichR, ps(0), job(&[0, 1])).unwrap();
-        assert_eq!(run.does(&mut WhichR, ps(0), job(&[0, 2])).unwrap_err().name, "slot-of-no-step");
+        run.does(&mut which_r, ps(0), job(&[0, 1])).unwrap();
+        assert_eq!(
+            run.does(&mut which_r, ps(0), job(&[0, 2])).unwrap_err().name,
+            "slot-of-no-step"
+        );
     }
 }

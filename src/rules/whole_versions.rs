@@ -5,32 +5,24 @@ use unisono_core::protocol::{Effect, Job, Message};
 use unisono_core::{Cut, Floats};
 
 use crate::made::Key;
-use crate::rule::{At, Rule};
-use crate::suspicions::Suspicions;
+use crate::rule::At;
 use crate::violation::Violation;
 
 /// Checks every computation of a gradient that a worker begins, and every version that a ps sends.
-#[derive(Debug)]
-pub(crate) struct WholeVersions;
-
-impl Rule for WholeVersions {
-    fn turn(&mut self, at: &At<'_>, _: &mut Suspicions) -> Result<(), Violation> {
-        at.turn.effects.iter().try_for_each(|effect| match effect {
-            Effect::Compute(Job::Gradient { cut, parameters, .. }) => {
-                check_work(at, *cut, parameters)
-            }
-            Effect::Send { message: Message::Version { cut, parameters, .. }, .. } => {
-                check_version(at, *cut, parameters)
-            }
-            _ => Ok(()),
-        })
-    }
+pub(crate) fn whole_versions(at: &mut At<'_>) -> Result<(), Violation> {
+    at.turn.effects.iter().try_for_each(|effect| match effect {
+        Effect::Compute(Job::Gradient { cut, parameters, .. }) => check_work(at, *cut, parameters),
+        Effect::Send { message: Message::Version { cut, parameters, .. }, .. } => {
+            check_version(at, *cut, parameters)
+        }
+        _ => Ok(()),
+    })
 }
 
 fn check_work(at: &At<'_>, cut: Cut, parameters: &[Floats]) -> Result<(), Violation> {
     let broken = |what| Err(at.violation(6, "not-a-whole-version", cut.step, what));
     let n_ps = at.turn.config.n_ps as usize;
-    match at.seen().map(|life| life.work.whole()) {
+    match at.seen().map(|life| life.work.whole) {
         Some(whole) if whole != Some(cut) => {
             broken(format!("a job of {cut}, and the newest whole version is {whole:?}"))
         }
@@ -67,7 +59,7 @@ mod tests {
             Effect::Compute(_) => worker(0),
             _ => ps(0),
         };
-        run.does(&mut WholeVersions, life, vec![effect]).err().map(|violation| violation.name)
+        run.does(&mut whole_versions, life, vec![effect]).err().map(|violation| violation.name)
     }
 
     fn ready() -> Fixture {

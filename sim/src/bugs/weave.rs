@@ -5,7 +5,7 @@
 //! patches of existing files. A patch applies only while the lines around its changes are
 //! unchanged.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,19 +76,14 @@ pub fn find_tree(folder: &Path) -> Result<&Path, WeaveError> {
 /// Returns an error if a patch does not apply, or if a file cannot be read or written.
 pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
     let bugs = root.join(BUGS);
-    let mut files = Vec::new();
-    list(root, Path::new(""), &mut files)?;
-    let mut contents = read_all(root, files)?;
-    let mut overlay = Vec::new();
-    list(&bugs.join("overlay"), Path::new(""), &mut overlay)?;
-    contents.extend(read_all(&bugs.join("overlay"), overlay)?);
+    let mut contents = read_all(root)?;
+    contents.extend(read_all(&bugs.join("overlay"))?);
     for path in patches(&bugs)? {
         let (file, patched) = apply(&path, |file| {
-            let found = contents.iter().rev().find(|(known, _)| known == Path::new(file));
-            found.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+            let found = contents.get(Path::new(file));
+            found.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         })?;
-        contents.retain(|(known, _)| *known != Path::new(&file));
-        contents.push((file.into(), patched.into_bytes()));
+        contents.insert(file.into(), patched.into_bytes());
     }
     write_all(copy, &contents)
 }
@@ -98,10 +93,8 @@ pub fn weave(root: &Path, copy: &Path) -> Result<(), WeaveError> {
 /// # Errors
 /// If the folder cannot be read.
 fn patches(bugs: &Path) -> Result<Vec<PathBuf>, WeaveError> {
-    let mut files = Vec::new();
     let folder = bugs.join("patches");
-    list(&folder, Path::new(""), &mut files)?;
-    Ok(files.iter().map(|file| folder.join(file)).collect())
+    Ok(list(&folder)?.iter().map(|file| folder.join(file)).collect())
 }
 
 /// Returns the name of the file that a patch changes, and the content of the file after the patch.
@@ -123,41 +116,38 @@ fn apply(
     Ok((name.to_owned(), patched))
 }
 
-/// Appends the paths of all files below `folder` to `files`. The paths are relative to `root` and
-/// ordered by name.
-fn list(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), WeaveError> {
-    let path = root.join(folder);
-    let entries = fs::read_dir(&path).map_err(at("read", &path))?;
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(at("read", &path))?;
-        let kind = entry.file_type().map_err(at("read", &entry.path()))?;
-        names.push((entry.file_name(), kind.is_dir(), kind.is_file()));
-    }
-    names.sort();
-    for (name, is_dir, is_file) in names {
-        let relative = folder.join(&name);
-        if is_dir {
-            if !NOT_COPIED.iter().any(|other| name == *other) {
-                list(root, &relative, files)?;
+/// Returns all files below a folder, relative to the folder and ordered by name.
+fn list(root: &Path) -> Result<BTreeSet<PathBuf>, WeaveError> {
+    let (mut files, mut folders) = (BTreeSet::new(), vec![PathBuf::new()]);
+    while let Some(folder) = folders.pop() {
+        let path = root.join(&folder);
+        for entry in fs::read_dir(&path).map_err(at("read", &path))? {
+            let entry = entry.map_err(at("read", &path))?;
+            let kind = entry.file_type().map_err(at("read", &entry.path()))?;
+            let name = entry.file_name();
+            if kind.is_file() {
+                files.insert(folder.join(name));
+            } else if kind.is_dir() && !NOT_COPIED.iter().any(|other| name == *other) {
+                folders.push(folder.join(name));
             }
-        } else if is_file {
-            files.push(relative);
         }
     }
-    Ok(())
+    Ok(files)
 }
 
-fn read_all(root: &Path, files: Vec<PathBuf>) -> Result<Vec<(PathBuf, Vec<u8>)>, WeaveError> {
+/// The content of each file of a tree, by the path relative to the root.
+type Contents = BTreeMap<PathBuf, Vec<u8>>;
+
+fn read_all(root: &Path) -> Result<Contents, WeaveError> {
     let read = |file: PathBuf| {
         let path = root.join(&file);
         let bytes = fs::read(&path).map_err(at("read", &path))?;
         Ok((file, bytes))
     };
-    files.into_iter().map(read).collect()
+    list(root)?.into_iter().map(read).collect()
 }
 
-fn write_all(copy: &Path, contents: &[(PathBuf, Vec<u8>)]) -> Result<(), WeaveError> {
+fn write_all(copy: &Path, contents: &Contents) -> Result<(), WeaveError> {
     fs::create_dir_all(copy).map_err(at("make", copy))?;
     for (file, bytes) in contents {
         let path = copy.join(file);
@@ -170,10 +160,7 @@ fn write_all(copy: &Path, contents: &[(PathBuf, Vec<u8>)]) -> Result<(), WeaveEr
     }
     // A file that was removed from the tree must also be removed from the copy: otherwise cargo
     // would still compile it.
-    let wanted: BTreeSet<&Path> = contents.iter().map(|(file, _)| &**file).collect();
-    let mut found = Vec::new();
-    list(copy, Path::new(""), &mut found)?;
-    for file in found.iter().filter(|file| !wanted.contains(&***file)) {
+    for file in list(copy)?.into_iter().filter(|file| !contents.contains_key(file)) {
         let path = copy.join(file);
         fs::remove_file(&path).map_err(at("remove", &path))?;
     }
@@ -210,8 +197,7 @@ mod tests {
 
     #[test]
     fn production_code_does_not_mention_planted_bugs() {
-        let mut files = Vec::new();
-        list(&root().join("src"), Path::new(""), &mut files).unwrap();
+        let files = list(&root().join("src")).unwrap();
         for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "rs")) {
             let text = fs::read_to_string(root().join("src").join(file)).unwrap();
             assert!(!text.contains("is_planted"), "{}", file.display());

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::context::CommandContext;
-use super::gather::{FailureResult, Gathered, gather};
+use super::gather::{FailureResult, Gathered, exit_code, gather};
 use super::sources;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::cli::exit_codes::worst_exit_code;
@@ -46,10 +46,8 @@ pub(super) struct EnumerateArgs {
 /// runs that fail.
 pub(super) fn enumerate(args: &EnumerateArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let sources = sources::load_all(&args.paths, context.caches.workload())?;
-    let mut results = Vec::new();
-    for source in &sources {
-        results.push(enumerate_one(args, source, context)?);
-    }
+    let results = sources.iter().map(|source| enumerate_one(args, source, context));
+    let results: Vec<_> = results.collect::<anyhow::Result<_>>()?;
     if results.len() > 1 {
         let n_runs = results.iter().map(|result| result.runs).sum();
         let n_failed = results.iter().map(|result| result.failed).sum();
@@ -74,15 +72,13 @@ fn enumerate_one(
         None => points.iter().map(|point| vec![*point]).collect(),
     };
     let (name, n_points, n_runs) = (source.name(), points.len(), plans.len() as u64);
-    let gathered = gather(
+    let Gathered { tally, failures, elapsed } = gather(
         context,
         (source, &args.capsules.folder(&source.path)),
         (0..n_runs, Some(n_runs)),
         |number| with_crashes(&base, &plans[number as usize], args.restart_after),
         |_, _| false,
     )?;
-    let exit_code = gathered.exit_code();
-    let Gathered { tally, failures, elapsed } = gathered;
     let failed = tally.n_failed;
     let line = ending(args.what(), n_runs, failed, elapsed);
     let orders = &tally.orders;
@@ -102,8 +98,8 @@ fn enumerate_one(
         orders: tally.orders.count(),
         elapsed,
         elapsed_secs: elapsed.as_secs_f64(),
+        exit_code: exit_code(&failures),
         failures,
-        exit_code,
     })
 }
 

@@ -23,10 +23,9 @@ pub(super) struct Gathered {
     pub(super) elapsed: Duration,
 }
 
-impl Gathered {
-    pub(super) fn exit_code(&self) -> u8 {
-        worst_exit_code(self.tally.findings.iter().map(Finding::exit_code))
-    }
+/// Returns the exit code of the worst failure.
+pub(super) fn exit_code(failures: &[FailureResult]) -> u8 {
+    worst_exit_code(failures.iter().map(|failure| failure.report.exit_code))
 }
 
 /// Plays the cases with the given numbers, until `is_enough` returns `true`. Results are counted in

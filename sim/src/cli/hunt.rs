@@ -1,15 +1,16 @@
 //! `hunt`: plays one scenario with many seeds, or with the seeds of one shard.
 
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::context::{CommandContext, SCHEMA};
-use super::gather::{Gathered, gather};
-use super::hunt_result::{COMMAND, Hunt, HuntResult};
-use super::seeds::Seeds;
+use super::gather::{Gathered, exit_code, gather};
+use super::hunt_result::{COMMAND, HuntResult};
+use super::seeds;
 use super::shard::{Shard, ShardArg};
 use super::sources::{self, usage};
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
@@ -51,11 +52,11 @@ pub(super) struct HuntArgs {
 
 impl HuntArgs {
     /// Returns the seeds of all shards.
-    fn all_seeds(&self) -> anyhow::Result<Seeds> {
+    fn all_seeds(&self) -> anyhow::Result<RangeInclusive<u64>> {
         match (self.seeds, self.time) {
-            (Some(n), _) => Seeds::exactly(self.from, n),
-            (None, Some(_)) => Ok(Seeds::all_from(self.from)),
-            (None, None) => Ok(Seeds::at_most(self.from, DEFAULT_SEEDS)),
+            (Some(n), _) => seeds::exactly(self.from, n),
+            (None, Some(_)) => Ok(self.from..=u64::MAX),
+            (None, None) => Ok(seeds::at_most(self.from, DEFAULT_SEEDS)),
         }
     }
 
@@ -80,21 +81,21 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let source = sources::load(&args.path, context.caches.workload())?;
     let (shard, seeds) = (args.shard()?, args.all_seeds()?);
-    let n_runs = shard.n_seeds(seeds.count());
+    let n_seeds = seeds::count(&seeds);
+    let n_runs = shard.n_seeds(n_seeds);
     if n_runs == 0 {
-        let n_seeds = seeds.count();
         return Err(usage(format!(
             "shard {shard} has none of the {n_seeds} seeds: use --seeds {} or more, or fewer shards",
             shard.of
         )));
     }
-    let last_seed = Some(seeds.last).filter(|_| !args.is_endless());
+    let last_seed = Some(*seeds.end()).filter(|_| !args.is_endless());
     let to = last_seed.map_or_else(String::new, |last| format!(" to {last}"));
     let share = if shard == Shard::WHOLE { String::new() } else { format!(", shard {shard}") };
-    let first = seeds.first;
+    let first = *seeds.start();
     context.print_text(&format!("hunting {}: seeds {first}{to}{share}", args.path.display()));
 
-    let gathered = gather(
+    let Gathered { tally, failures, elapsed } = gather(
         context,
         (&source, &args.capsules.folder(&source.path)),
         (0..n_runs, last_seed.map(|_| n_runs)),
@@ -104,7 +105,7 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
                 || args.time.is_some_and(|time| elapsed >= time)
         },
     )?;
-    let hunt = Hunt {
+    let result = HuntResult {
         schema: SCHEMA,
         command: COMMAND.to_owned(),
         scenario: source.name(),
@@ -114,15 +115,6 @@ pub(super) fn hunt(args: &HuntArgs, context: &CommandContext) -> anyhow::Result<
         last_seed,
         build: Build::this(),
         bug: context.bug_name(),
-    };
-    result(hunt, shard, gathered).conclude(context, args.out.as_deref())
-}
-
-fn result(hunt: Hunt, shard: Shard, gathered: Gathered) -> HuntResult {
-    let exit_code = gathered.exit_code();
-    let Gathered { tally, failures, elapsed } = gathered;
-    HuntResult {
-        hunt,
         shard,
         seeds: tally.n_runs,
         failed: tally.n_failed,
@@ -130,7 +122,8 @@ fn result(hunt: Hunt, shard: Shard, gathered: Gathered) -> HuntResult {
         orders: tally.orders,
         elapsed_secs: elapsed.as_secs_f64(),
         coverage: tally.coverage.into(),
+        exit_code: exit_code(&failures),
         failures,
-        exit_code,
-    }
+    };
+    result.conclude(context, args.out.as_deref())
 }

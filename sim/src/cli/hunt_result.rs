@@ -12,9 +12,8 @@ use unisono_observe::trace::EventKind;
 use unisono_terminal::output::write_file;
 
 use super::context::CommandContext;
-use super::gather::FailureResult;
+use super::gather::{FailureResult, exit_code};
 use super::shard::Shard;
-use crate::cli::exit_codes::worst_exit_code;
 use crate::durations::short;
 use crate::many::tally::{Coverage, MAX_SEEDS_KEPT};
 use crate::record::orders::Orders;
@@ -25,28 +24,9 @@ use unisono_observe::counted::counted;
 pub(super) const COMMAND: &str = "hunt";
 
 /// The result of the command `hunt`, or of one shard of its seeds. The field names are also the
-/// keys of the JSON output.
+/// keys of the JSON output. The fields before `shard` are equal in all shards of one `hunt`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HuntResult {
-    #[serde(flatten)]
-    pub(super) hunt: Hunt,
-    /// The shard to which the counted seeds belong.
-    pub(super) shard: Shard,
-    /// Number of seeds that were played.
-    pub(super) seeds: u64,
-    pub(super) failed: u64,
-    pub(super) events: u64,
-    pub(super) orders: Orders,
-    pub(super) elapsed_secs: f64,
-    pub(super) coverage: CoverageNote,
-    /// One entry for each failure signature, ordered by the first seed with that signature.
-    pub(super) failures: Vec<FailureResult>,
-    pub(super) exit_code: u8,
-}
-
-/// The fields that have equal values in the results of all shards of one `hunt`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Hunt {
     pub(super) schema: u32,
     pub(super) command: String,
     pub(super) scenario: String,
@@ -60,6 +40,18 @@ pub(super) struct Hunt {
     pub(super) build: Build,
     /// The name of the planted bug.
     pub(super) bug: Option<String>,
+    /// The shard to which the counted seeds belong.
+    pub(super) shard: Shard,
+    /// Number of seeds that were played.
+    pub(super) seeds: u64,
+    pub(super) failed: u64,
+    pub(super) events: u64,
+    pub(super) orders: Orders,
+    pub(super) elapsed_secs: f64,
+    pub(super) coverage: CoverageNote,
+    /// One entry for each signature, ordered by the first seed with that signature.
+    pub(super) failures: Vec<FailureResult>,
+    pub(super) exit_code: u8,
 }
 
 impl FailureResult {
@@ -86,7 +78,7 @@ impl HuntResult {
             format!("{} is not a result of `unisono-sim hunt` with --out or --json", path.display())
         };
         let result: Self = serde_json::from_str(&text).with_context(is_none)?;
-        let is_fit = result.hunt.command == COMMAND
+        let is_fit = result.command == COMMAND
             && result.shard.index < result.shard.of
             && result.failures.iter().all(|failure| !failure.first_seeds.is_empty());
         ensure!(is_fit, is_none());
@@ -127,13 +119,12 @@ impl HuntResult {
         let mut coverage = std::mem::take(&mut self.coverage.seen);
         coverage.merge(&other.coverage.seen);
         self.coverage = coverage.into();
-        let codes = self.failures.iter().map(|failure| failure.report.exit_code);
-        self.exit_code = worst_exit_code(codes);
+        self.exit_code = exit_code(&self.failures);
     }
 
     /// Returns the number of seeds of the shard; `None` if `hunt` had --for and not --seeds.
     pub(super) fn n_seeds(&self) -> Option<u64> {
-        let behind_first = self.hunt.last_seed?.checked_sub(self.hunt.first_seed);
+        let behind_first = self.last_seed?.checked_sub(self.first_seed);
         // The count saturates, because the number of all seeds, 2^64, does not fit into a `u64`.
         let n_seeds = behind_first.map_or(0, |behind_first| behind_first.saturating_add(1));
         Some(self.shard.n_seeds(n_seeds))

@@ -36,7 +36,7 @@ impl MergeArgs {
 pub(super) fn merge(args: &MergeArgs, context: &CommandContext) -> anyhow::Result<u8> {
     let shards = read_all(&args.files).map_err(UsageError)?;
     let (first, n_shards) = (&shards[0], shards.len());
-    let mut notes = vec![format!("merging {}: {n_shards} shards", first.hunt.path)];
+    let mut notes = vec![format!("merging {}: {n_shards} shards", first.path)];
     notes.extend(shards.iter().filter_map(note_if_incomplete));
     let mut shards = shards.into_iter();
     let mut whole = shards.next().expect("read_all returns at least one shard");
@@ -80,8 +80,8 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
 /// Returns a description of the first field which shows that two results are not of the same
 /// `hunt`. Returns `None` if the results can be merged.
 fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
-    let last = |result: &HuntResult| result.hunt.last_seed.map_or(-1, i128::from);
-    let (a, b) = (&one.hunt, &other.hunt);
+    let last = |result: &HuntResult| result.last_seed.map_or(-1, i128::from);
+    let (a, b) = (one, other);
     let differ = |what: &str, one: &dyn ToString, other: &dyn ToString| {
         let (one, other) = (one.to_string(), other.to_string());
         (one != other).then(|| format!("{what} {one} and {other}"))

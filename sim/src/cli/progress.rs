@@ -58,10 +58,8 @@ impl<'a> Progress<'a> {
 
     /// Shows the number of failures for each signature of a tally beside the bar.
     pub(super) fn note_failures(&self, tally: &Tally) {
-        let failures = tally.findings.iter().map(|it| format!("{} {}", it.signature, it.n_seeds));
-        let failures: Vec<_> = failures.collect();
-        if !failures.is_empty() {
-            self.note(&failures.join(", "));
+        if tally.n_failed > 0 {
+            self.note(&tally.signatures());
         }
     }
 

@@ -1,9 +1,9 @@
 //! `run`: plays scenarios, each with its seeds.
 
-use crate::cli::gather::FailureResult;
+use crate::cli::gather::{FailureResult, exit_code};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -13,13 +13,13 @@ use super::context::CommandContext;
 use super::exit_codes::worst_exit_code;
 use super::hunt_result::failed_text;
 use super::progress::Progress;
-use super::seeds::Seeds;
+use super::seeds;
 use super::sources;
 use crate::cli::common::{CapsuleArgs, CommonArgs, from_one};
 use crate::durations::short;
 use crate::many::case::Source;
 use crate::many::pool;
-use crate::many::tally::{Finding, Tally};
+use crate::many::tally::Tally;
 use crate::scenario::{Range as Bounds, nanos};
 use crate::show::capsule::Capsule;
 use unisono_observe::counted::counted;
@@ -49,12 +49,12 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    fn seeds_of(&self, source: &Source) -> Seeds {
+    fn seeds_of(&self, source: &Source) -> RangeInclusive<u64> {
         // The parser refuses a scenario file with `seeds = 0`.
         let of_file = || NonZeroU64::new(source.scenario.sim.seeds.into());
         match (self.seed, self.seeds.or_else(of_file)) {
-            (Some(seed), _) => Seeds::one(seed),
-            (None, n) => Seeds::at_most(0, n.unwrap_or(NonZeroU64::MIN)),
+            (Some(seed), _) => seed..=seed,
+            (None, n) => seeds::at_most(0, n.unwrap_or(NonZeroU64::MIN)),
         }
     }
 }
@@ -95,10 +95,9 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
         return Err(error);
     }
     let elapsed = progress.elapsed();
-    let findings = results.iter().flat_map(|result| &result.tally.findings);
     let repeating = results.iter().filter(|result| result.repeats_one_order);
-    let codes = findings.map(Finding::exit_code).chain(repeating.map(|_| EXIT_TESTS_NOTHING));
-    let exit_code = worst_exit_code(codes);
+    let codes = results.iter().map(|result| exit_code(&result.failures));
+    let exit_code = worst_exit_code(codes.chain(repeating.map(|_| EXIT_TESTS_NOTHING)));
     context.print_text(&summary(&results, elapsed));
     let elapsed_secs = elapsed.as_secs_f64();
     context.conclude("run", Document { scenarios: &results, elapsed_secs }, exit_code)
@@ -107,16 +106,16 @@ pub(super) fn run(args: &RunArgs, context: &CommandContext) -> anyhow::Result<u8
 /// The runs of all scenarios in one list. With one list, a thread begins the next scenario while
 /// other threads still play the last runs of this one.
 struct RunList {
-    seeds: Vec<Seeds>,
-    /// For each scenario, the number of its runs plus the runs of all earlier scenarios. The sum
-    /// saturates at 2^64 − 1, which is more runs than a command can play.
+    seeds: Vec<RangeInclusive<u64>>,
+    /// For each scenario, the number of runs up to its last run. The sum saturates, because no
+    /// command plays more than 2^64 runs.
     ends: Vec<u64>,
 }
 
 impl RunList {
-    fn new(seeds: Vec<Seeds>) -> Self {
-        let add = |sum: &mut u64, seeds: &Seeds| {
-            *sum = sum.saturating_add(seeds.count());
+    fn new(seeds: Vec<RangeInclusive<u64>>) -> Self {
+        let add = |sum: &mut u64, seeds: &RangeInclusive<u64>| {
+            *sum = sum.saturating_add(seeds::count(seeds));
             Some(*sum)
         };
         let ends = seeds.iter().scan(0, add).collect();
@@ -131,7 +130,7 @@ impl RunList {
     fn at(&self, number: u64) -> (usize, u64) {
         let scenario = self.ends.partition_point(|end| *end <= number);
         let begin = scenario.checked_sub(1).map_or(0, |before| self.ends[before]);
-        (scenario, self.seeds[scenario].nth(number - begin))
+        (scenario, self.seeds[scenario].start() + (number - begin))
     }
 
     fn is_last_of_its_scenario(&self, number: u64) -> bool {
@@ -215,14 +214,8 @@ impl ScenarioResult {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.failed > 0 {
-            let signatures = self.tally.findings.iter();
-            let signatures: Vec<_> =
-                signatures.map(|it| format!("{} {}", it.signature, it.n_seeds)).collect();
-            notes.push(format!(
-                "{}: {}",
-                failed_text(self.failed, self.seeds),
-                signatures.join(", ")
-            ));
+            let failed = failed_text(self.failed, self.seeds);
+            notes.push(format!("{failed}: {}", self.tally.signatures()));
         }
         if self.repeats_one_order {
             notes.push(format!(
@@ -279,8 +272,8 @@ mod tests {
 
     #[test]
     fn each_run_number_maps_to_a_scenario_and_a_seed() {
-        let two = Seeds::at_most(0, NonZeroU64::new(2).expect("not 0"));
-        let plan = RunList::new(vec![two, Seeds::one(7), Seeds::one(u64::MAX)]);
+        let two = seeds::at_most(0, NonZeroU64::new(2).expect("not 0"));
+        let plan = RunList::new(vec![two, 7..=7, u64::MAX..=u64::MAX]);
         let all: Vec<_> = (0..plan.n_runs()).map(|number| plan.at(number)).collect();
         assert_eq!(all, [(0, 0), (0, 1), (1, 7), (2, u64::MAX)]);
         let last: Vec<_> = (0..4).map(|number| plan.is_last_of_its_scenario(number)).collect();

@@ -164,6 +164,6 @@ fn write(output: &Path, capsule: &Capsule, case: &Case) -> anyhow::Result<()> {
 /// Returns the case with new places of its expectations: their lines in the new file `output`.
 fn with_places(case: Case, output: &Path) -> anyhow::Result<Case> {
     let mut scenario = (*case.scenario).clone();
-    scenario.expect.places = Scenario::load(output)?.expect.places;
+    scenario.places = Scenario::load(output)?.places;
     Ok(Case { scenario: Arc::new(scenario), ..case })
 }

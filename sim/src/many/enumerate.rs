@@ -31,8 +31,7 @@ pub struct CrashPoint {
 }
 
 /// Returns all moments at which a node of a traced run can crash.
-#[must_use]
-pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
+pub(crate) fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
     let mut counts: BTreeMap<(TaskId, Option<EventKind>), u64> = BTreeMap::new();
     let mut points = Vec::new();
     for event in &trace.events {
@@ -66,8 +65,7 @@ pub fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
 }
 
 /// Draws pairs of crash points with a seed.
-#[must_use]
-pub fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint; 2]> {
+pub(crate) fn pairs(points: &[CrashPoint], n_pairs: u64, seed: u64) -> Vec<[CrashPoint; 2]> {
     let mut stream = Stream::new(seed, Purpose::CrashPairs, 0, 0);
     let mut pick = || points[stream.below(points.len() as u64) as usize];
     if points.is_empty() { Vec::new() } else { (0..n_pairs).map(|_| [pick(), pick()]).collect() }

@@ -5,28 +5,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use crate::lock::lock;
 
-/// The maximum number of results that wait for an earlier result. The limit bounds the memory while
-/// one slow run delays the results of all later runs.
-const MAX_AHEAD: u64 = 1_024;
-
-struct Pool<T> {
-    state: Mutex<State<T>>,
-    is_done: Condvar,
-    has_room: Condvar,
-}
-
-struct State<T> {
-    next: u64,
-    end: u64,
-    /// The number of the next result that the caller takes.
-    taken: u64,
-    done: BTreeMap<u64, thread::Result<T>>,
-}
+/// The maximum number of runs that are begun or played before an earlier run has ended. The limit
+/// bounds the memory while one slow run delays the results of all later runs.
+const MAX_AHEAD: usize = 1_024;
 
 /// Calls `work` for each number of a range, on `jobs` threads. Passes the results to `take` on the
 /// calling thread, in the order of the numbers. After `take` has returned `Break`, no further
@@ -40,31 +26,43 @@ pub fn in_order<T: Send, B>(
     work: impl Fn(u64) -> T + Sync,
     mut take: impl FnMut(u64, T) -> ControlFlow<B>,
 ) -> Option<B> {
-    let Range { start, end } = numbers;
-    let state = State { next: start, end, taken: start, done: BTreeMap::new() };
-    let pool =
-        &Pool { state: Mutex::new(state), is_done: Condvar::new(), has_room: Condvar::new() };
-    let work = &work;
+    let n_threads = numbers.end.saturating_sub(numbers.start).min(jobs.get() as u64);
+    let (give, given) = mpsc::channel();
+    let (finish, finished) = mpsc::channel();
+    let (given, work) = (&Mutex::new(given), &work);
     thread::scope(|scope| {
-        let n_threads = end.saturating_sub(start).min(jobs.get() as u64);
         for _ in 0..n_threads {
+            let finish = finish.clone();
             scope.spawn(move || {
-                while let Some(number) = pool.begin() {
+                loop {
+                    let Ok(number) = lock(given).recv() else { return };
                     // The panic is caught so that it reaches the caller in order. Otherwise `take`
                     // would wait for ever for the missing result.
-                    pool.finish(number, catch_unwind(AssertUnwindSafe(|| work(number))));
+                    let result = catch_unwind(AssertUnwindSafe(|| work(number)));
+                    let _ = finish.send((number, result));
                 }
             });
         }
-        let ended = (start..end).find_map(|number| match pool.wait_for(number) {
-            Ok(result) => take(number, result).break_value(),
-            Err(panic) => {
-                pool.stop();
-                resume_unwind(panic)
+        let mut ahead = numbers.clone();
+        let mut give_next = || ahead.next().map(|number| give.send(number));
+        for _ in 0..MAX_AHEAD {
+            give_next();
+        }
+        let mut done = BTreeMap::new();
+        let ended = numbers.into_iter().find_map(|number| {
+            while !done.contains_key(&number) {
+                done.extend(finished.recv());
+            }
+            give_next();
+            match done.remove(&number).expect("the result was waited for") {
+                Ok(result) => take(number, result).break_value().map(Ok),
+                Err(panic) => Some(Err(panic)),
             }
         });
-        pool.stop();
-        ended
+        // The numbers that no thread has begun are taken back.
+        drop(give);
+        lock(given).iter().for_each(drop);
+        ended.transpose().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -78,44 +76,6 @@ pub fn first<T: Send>(
         Some(result) => ControlFlow::Break((number, result)),
         None => ControlFlow::Continue(()),
     })
-}
-
-impl<T> Pool<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        lock(&self.state)
-    }
-
-    /// Returns the next number to work on, or `None` after the last number.
-    fn begin(&self) -> Option<u64> {
-        let is_full =
-            |state: &mut State<T>| state.next < state.end && state.next - state.taken >= MAX_AHEAD;
-        let waited = self.has_room.wait_while(self.state(), is_full);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let number = state.next;
-        (number < state.end).then(|| {
-            state.next += 1;
-            number
-        })
-    }
-
-    fn finish(&self, number: u64, result: thread::Result<T>) {
-        self.state().done.insert(number, result);
-        self.is_done.notify_one();
-    }
-
-    fn wait_for(&self, number: u64) -> thread::Result<T> {
-        let is_missing = |state: &mut State<T>| !state.done.contains_key(&number);
-        let waited = self.is_done.wait_while(self.state(), is_missing);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        state.taken = number + 1;
-        self.has_room.notify_all();
-        state.done.remove(&number).expect("the result was waited for")
-    }
-
-    fn stop(&self) {
-        self.state().end = 0;
-        self.has_room.notify_all();
-    }
 }
 
 #[cfg(test)]

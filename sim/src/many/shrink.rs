@@ -66,11 +66,8 @@ impl Shrinker<'_> {
                 break;
             }
         }
-        let one_seed = |mut scenario: Scenario| {
-            scenario.sim.seeds = 1;
-            scenario
-        };
-        let case = search.with_seed_zero(one_seed(smallest));
+        smallest.sim.seeds = 1;
+        let case = search.with_seed_zero(smallest);
         Shrunk { case, n_tried: search.n_tried }
     }
 

@@ -95,13 +95,13 @@ impl Tally {
         self.findings.push(Finding { signature, first: run, seeds, n_seeds: 1 });
         self.findings.last()
     }
-}
 
-impl Finding {
-    /// Returns the exit code for the failure of the first run.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        self.first.failure.as_ref().expect("a finding is a failure").exit_code()
+    /// Returns the signatures of the failures, each with its number of seeds.
+    pub(crate) fn signatures(&self) -> String {
+        let findings = self.findings.iter();
+        let counts: Vec<_> =
+            findings.map(|it| format!("{} {}", it.signature, it.n_seeds)).collect();
+        counts.join(", ")
     }
 }
 

@@ -104,16 +104,14 @@ impl Orders {
     }
 
     /// Returns whether [`Orders::count`] is exact.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         self.smallest.len() < MAX_KEPT
     }
 
     /// Returns the number of different orders. From 1,024 orders on, the number is an estimate with
     /// a standard error of 3 %: the k-th smallest of `n` evenly spread hashes is near k / n of the
     /// range (Bar-Yossef et al., Counting distinct elements in a data stream, 2002).
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         let n_kept = self.smallest.len() as u64;
         match self.smallest.last() {
             Some(largest) if !self.is_exact() => {

@@ -123,10 +123,9 @@ impl Trace {
         Run { lives: lives.into_iter().map(life).collect() }
     }
 
-    /// Returns the chain of events that caused an event, oldest first. The last element is the
-    /// event itself.
-    #[must_use]
-    pub fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
+    /// Returns the chain of events that caused an event, oldest first. The event itself is the last
+    /// one.
+    pub(crate) fn chain(&self, event: usize) -> Vec<(usize, &TracedEvent)> {
         let mut chain = Vec::new();
         let mut next = Some(event);
         while let Some(number) = next

@@ -13,7 +13,7 @@ use unisono_observe::trace::EventKind;
 use crate::run::live_record::LiveRecord;
 use crate::run::played::Played;
 use crate::run::unmet::{Breaker, Unmet};
-use crate::scenario::{Expect, ExpectedEvent, ExpectedOutcome, Place, Places, Range, Scenario};
+use crate::scenario::{ExpectedEvent, ExpectedOutcome, Places, Range, Scenario};
 
 /// Compares the outcomes of the tasks with the expected outcome.
 pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
@@ -34,17 +34,17 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     match (&expect.outcome, failures.first()) {
         (ExpectedOutcome::Finished, Some((task, why))) => {
             let what = format!("{task} failed: {why}; expected every task to finish");
-            Some(unmet(expect, "outcome", what, fails(*task)))
+            Some(unmet(scenario, "outcome", what, fails(*task)))
         }
         (ExpectedOutcome::Failed { because }, None) => {
             let what = format!("no task failed; expected a failure because of {because:?}");
-            Some(unmet_at(expect, ("outcome", "because"), what, None))
+            Some(unmet_at(scenario, ("outcome", "because"), what, None))
         }
         (ExpectedOutcome::Failed { because }, Some((task, first)))
             if failures.iter().all(|(_, why)| !why.contains(because.as_str())) =>
         {
             let what = format!("{task} failed: {first}; expected a failure because of {because:?}");
-            Some(unmet_at(expect, ("outcome", "because"), what, fails(*task)))
+            Some(unmet_at(scenario, ("outcome", "because"), what, fails(*task)))
         }
         _ => None,
     }
@@ -58,7 +58,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
     let n_rollbacks = played.n_generations.saturating_sub(1);
     let left_behind = (played.left_behind.len() as u64, "left-behind task");
     let gradients = |event: EventKind, name, range, what| {
-        within(expect, name, range, (record.counts.get(event), what), |nth| {
+        within(scenario, name, range, (record.counts.get(event), what), |nth| {
             Some(Breaker::Event { event, node: None, step: None, nth })
         })
     };
@@ -67,15 +67,15 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
         gradients(EventKind::DropsStale, "stale", expect.stale, "stale gradient"),
         gradients(EventKind::DropsFenced, "fenced", expect.fenced, "fenced gradient"),
         // The first generation of a run is not a rollback.
-        within(expect, "rollbacks", expect.rollbacks, (n_rollbacks, "rollback"), |nth| {
+        within(scenario, "rollbacks", expect.rollbacks, (n_rollbacks, "rollback"), |nth| {
             Some(Breaker::Generation { nth: nth + 1 })
         }),
-        within(expect, "left-behind", expect.left_behind, left_behind, |_| None),
-        virtual_time(expect, played),
+        within(scenario, "left-behind", expect.left_behind, left_behind, |_| None),
+        virtual_time(scenario, played),
         // By default, the expected final step is that of a run that finishes. After another outcome
         // this check would only repeat what the check of the outcome reports.
         final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
-        gradients_per_update(expect, played),
+        gradients_per_update(scenario, played),
     ]
     .into_iter()
     .flatten()
@@ -85,7 +85,7 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
 /// Returns an unmet expectation if a count is outside the expected range. `breaker` returns the
 /// event at which the count exceeded the range.
 fn within(
-    expect: &Expect,
+    scenario: &Scenario,
     name: &'static str,
     range: Option<Range<u64>>,
     (n, what): (u64, &str),
@@ -96,16 +96,16 @@ fn within(
     let what = format!("{n_text}; expected {}", times_text(range));
     // No event breaks the expectation if a count is too small: the missing event never happened.
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
-    Some(unmet(expect, name, what, broken_by))
+    Some(unmet(scenario, name, what, broken_by))
 }
 
-fn virtual_time(expect: &Expect, played: &Played) -> Option<Unmet> {
+fn virtual_time(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     let took = played.took;
-    let range = expect.virtual_time.filter(|range| !range.contains(&took))?;
+    let range = scenario.expect.virtual_time.filter(|range| !range.contains(&took))?;
     let bounds = range_text(range, (Duration::ZERO, Duration::MAX), |time| format!("{time:?}"));
     let what = format!("the run took {took:?}; expected {bounds}");
     let broken_by = (took > range.max).then_some(Breaker::After(range.max));
-    Some(unmet(expect, "virtual-time", what, broken_by))
+    Some(unmet(scenario, "virtual-time", what, broken_by))
 }
 
 fn final_step(scenario: &Scenario, played: &Played) -> Option<Unmet> {
@@ -122,46 +122,46 @@ fn final_step(scenario: &Scenario, played: &Played) -> Option<Unmet> {
         |step| format!("the last checkpoint is of step {step}"),
     );
     let what = format!("{got}; expected one of step {want}");
-    Some(unmet(expect, "final-step", what, None))
+    Some(unmet(scenario, "final-step", what, None))
 }
 
-fn gradients_per_update(expect: &Expect, played: &Played) -> Option<Unmet> {
-    let want = expect.gradients_per_update?;
+fn gradients_per_update(scenario: &Scenario, played: &Played) -> Option<Unmet> {
+    let want = scenario.expect.gradients_per_update?;
     let (step, of) = by_step(&played.losses).find(|(_, of)| of.len() != want as usize)?;
     let what =
         format!("{} in update {step}; expected {want}", counted(of.len() as u64, "gradient"));
-    let unmet = unmet(expect, "gradients-per-update", what, None);
+    let unmet = unmet(scenario, "gradients-per-update", what, None);
     Some(Unmet { rule: 1, step: Some(step), ..unmet })
 }
 
-/// Returns an unmet expectation, with the line of the key `name` in the scenario file.
-fn unmet(expect: &Expect, name: &'static str, what: String, broken_by: Option<Breaker>) -> Unmet {
-    unmet_at(expect, (name, &name.replace('-', "_")), what, broken_by)
+/// Returns an unmet expectation. Its line is that of the key `name`.
+fn unmet(
+    scenario: &Scenario,
+    name: &'static str,
+    what: String,
+    broken_by: Option<Breaker>,
+) -> Unmet {
+    unmet_at(scenario, (name, &name.replace('-', "_")), what, broken_by)
 }
 
 /// Returns an unmet expectation, with the line of the key `key` in the scenario file.
 fn unmet_at(
-    expect: &Expect,
+    scenario: &Scenario,
     (name, key): (&'static str, &str),
     what: String,
     broken_by: Option<Breaker>,
 ) -> Unmet {
-    let place = expect.places.of(key).cloned();
+    let place = scenario.places.of(key).cloned();
     Unmet { name, rule: 0, step: None, what, place, broken_by }
 }
 
 /// Checks each `[[expect.event]]`.
 pub(super) fn events(scenario: &Scenario, record: &LiveRecord) -> Vec<Unmet> {
-    let places = &scenario.expect.places;
     let numbered = (0..).zip(&record.expected);
-    numbered
-        .filter_map(|(number, (event, n))| {
-            happened(event, *n, places.of(&Places::event_key(number)))
-        })
-        .collect()
+    numbered.filter_map(|(number, (event, n))| happened(scenario, number, event, *n)).collect()
 }
 
-fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<Unmet> {
+fn happened(scenario: &Scenario, number: usize, expected: &ExpectedEvent, n: u64) -> Option<Unmet> {
     let ExpectedEvent { event, node, step, times } = *expected;
     if times.contains(&n) {
         return None;
@@ -172,8 +172,7 @@ fn happened(expected: &ExpectedEvent, n: u64, place: Option<&Place>) -> Option<U
     let what = format!("{event}{at}{of}: {n_times}; expected {range}");
     let nth = times.max.saturating_add(1);
     let broken_by = (n > times.max).then_some(Breaker::Event { event, node, step, nth });
-    let place = place.cloned();
-    Some(Unmet { name: "must-happen", rule: 0, step: None, what, place, broken_by })
+    Some(unmet_at(scenario, ("must-happen", &Places::event_key(number)), what, broken_by))
 }
 
 fn times_text(range: Range<u64>) -> String {

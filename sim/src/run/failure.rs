@@ -59,8 +59,7 @@ impl Failure {
     }
 
     /// Returns the exit code for this kind of failure.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Violation(_) | Self::Unmet(_) => 1,
             Self::Hang(_) | Self::Stuck(_) => 3,

@@ -13,8 +13,8 @@ use crate::record::trace::Trace;
 use crate::run::audit::Audit;
 use crate::scenario::ExpectedEvent;
 
-/// The record of a run in progress, shared by the `Watcher`s of all incarnations of all tasks.
-#[derive(Debug)]
+/// The record of a run in progress, shared by all watchers.
+#[derive(Debug, Default)]
 pub(crate) struct LiveRecord {
     pub(crate) rules: Rules,
     /// The first violation of a rule.
@@ -38,7 +38,7 @@ pub(crate) struct LiveRecord {
 }
 
 /// The number of events of each kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts(Vec<u64>);
 
 impl Counts {
@@ -54,18 +54,10 @@ impl Counts {
 impl LiveRecord {
     pub(crate) fn new(expected: &[ExpectedEvent], is_traced: bool) -> Self {
         Self {
-            rules: Rules::default(),
-            violation: None,
-            panic: None,
-            handled: None,
-            audit: Audit::default(),
-            order: EventOrder::default(),
             counts: Counts(vec![0; EventKind::ALL.len()]),
             trace: is_traced.then(Trace::default),
-            n_inputs: 0,
-            final_save: None,
             expected: expected.iter().map(|event| (event.clone(), 0)).collect(),
-            ledgers: BTreeMap::new(),
+            ..Self::default()
         }
     }
 

@@ -20,7 +20,7 @@ use unisono_rules::{Difference, Violation};
 
 use crate::run::compute_cache::ComputeCache;
 use crate::run::played::Played;
-use crate::scenario::{Oracle, Scenario};
+use crate::scenario::Scenario;
 
 /// Audits the ledgers, the losses and the newest checkpoint, as `unisono audit` does.
 pub(super) fn audit(played: &Played) -> Audit<'_> {
@@ -41,23 +41,9 @@ pub(super) fn ledgers(audit: &Audit<'_>) -> Result<(), Violation> {
     Err(violation.at(broken.step).of(&broken.place))
 }
 
-/// Compares the run with the oracle that the scenario names.
-pub(super) fn trajectory(
-    scenario: &Scenario,
-    cache: &Arc<ComputeCache>,
-    played: &Played,
-    audit: &Audit<'_>,
-) -> Result<(), Violation> {
-    match scenario.expect.oracle {
-        Some(Oracle::Serial) => serial(scenario, cache, played, audit),
-        Some(Oracle::Provenance) => provenance(scenario, cache, played, audit),
-        None => Ok(()),
-    }
-}
-
 /// Compares the run with the serial run, which does not depend on the schedule. A serial run exists
 /// only for R ≥ N.
-fn serial(
+pub(super) fn serial(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,
     played: &Played,
@@ -93,7 +79,7 @@ fn serial(
 
 /// Recomputes the run in one loop, with the slots that the ledgers name, and compares the results.
 /// For R < N, timing selects the slots, so only the ledgers show which slots the run used.
-fn provenance(
+pub(super) fn provenance(
     scenario: &Scenario,
     cache: &Arc<ComputeCache>,
     played: &Played,

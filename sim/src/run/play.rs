@@ -6,7 +6,6 @@
 //!
 //! [`Universe`]: crate::world::universe::Universe
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -226,7 +225,7 @@ impl<'a> SimRun<'a> {
         // stays.
         state.end_all_faults();
         let mut record = lock(&self.context.record);
-        let files = state.files.disk().clone();
+        let files = state.files.disk.clone();
         let (losses, checkpoint, unreadable) = self.read_back(&files);
         let mut played = Played {
             seed: self.seed,
@@ -262,7 +261,6 @@ impl<'a> SimRun<'a> {
             record: &mut record,
             hang: self.ends.hang.clone(),
             invalid_checkpoint: invalid,
-            audit: OnceCell::new(),
         });
         (played.failure, played.unmet) = (failure, unmet);
         played

@@ -116,7 +116,7 @@ impl RunContext {
 
     /// Returns the chief's disk, which survives restarts of the chief.
     fn disk(&self) -> SimDisk {
-        self.universe.state().files.disk().clone()
+        self.universe.state().files.disk.clone()
     }
 
     fn open_files(&self, life: LifeId) -> Result<(), String> {

@@ -60,9 +60,8 @@ pub enum Breaker {
 }
 
 impl Breaker {
-    /// Returns the index of the event in a trace of the run; `None` if the trace lacks the event.
-    #[must_use]
-    pub fn find(&self, trace: &Trace) -> Option<usize> {
+    /// The number of the event in a trace of the run.
+    pub(crate) fn find(&self, trace: &Trace) -> Option<usize> {
         match self {
             Self::Event { event, node, step, nth } => {
                 let fits = |what: &NamedEvent| {

@@ -12,10 +12,8 @@
 //! principles: a cause is checked before its consequences, and a check runs only on a result that
 //! is complete enough for the check.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
-use unisono_audit::found::Audit;
 use unisono_core::protocol::ClusterConfig;
 use unisono_rules::{End, LifeTurn, Violation};
 
@@ -25,54 +23,9 @@ use crate::run::live_record::LiveRecord;
 use crate::run::played::Played;
 use crate::run::unmet::Unmet;
 use crate::run::{expectations, oracles};
-use crate::scenario::Scenario;
+use crate::scenario::{Oracle, Scenario};
 use crate::world::active_faults::FaultEffects;
 use crate::world::universe::Universe;
-
-/// A check of a run that has ended.
-enum Check {
-    /// If this check fails, no further check runs, because the result of the run is not complete.
-    /// The report then lists no unmet expectations.
-    Required(fn(&mut Evidence<'_>) -> Option<Failure>),
-    /// This check runs unless a `Required` check has failed. All unmet expectations are reported,
-    /// so that the user can correct them together.
-    Expectations(fn(&Evidence<'_>) -> Vec<Unmet>),
-    /// Runs only if no earlier check has failed.
-    Result(fn(&Evidence<'_>) -> Option<Failure>),
-}
-
-/// All checks of a run that has ended, in order.
-const CHECKS: [Check; 12] = [
-    // A violation or a panic stops the run, so later checks would judge an incomplete run. If both
-    // happen in one turn of the executor, the violation is reported, because it names a rule.
-    Check::Required(|run| run.record.violation.take().map(Failure::Violation)),
-    Check::Required(|run| run.record.panic.take().map(Failure::Panic)),
-    // A run that hangs has no result, even if it has broken no rule.
-    Check::Required(|run| run.hang.take().map(Failure::Hang)),
-    // This check precedes the check of the rules at the end of the run, which would report an
-    // invalid checkpoint as a missing one.
-    Check::Required(invalid_checkpoint),
-    // The rules hold for every scenario, so their check precedes the scenario's expectations.
-    Check::Required(rule_broken_at_the_end),
-    // The outcome precedes the result: a run that fails unexpectedly has no complete result, so its
-    // losses differ from an oracle for that reason alone.
-    Check::Expectations(|run| {
-        expectations::outcome(run.scenario, run.played).into_iter().collect()
-    }),
-    // The ledgers precede the oracles, because the oracles rely on the ledgers. The golden file
-    // comes last of these three, because it only names a row, while an oracle names the update.
-    Check::Result(|run| run.compare(oracles::ledgers)),
-    Check::Result(|run| {
-        run.compare(|audit| oracles::trajectory(run.scenario, run.cache, run.played, audit))
-    }),
-    Check::Result(|run| oracles::golden(run.scenario, run.played).err().map(Failure::Violation)),
-    // Counts and times follow the result, because a wrong result explains a wrong count.
-    Check::Expectations(|run| expectations::numbers(run.scenario, run.played, run.record)),
-    Check::Expectations(|run| expectations::events(run.scenario, run.record)),
-    // A fault without effect makes a passing run worthless, but explains no failure. This check is
-    // the last one, because a run that fails early often ends before its later faults begin.
-    Check::Result(|run| run.played.faults.iter().find_map(fault_without_effect)),
-];
 
 /// A run that has ended, as input for the checks.
 #[derive(Debug)]
@@ -88,8 +41,6 @@ pub(crate) struct Evidence<'a> {
     /// A description of a checkpoint that is visible on the disk but invalid, or of an error in
     /// reading the files.
     pub(crate) invalid_checkpoint: Option<String>,
-    /// The audit of the ledgers. The first check that needs the audit computes it.
-    pub(crate) audit: OnceCell<Audit<'a>>,
 }
 
 /// The failure of a run, and all expectations that the run did not meet.
@@ -102,35 +53,60 @@ pub(crate) struct Verdict {
 
 /// Judges a run that has ended.
 pub(crate) fn judge(mut run: Evidence<'_>) -> Verdict {
-    let mut verdict = Verdict::default();
-    for check in CHECKS {
-        match check {
-            Check::Required(check) => {
-                if let Some(failure) = check(&mut run) {
-                    return Verdict { failure: Some(failure), unmet: Vec::new() };
-                }
-            }
-            Check::Expectations(check) => {
-                let unmet = check(&run);
-                let first = || unmet.first().cloned().map(Failure::Unmet);
-                verdict.failure = verdict.failure.or_else(first);
-                verdict.unmet.extend(unmet);
-            }
-            Check::Result(check) => verdict.failure = verdict.failure.or_else(|| check(&run)),
-        }
+    if let Some(failure) = incomplete(&mut run) {
+        return Verdict { failure: Some(failure), unmet: Vec::new() };
     }
-    verdict
+    // All expectations are checked, so that the user can correct them together.
+    let Evidence { scenario, played, ref record, .. } = run;
+    let outcome = expectations::outcome(scenario, played);
+    let mut unmet = expectations::numbers(scenario, played, record);
+    unmet.extend(expectations::events(scenario, record));
+    let failure = outcome
+        .clone()
+        .map(Failure::Unmet)
+        // The outcome precedes the result: a run that fails unexpectedly has no complete result, so
+        // its losses differ from an oracle for that reason alone.
+        .or_else(|| wrong_result(&run).err().map(Failure::Violation))
+        // Counts and times follow the result, because a wrong result explains a wrong count.
+        .or_else(|| unmet.first().cloned().map(Failure::Unmet))
+        // A fault without effect makes a passing run worthless, but explains no failure. This check
+        // is the last one, because a run that fails early often ends before its later faults begin.
+        .or_else(|| played.faults.iter().find_map(fault_without_effect));
+    Verdict { failure, unmet: outcome.into_iter().chain(unmet).collect() }
 }
 
-impl<'a> Evidence<'a> {
-    /// Runs `check` on the audit of the run's ledgers. Returns `None` without a check if the
-    /// scenario names no oracle.
-    fn compare(&self, check: impl FnOnce(&Audit<'a>) -> Result<(), Violation>) -> Option<Failure> {
-        self.scenario.expect.oracle?;
-        // The audit is stored, so that the second comparison does not audit the ledgers again.
-        let audit = self.audit.get_or_init(|| oracles::audit(self.played));
-        check(audit).err().map(Failure::Violation)
+/// Returns the failure of a run whose result is not complete. Expectations are not checked then, so
+/// the report lists no unmet expectation.
+fn incomplete(run: &mut Evidence<'_>) -> Option<Failure> {
+    // A violation or a panic stops the run, so later checks would judge an incomplete run. If both
+    // happen in one turn of the executor, the violation is reported, because it names a rule.
+    let stopped = run.record.violation.take().map(Failure::Violation);
+    let stopped = stopped.or_else(|| run.record.panic.take().map(Failure::Panic));
+    stopped
+        // A run that hangs has no result, even if it has broken no rule.
+        .or_else(|| run.hang.take().map(Failure::Hang))
+        // This check precedes the check of the rules at the end of the run, which would report an
+        // invalid checkpoint as a missing one.
+        .or_else(|| invalid_checkpoint(run))
+        // The rules hold for every scenario, so their check precedes the scenario's expectations.
+        .or_else(|| rule_broken_at_the_end(run))
+}
+
+/// Compares the run with its ledgers and its oracle, if the scenario names one, and with its golden
+/// file.
+fn wrong_result(run: &Evidence<'_>) -> Result<(), Violation> {
+    let Evidence { scenario, cache, played, .. } = *run;
+    // The ledgers precede the oracles, because the oracles rely on the ledgers. The golden file
+    // comes last of these three, because it only names a row, while an oracle names the update.
+    if let Some(oracle) = scenario.expect.oracle {
+        let audit = oracles::audit(played);
+        oracles::ledgers(&audit)?;
+        match oracle {
+            Oracle::Serial => oracles::serial(scenario, cache, played, &audit)?,
+            Oracle::Provenance => oracles::provenance(scenario, cache, played, &audit)?,
+        }
     }
+    oracles::golden(scenario, played)
 }
 
 fn invalid_checkpoint(run: &mut Evidence<'_>) -> Option<Failure> {
@@ -152,7 +128,7 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
     if fault.n_effects > 0 || fault.may_be_inert {
         return None;
     }
-    let why = match fault.has_begun {
+    let why = match fault.began.is_some() {
         true => "it began, and there was nothing to change",
         false => "it never began",
     };
@@ -209,7 +185,6 @@ mod tests {
                 record: &mut record,
                 hang: Some("text".to_owned()),
                 invalid_checkpoint: Some("text".to_owned()),
-                audit: OnceCell::new(),
             });
             assert!(verdict.unmet.is_empty(), "expectations are not checked after these failures");
             verdict.failure.expect("a failure").signature()

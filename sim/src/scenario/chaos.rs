@@ -19,7 +19,7 @@ table! {
     /// nothing is drawn.
     Section "chaos" Check; pub struct Chaos {
         /// The kinds of faults that a seed may draw.
-        families: Vec<Family> = all_but_gradient(),
+        families: Vec<Family> = all_but_gradient(); "all but `\"gradient\"`",
         /// Each seed uses only some of the kinds, each with probability 1/2. A run with few kinds
         /// reaches situations that the other kinds would prevent (Groce et al., Swarm testing,
         /// 2012).
@@ -70,20 +70,9 @@ fn families(value: Value<'_>) -> Result<Vec<Family>, Wrong> {
     Ok(families)
 }
 
-impl FieldType for Vec<Family> {
-    fn keys(field: &Field<Self>) -> Vec<Key> {
-        vec![field.known("array of fault kinds".to_owned(), "all but `\"gradient\"`", "")]
-    }
-
-    fn read(field: Field<Self>, section: Section<'_>) -> Result<Self, Wrong> {
-        let given = section.get(field.key);
-        given.map_or_else(|| Ok(field.default.unwrap_or_default()), families)
-    }
-
-    fn write(&self, field: &Field<Self>, lines: &mut Lines) {
-        if field.default.as_ref() != Some(self) {
-            let names: Vec<_> = self.iter().map(|family| quoted(family.name())).collect();
-            lines.put(field.key, format!("[{}]", names.join(", ")));
-        }
-    }
+value_types! {
+    Vec<Family>: "array of fault kinds", |value, _| families(value), |families| {
+        let names: Vec<_> = families.iter().map(|family| quoted(family.name())).collect();
+        format!("[{}]", names.join(", "))
+    };
 }

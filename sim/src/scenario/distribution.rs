@@ -78,8 +78,7 @@ impl Distribution {
     }
 
     /// Returns the duration, if it is constant.
-    #[must_use]
-    pub fn constant(&self) -> Option<Duration> {
+    pub(crate) fn constant(&self) -> Option<Duration> {
         match *self {
             Self::Const(always) => Some(always),
             _ => None,

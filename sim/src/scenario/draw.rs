@@ -75,15 +75,30 @@ pub fn fault(
     seed: u64,
     number: u32,
 ) -> Fault {
-    let stream = Stream::new(seed, Purpose::Chaos, u64::from(number), 0);
     let mut dice = Dice {
-        stream,
+        stream: Stream::new(seed, Purpose::Chaos, u64::from(number), 0),
         longest: chaos.longest,
         tensor_factor: scenario.network.tensor_factor,
         n_ps: scenario.run.n_ps,
         n_workers: scenario.run.sync.total_num_replicas,
     };
-    draw_fault(&mut dice, chaos, families, number)
+    let family = dice.pick(families);
+    // Every kind of fault draws all targets first, so that the draws of its own keys begin at the
+    // same position.
+    let node = dice.tasks();
+    let (from, to) = dice.pair();
+    let kind = FaultKind::draw(family, &mut dice, &Targets { node, from, to });
+    let longest = match family {
+        Family::Disk => chaos.longest.min(LONGEST_DISK_FAULT),
+        _ => chaos.longest,
+    };
+    // A wall clock that was set back stays so for the rest of the run.
+    let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
+    let has_end = !kind.is_instant() && !stays;
+    let end = has_end.then(|| End::For(dice.duration(longest)));
+    let trigger = draw_trigger(&mut dice, chaos);
+    let id = format!("chaos-{number}-{}", family.name());
+    Fault { id, trigger, end, kind, may_be_inert: true }
 }
 
 fn within(range: Range<u32>, stream: &mut Stream) -> u32 {
@@ -143,26 +158,6 @@ fn draw_families(chaos: &Chaos, stream: &mut Stream) -> Vec<Family> {
 
 fn pick<'a, T>(from: &'a [T], stream: &mut Stream) -> &'a T {
     &from[stream.below(from.len() as u64) as usize]
-}
-
-fn draw_fault(dice: &mut Dice, chaos: &Chaos, families: &[Family], number: u32) -> Fault {
-    let family = dice.pick(families);
-    // Every kind of fault draws all targets first, so that the draws of its own keys begin at the
-    // same position.
-    let node = dice.tasks();
-    let (from, to) = dice.pair();
-    let kind = FaultKind::draw(family, dice, &Targets { node, from, to });
-    let longest = match family {
-        Family::Disk => chaos.longest.min(LONGEST_DISK_FAULT),
-        _ => chaos.longest,
-    };
-    // A wall clock that was set back stays so for the rest of the run.
-    let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
-    let has_end = !kind.is_instant() && !stays;
-    let end = has_end.then(|| End::For(dice.duration(longest)));
-    let trigger = draw_trigger(dice, chaos);
-    let id = format!("chaos-{number}-{}", family.name());
-    Fault { id, trigger, end, kind, may_be_inert: true }
 }
 
 fn draw_trigger(dice: &mut Dice, chaos: &Chaos) -> Trigger {

@@ -44,8 +44,6 @@ table! {
         virtual_time: Option<Range<Duration>> = None; "any",
         /// Events that must happen, or must not happen.
         events as "event": Vec<ExpectedEvent> = Vec::new(),
-        /// The lines of the scenario file that state the expectations.
-        places: Places = Places::default(),
     }
 }
 
@@ -75,8 +73,7 @@ impl Places {
     }
 
     /// Returns the line of an expectation.
-    #[must_use]
-    pub fn of(&self, key: &str) -> Option<&Place> {
+    pub(crate) fn of(&self, key: &str) -> Option<&Place> {
         self.0.get(key)
     }
 
@@ -117,8 +114,7 @@ tagged! {
 
 impl ExpectedOutcome {
     /// Returns whether the run is expected to fail.
-    #[must_use]
-    pub const fn is_failure(&self) -> bool {
+    pub(crate) const fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 }
@@ -150,16 +146,3 @@ table! {
 }
 
 tagged_field!(ExpectedOutcome);
-
-/// `Places` has no key in the file. The reader fills in the lines of the other keys.
-impl FieldType for Places {
-    fn keys(_: &Field<Self>) -> Vec<Key> {
-        Vec::new()
-    }
-
-    fn read(_: Field<Self>, _: Section<'_>) -> Result<Self, Wrong> {
-        Ok(Self::default())
-    }
-
-    fn write(&self, _: &Field<Self>, _: &mut Lines) {}
-}

@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use unisono_core::{Step, TaskId};
 use unisono_observe::trace::EventKind;
 
@@ -233,21 +232,6 @@ impl Family {
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMED[self as usize].1
-    }
-}
-
-impl Serialize for Family {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Family {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(from)?;
-        let named = Self::NAMED.iter().find(|(_, known)| *known == name);
-        let unknown = || de::Error::custom(format!("unknown kind of fault {name}"));
-        named.map(|(family, _)| *family).ok_or_else(unknown)
     }
 }
 

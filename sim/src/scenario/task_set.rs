@@ -27,8 +27,7 @@ impl From<Job> for TaskSet {
 
 impl TaskSet {
     /// Returns whether a task is in the set.
-    #[must_use]
-    pub fn contains(&self, task: TaskId) -> bool {
+    pub(crate) fn contains(&self, task: TaskId) -> bool {
         match *self {
             Self::All => true,
             Self::Job(job) => task.job == job,

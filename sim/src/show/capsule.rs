@@ -126,8 +126,7 @@ pub enum CapsuleError {
 
 impl Build {
     /// Returns the build of this program.
-    #[must_use]
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let mut features = Vec::new();
         if cfg!(feature = "planted-bugs") {
             features.push("planted-bugs".to_owned());
@@ -156,14 +155,13 @@ impl std::fmt::Display for Build {
 impl Capsule {
     /// Returns the failure capsule of a run that failed. `path` is the path of the run's scenario
     /// file.
-    #[must_use]
-    pub fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
+    pub(crate) fn new(path: &Path, case: &Case, failure: &Failure, played: &Played) -> Self {
         let golden = case.scenario.expect.golden.as_ref();
         Self {
             schema: SCHEMA,
             path: path.display().to_string(),
             scenario: case.scenario.to_toml(),
-            places: case.scenario.expect.places.clone(),
+            places: case.scenario.places.clone(),
             golden: golden.and_then(|path| fs::read_to_string(path).ok()),
             seed: case.seed,
             bug: None,
@@ -231,7 +229,7 @@ impl Capsule {
         }
         // The reported lines are those of the scenario file, which the user knows, and not those of
         // the text in the capsule.
-        scenario.expect.places = self.places.clone();
+        scenario.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })
     }

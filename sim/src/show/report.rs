@@ -2,7 +2,7 @@
 //! last state of each node, the effects of the faults, and the command that replays the run.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -187,8 +187,7 @@ pub struct Explained {
 
 /// Replays a failed run with a trace, and explains the failure. Runs are deterministic, so the
 /// replay should equal the first run. If the replay differs, the report begins with the difference.
-#[must_use]
-pub fn explain(
+pub(crate) fn explain(
     name: &str,
     case: &Case,
     first: &Played,
@@ -220,8 +219,7 @@ fn difference(first: &Played, failure: &Failure, second: &Played) -> Option<Stri
 
 impl Report {
     /// Returns the report of a failure. The report has no chain of events if `played` has no trace.
-    #[must_use]
-    pub fn new(name: &str, failure: &Failure, played: &Played) -> Self {
+    pub(crate) fn new(name: &str, failure: &Failure, played: &Played) -> Self {
         let (rule, step) = match failure {
             Failure::Violation(Violation { rule, step, .. })
             | Failure::Unmet(Unmet { rule, step, .. }) => (*rule, *step),
@@ -315,15 +313,10 @@ pub(crate) fn last_of_chain(trace: &Trace, failure: &Failure) -> Option<usize> {
 }
 
 impl ChainEnd {
-    fn for_failure(failure: &Failure) -> Self {
+    const fn for_failure(failure: &Failure) -> Self {
         match failure {
-            Failure::Unmet(unmet) => {
-                if unmet.broken_by.is_some() {
-                    Self::BrokenExpectation
-                } else {
-                    Self::EndOfRun
-                }
-            }
+            Failure::Unmet(Unmet { broken_by: Some(_), .. }) => Self::BrokenExpectation,
+            Failure::Unmet(_) => Self::EndOfRun,
             _ => Self::Failure,
         }
     }
@@ -395,8 +388,8 @@ fn outcome_text(outcome: &Outcome) -> String {
 }
 
 fn fault_note(fault: &FaultEffects) -> FaultNote {
-    let FaultEffects { id, kind, has_begun, n_effects, .. } = fault;
-    FaultNote { id: id.clone(), kind: *kind, began: *has_begun, effects: *n_effects }
+    let FaultEffects { id, kind, began, n_effects, .. } = fault;
+    FaultNote { id: id.clone(), kind: *kind, began: began.is_some(), effects: *n_effects }
 }
 
 /// The maximum number of nodes in the text of a report. All nodes of a large cluster would hide the
@@ -484,17 +477,11 @@ impl Report {
 
 impl ChainLink {
     /// Returns the event as lines of text, each with the prefix `before`.
-    #[must_use]
-    pub fn lines(&self, before: &str) -> String {
+    pub(crate) fn lines(&self, before: &str) -> String {
         let Self { at_ns, node, text, effects } = self;
-        let mut lines = String::new();
         let at = format!("{:?}", Duration::from_nanos(*at_ns));
-        writeln!(lines, "{before}{at:>14}  {node:<19} {text}")
-            .expect("writing to a String cannot fail");
-        for effect in effects {
-            writeln!(lines, "{before}{:>14}  {:<19} → {effect}", "", "")
-                .expect("writing to a String cannot fail");
-        }
-        lines
+        let effect = |effect| format!("{before}{:>14}  {:<19} → {effect}\n", "", "");
+        let effects: String = effects.iter().map(effect).collect();
+        format!("{before}{at:>14}  {node:<19} {text}\n{effects}")
     }
 }

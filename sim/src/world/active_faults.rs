@@ -28,9 +28,9 @@ const SLOW_PARTITION: u32 = 100;
 pub(crate) struct Faults {
     all: Vec<Entry>,
     /// Faults that wait for an event or a step.
-    armed: Vec<usize>,
+    pub(super) armed: Vec<usize>,
     /// Faults that have begun and have not ended.
-    active: Vec<usize>,
+    pub(super) active: Vec<usize>,
     /// The time of the last beginning or end of any fault.
     pub(crate) last_change: Duration,
     seed: u64,
@@ -41,9 +41,7 @@ pub(super) struct Entry {
     pub(super) fault: Fault,
     /// Number of events so far that matched the trigger.
     seen: u64,
-    pub(super) n_effects: u64,
-    /// The times at which the fault began and ended.
-    times: (Option<Duration>, Option<Duration>),
+    pub(super) effects: FaultEffects,
     /// The incarnations that the fault killed or paused. At the end of the fault, the killed tasks
     /// are restarted and the paused incarnations are resumed.
     pub(super) lives: Vec<LifeId>,
@@ -56,9 +54,7 @@ pub struct FaultEffects {
     pub id: String,
     /// The kind of the fault.
     pub kind: Family,
-    /// Whether the fault began.
-    pub has_begun: bool,
-    /// When the fault began, in virtual time.
+    /// When the fault began, in virtual time; `None` if it never began.
     pub began: Option<Duration>,
     /// When the fault ended, in virtual time.
     pub ended: Option<Duration>,
@@ -68,10 +64,14 @@ pub struct FaultEffects {
     pub may_be_inert: bool,
 }
 
-impl Entry {
-    const fn has_begun(&self) -> bool {
-        self.times.0.is_some()
-    }
+/// Returns a function for [`Faults::affecting`] that returns a value for each fault of one kind.
+macro_rules! of_kind {
+    ($kind:pat $(if $affects:expr)? => $value:expr) => {
+        |kind: &FaultKind, _: u64| match kind {
+            $kind $(if $affects)? => Some($value),
+            _ => None,
+        }
+    };
 }
 
 impl Faults {
@@ -79,8 +79,14 @@ impl Faults {
         let entry = |fault: &Fault| Entry {
             fault: fault.clone(),
             seen: 0,
-            n_effects: 0,
-            times: (None, None),
+            effects: FaultEffects {
+                id: fault.id.clone(),
+                kind: fault.kind.family(),
+                began: None,
+                ended: None,
+                n_effects: 0,
+                may_be_inert: fault.may_be_inert,
+            },
             lives: Vec::new(),
         };
         let all: Vec<_> = faults.iter().map(entry).collect();
@@ -104,16 +110,7 @@ impl Faults {
 
     /// Returns the effects of each fault, in the order of the scenario.
     pub(crate) fn effects(&self) -> Vec<FaultEffects> {
-        let effects = |entry: &Entry| FaultEffects {
-            id: entry.fault.id.clone(),
-            kind: entry.fault.kind.family(),
-            has_begun: entry.has_begun(),
-            began: entry.times.0,
-            ended: entry.times.1,
-            n_effects: entry.n_effects,
-            may_be_inert: entry.fault.may_be_inert,
-        };
-        self.all.iter().map(effects).collect()
+        self.all.iter().map(|entry| entry.effects.clone()).collect()
     }
 
     /// Returns whether any active fault will end by itself.
@@ -123,70 +120,42 @@ impl Faults {
 
     /// Returns whether no fault has begun yet.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.all.iter().all(|entry| !entry.has_begun())
-    }
-
-    pub(super) fn all_active(&self) -> Vec<usize> {
-        self.active.clone()
-    }
-
-    pub(super) const fn has_active(&self) -> bool {
-        !self.active.is_empty()
-    }
-
-    pub(super) const fn has_armed(&self) -> bool {
-        !self.armed.is_empty()
+        self.all.iter().all(|entry| entry.effects.began.is_none())
     }
 
     /// Returns the faults that this event triggers, and removes these faults from the waiting
     /// faults.
-    pub(super) fn on_event(
-        &mut self,
-        node: TaskId,
-        what: NamedEvent,
-        when: When,
-        is_input: bool,
-    ) -> Vec<usize> {
-        let mut begin = Vec::new();
-        let all = &mut self.all;
-        self.armed.retain(|&fault| {
-            let entry = &mut all[fault];
-            let Trigger::On(pattern) = &entry.fault.trigger else { return true };
-            if pattern.when != when || !fits(pattern, node, what, is_input) {
-                return true;
+    pub(super) fn on_event(&mut self, node: TaskId, what: NamedEvent, when: When) -> Vec<usize> {
+        let begins = |fault: &mut usize| {
+            let entry = &mut self.all[*fault];
+            let Trigger::On(pattern) = &entry.fault.trigger else { return false };
+            if pattern.when != when || !fits(pattern, node, what) {
+                return false;
             }
             // Each fault counts matching events by itself, so that removing a fault from a scenario
             // does not change when another fault begins.
             entry.seen += 1;
-            let begins = entry.seen >= pattern.nth;
-            if begins {
-                begin.push(fault);
-            }
-            !begins
-        });
-        begin
+            entry.seen >= pattern.nth
+        };
+        self.armed.extract_if(.., begins).collect()
     }
 
     /// Returns the faults that begin, and the faults that end, when ps 0 first reaches version
     /// `step`.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
-        let (mut begin, all) = (Vec::new(), &self.all);
-        self.armed.retain(|&fault| {
-            // The test is `<=`, because a restore may take ps 0 past a step without that version.
-            let begins = matches!(all[fault].fault.trigger, Trigger::AtStep(at) if at <= step);
-            if begins {
-                begin.push(fault);
-            }
-            !begins
-        });
-        let ends = |fault: &usize| matches!(all[*fault].fault.end, Some(End::UntilStep(until)) if until <= step);
+        let fault = |fault: usize| &self.all[fault].fault;
+        // The test is `<=`, because a restore may take ps 0 past a step without that version.
+        let begins =
+            |&mut at: &mut usize| matches!(fault(at).trigger, Trigger::AtStep(at) if at <= step);
+        let ends =
+            |&at: &usize| matches!(fault(at).end, Some(End::UntilStep(until)) if until <= step);
         let end = self.active.iter().copied().filter(ends).collect();
-        (begin, end)
+        (self.armed.extract_if(.., begins).collect(), end)
     }
 
     pub(super) fn activate(&mut self, fault: usize, now: Duration) {
         self.active.push(fault);
-        self.all[fault].times = (Some(now), None);
+        self.all[fault].effects.began = Some(now);
         self.last_change = now;
     }
 
@@ -198,7 +167,7 @@ impl Faults {
         // A fault that was not active keeps the time at which it first ended.
         let was_active = self.active.len() < n_active;
         if was_active {
-            self.all[fault].times.1 = Some(now);
+            self.all[fault].effects.ended = Some(now);
         }
         was_active
     }
@@ -219,7 +188,7 @@ impl Faults {
         let stops =
             |kind: &FaultKind| matches!(kind, FaultKind::Stop { node } if node.contains(task));
         let begun = |(fault, entry): (usize, &Entry)| {
-            entry.has_begun()
+            entry.effects.began.is_some()
                 && stops(&entry.fault.kind)
                 && entry.fault.end.is_some()
                 && !self.is_active(fault)
@@ -241,19 +210,13 @@ impl Faults {
     /// Returns the time by which the active faults set back the wall clock of a task. Counts an
     /// effect of each such fault.
     pub(super) fn set_back(&mut self, task: TaskId) -> Duration {
-        let behind = |kind: &FaultKind, _| match kind {
-            FaultKind::Clock { node, set_back, .. }
-                if node.contains(task) && !set_back.is_zero() =>
-            {
-                Some(*set_back)
-            }
-            _ => None,
-        };
+        let behind = of_kind!(FaultKind::Clock { node, set_back, .. }
+            if node.contains(task) && !set_back.is_zero() => *set_back);
         self.affecting(behind).into_iter().sum()
     }
 
     pub(super) fn count_effect(&mut self, fault: usize) {
-        self.all[fault].n_effects += 1;
+        self.all[fault].effects.n_effects += 1;
     }
 
     /// Calls `of` for each active fault, and collects the results that are `Some`. Each collected
@@ -263,8 +226,8 @@ impl Faults {
         let mut found = Vec::new();
         for &fault in &self.active {
             let entry = &mut self.all[fault];
-            if let Some(what) = of(&entry.fault.kind, entry.n_effects + 1) {
-                entry.n_effects += 1;
+            if let Some(what) = of(&entry.fault.kind, entry.effects.n_effects + 1) {
+                entry.effects.n_effects += 1;
                 found.push(what);
             }
         }
@@ -277,39 +240,26 @@ impl Faults {
     }
 
     pub(super) fn slowness(&mut self, task: TaskId) -> f64 {
-        let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Slow { node, factor } if node.contains(task) => Some(*factor),
-            _ => None,
-        };
+        let factor = of_kind!(FaultKind::Slow { node, factor } if node.contains(task) => *factor);
         // If a task has two slow faults, only the larger factor counts.
         self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 
     pub(super) fn disk_slowness(&mut self) -> u32 {
-        let factor = |kind: &FaultKind, _| match kind {
-            FaultKind::Disk { mode: DiskMode::Slow { factor } } => Some(*factor),
-            _ => None,
-        };
+        let factor = of_kind!(FaultKind::Disk { mode: DiskMode::Slow { factor } } => *factor);
         self.affecting(factor).into_iter().fold(1, u32::max)
     }
 
     pub(super) fn bandwidth(&mut self, from: TaskId, to: TaskId) -> Option<NonZeroU64> {
-        let limit = |kind: &FaultKind, _| match kind {
-            FaultKind::NarrowLink { from: senders, to: receivers, rate } => {
-                leads((from, to), senders, receivers).then_some(*rate)
-            }
-            _ => None,
-        };
+        let limit = of_kind!(FaultKind::NarrowLink { from: senders, to: receivers, rate }
+            if leads((from, to), senders, receivers) => *rate);
         self.affecting(limit).into_iter().min()
     }
 
     /// Returns the rate to which active faults limit the reading of a task, in bytes per second.
     /// Returns `None` if no fault limits the reading.
     pub(super) fn reading_rate(&mut self, task: TaskId) -> Option<NonZeroU64> {
-        let limit = |kind: &FaultKind, _| match kind {
-            FaultKind::SlowReader { node, rate } if node.contains(task) => Some(*rate),
-            _ => None,
-        };
+        let limit = of_kind!(FaultKind::SlowReader { node, rate } if node.contains(task) => *rate);
         self.affecting(limit).into_iter().min()
     }
 
@@ -389,10 +339,8 @@ impl Faults {
 
     /// Applies the active gradient faults of a task to a computed gradient.
     pub(super) fn spoil(&mut self, task: TaskId, done: &mut Done) {
-        let modes = self.affecting(|kind, _| match kind {
-            FaultKind::Gradient { node, mode } if node.contains(task) => Some(*mode),
-            _ => None,
-        });
+        let mode = of_kind!(FaultKind::Gradient { node, mode } if node.contains(task) => *mode);
+        let modes = self.affecting(mode);
         let Done::Gradient { loss, gradient, .. } = done else { return };
         for mode in modes {
             let Some(first) = gradient.first_mut() else { continue };
@@ -421,8 +369,8 @@ fn flip_a_bit(values: &mut [f32]) {
     }
 }
 
-fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent, is_input: bool) -> bool {
-    pattern.event.map_or(is_input, |kind| kind == what.kind)
+fn fits(pattern: &EventPattern, node: TaskId, what: NamedEvent) -> bool {
+    pattern.event.map_or_else(|| what.is_input(), |kind| kind == what.kind)
         && pattern.node.is_none_or(|of| of == node)
         && pattern.step.is_none_or(|step| what.step == Some(step))
 }

@@ -28,9 +28,8 @@ impl State {
         if self.life(id).is_none() {
             return;
         }
-        if self.faults.has_armed() {
-            let is_input = what.is_input();
-            for fault in self.faults.on_event(id.task, what, when, is_input) {
+        if !self.faults.armed.is_empty() {
+            for fault in self.faults.on_event(id.task, what, when) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
                     // The effects of a node are carried out after the observer has seen all of
                     // them. A world event with the present time comes after that, so the effect has
@@ -109,18 +108,13 @@ impl State {
         match kind {
             FaultKind::Crash { node, .. } => self.crash(fault, *node, by),
             FaultKind::Pause { node } => {
-                for task in self.living(*node) {
-                    self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("the task is alive");
-                    life.n_pauses += 1;
-                    let id = life.id;
-                    self.faults.entry(fault).lives.push(id);
+                for id in self.affect(fault, *node) {
+                    self.lives.get_mut(&id.task).expect("the task is alive").n_pauses += 1;
                 }
             }
             FaultKind::Stop { node } => {
-                for task in self.living(*node) {
-                    self.faults.count_effect(fault);
-                    let life = self.lives.get_mut(&task).expect("the task is alive");
+                for id in self.affect(fault, *node) {
+                    let life = self.lives.get_mut(&id.task).expect("the task is alive");
                     life.stops.push_back((None, ()));
                     self.woken |= life.wake();
                 }
@@ -161,7 +155,7 @@ impl State {
             FaultKind::Disk { mode } => {
                 self.disk_is_damaged |=
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
-                self.files.disk().set_fault(FaultId(fault), *mode);
+                self.files.disk.set_fault(FaultId(fault), *mode);
             }
             // A wall clock that was set back only affects incarnations that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -196,7 +190,7 @@ impl State {
             }
             FaultKind::Partition { mode: PartitionMode::Stop, .. } => self.release_held(),
             FaultKind::Disk { .. } => {
-                self.files.disk().clear_fault(FaultId(fault));
+                self.files.disk.clear_fault(FaultId(fault));
                 self.note_disk_effects(fault);
             }
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
@@ -208,21 +202,25 @@ impl State {
     /// Adds the effects that the disk has counted for a fault to the number of effects of the
     /// fault.
     pub(crate) fn note_disk_effects(&mut self, fault: usize) {
-        let n_effects = self.files.disk().n_effects(FaultId(fault));
-        self.faults.entry(fault).n_effects += n_effects;
+        let n_effects = self.files.disk.n_effects(FaultId(fault));
+        self.faults.entry(fault).effects.n_effects += n_effects;
     }
 
-    fn living(&self, set: TaskSet) -> Vec<TaskId> {
-        self.lives.keys().copied().filter(|task| set.contains(*task)).collect()
+    /// Counts an effect of a fault for each task of a set that is alive. Returns the incarnations
+    /// of these tasks, and stores them for the end of the fault.
+    fn affect(&mut self, fault: usize, set: TaskSet) -> Vec<LifeId> {
+        let living = self.lives.values().map(|life| life.id);
+        let lives: Vec<_> = living.filter(|id| set.contains(id.task)).collect();
+        let entry = self.faults.entry(fault);
+        entry.effects.n_effects += lives.len() as u64;
+        entry.lives.extend(&lives);
+        lives
     }
 
     fn crash(&mut self, fault: usize, set: TaskSet, by: Option<By>) {
-        for task in self.living(set) {
-            self.faults.count_effect(fault);
-            let life = self.lives.get_mut(&task).expect("the task is alive");
-            let id = life.id;
+        for id in self.affect(fault, set) {
+            let life = self.lives.get_mut(&id.task).expect("the task is alive");
             life.doomed_by = Some(fault);
-            self.faults.entry(fault).lives.push(id);
             match by {
                 // The incarnation itself triggers its crash between two of its effects. The effects
                 // before the crash are still carried out.
@@ -284,11 +282,9 @@ impl State {
     }
 
     fn change_clocks(&mut self, fault: usize, set: TaskSet, jump: Duration) {
-        for task in self.living(set) {
-            self.faults.count_effect(fault);
+        for LifeId { task, .. } in self.affect(fault, set) {
             let ppm = self.faults.skew_ppm(task);
-            let now = self.now;
-            self.clocks.entry(task).or_default().change(now, ppm, jump);
+            self.clocks.entry(task).or_default().change(self.now, ppm, jump);
             // The change of the clock has changed the virtual time of the task's deadline.
             if let Some(life) = self.lives.get_mut(&task) {
                 self.woken |= life.wake();

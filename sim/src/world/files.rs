@@ -38,7 +38,7 @@ const READS_A_RESTORE: u32 = 2;
 /// The chief's disk, the open files on this disk, and the unfinished requests of the chief.
 #[derive(Debug)]
 pub(crate) struct ChiefFiles {
-    disk: SimDisk,
+    pub(crate) disk: SimDisk,
     model: StorageModel,
     seed: u64,
     open: Option<(LifeId, RunFiles)>,
@@ -72,10 +72,6 @@ impl ChiefFiles {
         let disk = SimDisk::new(Stream::new(seed, Purpose::Disk, 0, 0));
         let (requests, n_bytes) = (VecDeque::new(), 0);
         Self { disk, model, seed, open: None, requests, n_power_losses: 0, n_bytes, invalid: None }
-    }
-
-    pub(crate) const fn disk(&self) -> &SimDisk {
-        &self.disk
     }
 
     /// Returns the path of the chief's logdir on the disk.

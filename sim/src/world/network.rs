@@ -181,7 +181,7 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Network {
     seed: u64,
-    model: NetworkModel,
+    pub(crate) model: NetworkModel,
     pairs: BTreeMap<(TaskId, TaskId), Pair>,
     nics: BTreeMap<TaskId, Nic>,
     /// For each task whose reading a fault slows down, the time at which the task will have read
@@ -236,10 +236,6 @@ impl Network {
             nics: BTreeMap::new(),
             reads_until: BTreeMap::new(),
         }
-    }
-
-    pub(crate) const fn model(&self) -> &NetworkModel {
-        &self.model
     }
 
     /// Sends `n_bytes` now, and returns their times of arrival.

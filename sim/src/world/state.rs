@@ -243,7 +243,7 @@ impl State {
         // Otherwise the end of a partition would deliver the parcels that it held back, and count
         // new effects.
         self.held.clear();
-        for fault in self.faults.all_active() {
+        for fault in self.faults.active.clone() {
             self.end_fault(fault);
         }
         self.orders.clear();

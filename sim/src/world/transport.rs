@@ -63,7 +63,7 @@ impl State {
 
     fn call_again(&mut self, call: Call) {
         let Call { caller, to, since, retry, cause } = call;
-        let timeout = self.network.model().connect_timeout;
+        let timeout = self.network.model.connect_timeout;
         let (next, until) = (self.now + retry, since + timeout);
         if next < until {
             self.agenda.plan(next, WorldEvent::Call(Call { retry: retry * 2, ..call }));
@@ -95,11 +95,11 @@ impl State {
         if let Parcel::Message(message) = &parcel {
             slowness.line = self.faults.bandwidth(from.task, to.task);
             slowness.reader = self.faults.reading_rate(to.task);
-            n_bytes = frame_bytes(message, self.network.model().tensor_factor);
+            n_bytes = frame_bytes(message, self.network.model.tensor_factor);
         }
         // In both modes, the size above is that of the encoded frame. So a node cannot notice a
         // difference between the modes.
-        let parcel = match (self.network.model().wire, parcel) {
+        let parcel = match (self.network.model.wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
         };
@@ -158,7 +158,7 @@ impl State {
         }
         // A partition acts when a parcel arrives, so that it also affects parcels that were sent
         // before it began.
-        if self.faults.has_active() {
+        if !self.faults.active.is_empty() {
             match self.faults.stops(from, to) {
                 Some(PartitionMode::Jam) => return,
                 Some(_) => return self.held.push(flight),
@@ -223,8 +223,7 @@ impl State {
             Err(why) => {
                 // As the reader of the real host does, this closes the link, and the other end
                 // learns of it.
-                self.send(link, to, Parcel::Close("reset by the other end"));
-                self.links.close(link, to);
+                self.close(link, to, "reset by the other end");
                 self.push_network(to, cause, NetworkEvent::Closed { link, why });
             }
         }

@@ -23,7 +23,7 @@ use unisono_observe::trace::NamedEvent;
 /// The simulated world of one run: virtual time, the network, the clocks, the disk and the faults.
 /// All clones share the same world.
 #[derive(Clone, Debug)]
-pub struct Universe(Arc<Mutex<State>>);
+pub(crate) struct Universe(Arc<Mutex<State>>);
 
 /// The data that an observer gets when its node takes an input.
 #[derive(Debug)]
@@ -38,20 +38,17 @@ pub(crate) struct Taken {
 impl Universe {
     /// Creates the world of a scenario at time zero. Plans the starts of all tasks, and the
     /// beginnings of all faults that begin at a fixed time.
-    #[must_use]
-    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State::new(scenario, seed))))
     }
 
     /// Returns the virtual time since the start of the run.
-    #[must_use]
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.state().now
     }
 
     /// Returns the incarnation to which a link connects the incarnation `of`.
-    #[must_use]
-    pub fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
+    pub(crate) fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
         self.state().links.peer(link, of)
     }
 

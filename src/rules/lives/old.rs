@@ -45,7 +45,7 @@ impl Life {
                 (!is_awaited).then_some(Old::Job)
             }
             Input::Computed(Done::Gradient { cut, .. }) => {
-                (cut.generation < self.work.whole()?.generation).then_some(Old::Job)
+                (cut.generation < self.work.whole?.generation).then_some(Old::Job)
             }
             _ => None,
         }

@@ -8,17 +8,12 @@ pub(crate) struct Work {
     /// For each ps, the known incarnation of the ps, and the last version that this incarnation
     /// sent.
     shards: Vec<(Option<Incarnation>, Option<Cut>)>,
-    whole: Option<Cut>,
+    pub(crate) whole: Option<Cut>,
 }
 
 impl Work {
     pub(crate) fn new(n_ps: u32) -> Self {
         Self { shards: vec![(None, None); n_ps as usize], whole: None }
-    }
-
-    /// Returns the last version of which the worker held all shards at the same time.
-    pub(crate) const fn whole(&self) -> Option<Cut> {
-        self.whole
     }
 
     pub(crate) fn note_version(&mut self, ps: TaskId, cut: Cut) {

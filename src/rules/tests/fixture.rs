@@ -73,7 +73,7 @@ impl Fixture {
         }
         let (now, config) = (self.moment, &self.config);
         let turn = LifeTurn { life, now, config, input: &input, effects: &effects };
-        self.seen.turn(turn, |at, suspicions| rule.turn(at, suspicions))
+        self.seen.turn(turn, |at| rule.turn(at))
     }
 
     /// A process has effects at a wake.

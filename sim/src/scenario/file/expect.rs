@@ -13,7 +13,6 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape, sources: &Sources) -> Resu
     if let (Some(path), Some(value)) = (&mut expect.golden, section.get("golden")) {
         *path = sources.folder(value.at).join(&path);
     }
-    expect.places = places(section, sources)?;
     Ok(expect)
 }
 
@@ -24,9 +23,13 @@ pub(super) fn defaults(is_any: bool, shape: &Shape) -> Expect {
     Expect { oracle: (!is_any).then_some(oracle), ..Expect::default() }
 }
 
-/// Returns the line of each expectation in the file. The report of an unmet expectation shows the
-/// line.
-fn places(section: Section<'_>, sources: &Sources) -> Result<Places, Wrong> {
+/// Returns the line of each expectation, for the report of an expectation that is not met.
+pub(super) fn places(
+    file: &DeTable<'_>,
+    shape: &Shape,
+    sources: &Sources,
+) -> Result<Places, Wrong> {
+    let section = Section::of(file, Expect::known(), shape)?;
     let mut places = Places::default();
     for key in section.known.names() {
         if let Some(value) = section.get(key) {

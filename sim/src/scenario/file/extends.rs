@@ -3,7 +3,6 @@
 //! Sections are merged key by key, and the keys of the extending file win. A value is replaced as a
 //! whole. Arrays of tables are concatenated. A fault replaces the inherited fault with the same id.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -75,9 +74,7 @@ pub(super) fn refuse(text: &str) -> Result<(), Wrong> {
 pub(super) fn merge(sources: &Sources) -> Result<DeTable<'_>, Wrong> {
     let mut merged = DeTable::new();
     for text in sources.texts().rev() {
-        for (name, value) in parse(text)? {
-            merge_entry(&mut merged, name, value, merge_section);
-        }
+        merge_tables(&mut merged, parse(text)?, true);
     }
     merged.remove("extends");
     Ok(merged)
@@ -89,50 +86,32 @@ fn parse(text: &str) -> Result<DeTable<'_>, Wrong> {
     Ok(table.into_inner())
 }
 
-type Key<'a> = Spanned<Cow<'a, str>>;
-type Entry<'a> = Spanned<DeValue<'a>>;
-
-/// Adds a key to a table. If the key already has a table and `value` is a table, `combine` merges
-/// the two tables.
-fn merge_entry<'a>(
-    into: &mut DeTable<'a>,
-    key: Key<'a>,
-    mut value: Entry<'a>,
-    combine: impl Fn(&str, &mut DeTable<'a>, DeTable<'a>),
-) {
-    // The old key is removed, because an insert would keep the old key with its old offset.
-    if let Some((_, mut old)) = into.remove_entry(&**key.get_ref()) {
-        let span = value.span();
-        let joined =
-            match (old.get_mut(), std::mem::replace(value.get_mut(), DeValue::Boolean(false))) {
-                (DeValue::Table(inherited), DeValue::Table(own)) => {
-                    combine(key.get_ref(), inherited, own);
-                    DeValue::Table(std::mem::take(inherited))
-                }
-                (DeValue::Array(inherited), DeValue::Array(own))
-                    if inherited.iter().chain(own.iter()).all(|item| item.get_ref().is_table()) =>
-                {
-                    let mut all = std::mem::replace(inherited, DeArray::new());
-                    let n_inherited = all.len();
-                    for item in own {
-                        append(&mut all, n_inherited, item);
-                    }
-                    DeValue::Array(all)
-                }
-                (_, own) => own,
-            };
-        value = Spanned::new(span, joined);
-    }
-    into.insert(key, value);
-}
-
-fn merge_section<'a>(name: &str, inherited: &mut DeTable<'a>, own: DeTable<'a>) {
-    if name == "train" {
-        forget_parameters(inherited, &own);
-    }
+/// Adds keys to the inherited keys of a file or of a section. The sections of two files are merged
+/// key by key, and arrays of tables item by item. Every other value replaces the inherited value.
+fn merge_tables<'a>(merged: &mut DeTable<'a>, own: DeTable<'a>, is_file: bool) {
     for (key, value) in own {
-        // A table within a section, such as a distribution, is a single value.
-        merge_entry(inherited, key, value, |_, inherited, own| *inherited = own);
+        // The old key is removed, because an insert would keep the old key with its old offset.
+        let old = merged.remove(&**key.get_ref()).map(Spanned::into_inner);
+        let span = value.span();
+        let value = match (old, value.into_inner()) {
+            // A table within a section, such as a distribution, is a single value.
+            (Some(DeValue::Table(mut inherited)), DeValue::Table(own)) if is_file => {
+                if key.get_ref() == "train" {
+                    forget_parameters(&mut inherited, &own);
+                }
+                merge_tables(&mut inherited, own, false);
+                DeValue::Table(inherited)
+            }
+            (Some(DeValue::Array(mut inherited)), DeValue::Array(own))
+                if inherited.iter().chain(own.iter()).all(|item| item.get_ref().is_table()) =>
+            {
+                let n_inherited = inherited.len();
+                own.into_iter().for_each(|item| append(&mut inherited, n_inherited, item));
+                DeValue::Array(inherited)
+            }
+            (_, own) => own,
+        };
+        merged.insert(key, Spanned::new(span, value));
     }
 }
 
@@ -148,7 +127,7 @@ fn forget_parameters(inherited: &mut DeTable<'_>, own: &DeTable<'_>) {
     }
 }
 
-fn append<'a>(all: &mut DeArray<'a>, n_inherited: usize, item: Entry<'a>) {
+fn append<'a>(all: &mut DeArray<'a>, n_inherited: usize, item: Spanned<DeValue<'a>>) {
     let own = id(&item).map(ToOwned::to_owned);
     let mut inherited = all.iter_mut().take(n_inherited);
     match inherited.find(|other| own.is_some() && id(other) == own.as_deref()) {
@@ -157,6 +136,6 @@ fn append<'a>(all: &mut DeArray<'a>, n_inherited: usize, item: Entry<'a>) {
     }
 }
 
-fn id<'a>(item: &'a Entry<'_>) -> Option<&'a str> {
+fn id<'a>(item: &'a Spanned<DeValue<'_>>) -> Option<&'a str> {
     item.get_ref().get("id")?.get_ref().as_str()
 }

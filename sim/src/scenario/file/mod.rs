@@ -99,6 +99,7 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
         storage: section(file, shape)?,
         faults: faults::read(file, shape)?,
         expect: expect::read(file, shape, sources)?,
+        places: expect::places(file, shape, sources)?,
         liveness: section::<Liveness>(file, shape)?.within,
         run,
         sim,

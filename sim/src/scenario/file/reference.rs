@@ -9,8 +9,8 @@ use crate::scenario::keys::units::{DURATIONS, RATES};
 use crate::scenario::keys::{Choice, Form, Key, Known, REQUIRED, Table, Tagged};
 use crate::scenario::{
     Chaos, Cluster, ComputeModel, EventPattern, Expect, ExpectedEvent, Family, Fault, FaultKind,
-    LinkOverride, Liveness, NetworkModel, Scenario, SimLimits, StorageModel, SyncKeys, TaskTime,
-    WrongSetting,
+    LinkOverride, Liveness, NetworkModel, SimLimits, StorageModel, SyncKeys, TaskTime,
+    WrongSetting, small_run,
 };
 use unisono_core::protocol::Limits;
 use unisono_observe::trace::EventKind;
@@ -124,7 +124,7 @@ fn is_toml(default: &str) -> bool {
 }
 
 fn train() -> String {
-    let ours = Scenario::default().run.settings();
+    let ours = small_run().settings();
     let changed = |key: KeyText| {
         let (name, value) = ours.iter().find(|(name, _)| *name == key.name)?;
         let value = if name == "hidden" { format!("[{value}]") } else { value.to_owned() };
@@ -163,6 +163,7 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::scenario::Scenario;
 
     const BEGIN: &str = "<!-- begin of the generated reference: \
                          UPDATE_DOCS=1 cargo test -p unisono-sim the_documentation -->\n";

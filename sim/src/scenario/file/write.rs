@@ -10,7 +10,7 @@ use super::sections::shape;
 use super::{expect, model, train};
 use crate::scenario::keys::lines::quoted;
 use crate::scenario::keys::{Lines, Table, lines_of};
-use crate::scenario::{Cluster, ExpectedOutcome, Liveness, Scenario, SyncKeys};
+use crate::scenario::{Cluster, ExpectedOutcome, Liveness, Scenario, SyncKeys, small_run};
 
 pub(super) fn text(scenario: &Scenario) -> String {
     let Scenario { run, limits, compute, network, storage, sim, chaos, .. } = scenario;
@@ -52,7 +52,7 @@ fn table<T: Table>(file: &mut Lines, table: &T) {
 }
 
 fn train(file: &mut Lines, run: &RunConfig) {
-    let mut default = Scenario::default().run;
+    let mut default = small_run();
     let optimizer = default.settings();
     // Each optimizer has its own defaults for its parameters.
     let name = Some(OptimizerName::of(&run.train.optimizer));

@@ -182,8 +182,9 @@ macro_rules! choices {
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq $($(, $derive)+)?)]
+        #[derive(serde::Serialize, serde::Deserialize)]
         $vis enum $name {
-            $( $(#[doc = $doc])+ $variant, )+
+            $( $(#[doc = $doc])+ #[serde(rename = $text)] $variant, )+
         }
 
         impl $name {

@@ -7,7 +7,7 @@ use crate::scenario::DiskMode;
 
 /// The id of an injected fault. The caller chooses the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FaultId(pub usize);
+pub(crate) struct FaultId(pub(crate) usize);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {

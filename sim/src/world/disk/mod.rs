@@ -9,7 +9,6 @@
 mod content;
 mod directory;
 mod faults;
-mod meter;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -18,14 +17,13 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub use faults::FaultId;
+pub(crate) use faults::FaultId;
 use unisono_core::random::Stream;
 use unisono_files::disk::{Appender, Disk, NamedEnd, Stamp};
 
 use crate::scenario::DiskMode;
 use content::Content;
 use faults::Faults;
-use meter::Meter;
 use tree::Tree;
 
 /// The disk of a machine. All clones share the same disk.
@@ -33,23 +31,26 @@ use tree::Tree;
 /// Each directory is a separate file system. A rename from one directory to another fails, like a
 /// rename between two mount points.
 #[derive(Clone, Debug)]
-pub struct SimDisk(Arc<Mutex<State>>);
+pub(crate) struct SimDisk(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     tree: Tree,
     faults: Faults,
-    meter: Meter,
+    /// The number of operations so far, including operations that failed because of a fault.
+    n_operations: u64,
+    /// The number of operations after which the process counts as killed; `None` without a limit.
+    limit: Option<u64>,
     /// The random stream for the lengths of torn writes and for flipped bits.
     stream: Stream,
 }
 
 impl SimDisk {
     /// Creates an empty disk. Faults draw random numbers from `stream`.
-    #[must_use]
-    pub fn new(stream: Stream) -> Self {
-        let (faults, meter) = (Faults::default(), Meter::default());
-        Self(Arc::new(Mutex::new(State { tree: Tree::new(), faults, meter, stream })))
+    pub(crate) fn new(stream: Stream) -> Self {
+        let (tree, faults) = (Tree::new(), Faults::default());
+        let state = State { tree, faults, n_operations: 0, limit: None, stream };
+        Self(Arc::new(Mutex::new(state)))
     }
 
     /// Simulates a power loss of the machine. Synced data survive. Unsynced data change as follows:
@@ -63,7 +64,7 @@ impl SimDisk {
     ///
     /// All remaining data are durable afterwards. A power loss does not change the active faults or
     /// the limit of `kill_after`.
-    pub fn power_loss(&self, stream: &mut Stream) {
+    pub(crate) fn power_loss(&self, stream: &mut Stream) {
         self.state().tree.directories_mut().for_each(|directory| directory.lose_power(stream));
     }
 
@@ -84,8 +85,7 @@ impl SimDisk {
     ///
     /// A failed or ignored sync counts only if there was something to sync. A flipped bit counts
     /// only if there was a byte to read.
-    #[must_use]
-    pub fn n_effects(&self, id: FaultId) -> u64 {
+    pub(crate) fn n_effects(&self, id: FaultId) -> u64 {
         self.state().faults.n_effects(id)
     }
 
@@ -93,7 +93,8 @@ impl SimDisk {
     /// All later operations fail with [`ErrorKind::Interrupted`], have no effect and are not
     /// counted. `None` removes the limit.
     pub(crate) fn kill_after(&self, n_operations: Option<u64>) {
-        self.state().meter.kill_after(n_operations);
+        let mut state = self.state();
+        state.limit = n_operations.map(|n| state.n_operations.saturating_add(n));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,13 +104,22 @@ impl SimDisk {
     /// Counts an operation. Returns an error if the operation must fail.
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        state.meter.count()?;
+        state.count()?;
         state.faults.check_io()?;
         Ok(state)
     }
 }
 
 impl State {
+    /// Counts an operation. Returns an error if the limit is reached.
+    fn count(&mut self) -> io::Result<()> {
+        if self.limit.is_some_and(|limit| self.n_operations >= limit) {
+            return Err(io::Error::new(ErrorKind::Interrupted, "killed"));
+        }
+        self.n_operations += 1;
+        Ok(())
+    }
+
     fn file(&mut self, path: &Path) -> io::Result<&mut Content> {
         let (directory, name) = self.tree.place(path)?;
         directory.file(name)
@@ -156,7 +166,7 @@ impl Disk for SimDisk {
         // Does not call `begin`, because a failing disk still lists folders from the operating
         // system's cache.
         let mut state = self.state();
-        state.meter.count()?;
+        state.count()?;
         state.tree.list(dir)
     }
 
@@ -210,7 +220,7 @@ impl Disk for SimDisk {
         let mut state = self.state();
         // Does not call `begin`, because an I/O error in a sync also drops the bytes that were to
         // be written.
-        state.meter.count()?;
+        state.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();
         if !is_synced && state.faults.apply(DiskMode::LostUnsynced) == 0 {

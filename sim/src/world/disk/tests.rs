@@ -23,7 +23,7 @@ impl SimDisk {
     }
 
     fn n_operations(&self) -> u64 {
-        self.state().meter.n_operations
+        self.state().n_operations
     }
 }
 
