@@ -14,7 +14,7 @@ use crate::world::state::State;
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     /// The time at which the last incarnation of each task began.
-    began: BTreeMap<TaskId, Duration>,
+    pub(super) began: BTreeMap<TaskId, Duration>,
     /// The time at which the first task finished.
     first_finish: Option<Duration>,
     /// The time at which the last task halted.
@@ -27,10 +27,6 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn task_started(&mut self, task: TaskId, now: Duration) {
-        self.began.insert(task, now);
-    }
-
     /// Records the tasks that halted since the last call.
     pub(super) fn note_halts(&mut self, state: &mut State) {
         if let Some((is_finished, at)) = state.ended.take() {

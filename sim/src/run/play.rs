@@ -205,7 +205,7 @@ impl<'a> SimRun<'a> {
                     }
                 }
                 ExecutorOrder::Start(task) => {
-                    self.ends.task_started(task, self.context.universe.now());
+                    self.ends.began.insert(task, self.context.universe.state().now);
                     match self.nodes.get(&task) {
                         Some(node) => Handle::current().restart(node.id()),
                         None => {

@@ -42,11 +42,6 @@ impl Universe {
         Self(Arc::new(Mutex::new(State::new(scenario, seed))))
     }
 
-    /// Returns the virtual time since the start of the run.
-    pub(crate) fn now(&self) -> Duration {
-        self.state().now
-    }
-
     /// Returns the incarnation to which a link connects the incarnation `of`.
     pub(crate) fn peer(&self, link: LinkId, of: LifeId) -> Option<LifeId> {
         self.state().links.peer(link, of)

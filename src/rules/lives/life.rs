@@ -14,7 +14,7 @@ use unisono_core::{Incarnation, Job, LinkId, Moment, TaskId};
 pub(crate) struct Lives(BTreeMap<LifeId, Life>);
 
 /// The state of one process of a task, derived from the inputs and effects of the process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Life {
     /// The open links of the process.
     pub(crate) sessions: BTreeMap<LinkId, Session>,
@@ -74,14 +74,7 @@ impl Lives {
         if !self.0.contains_key(&turn.life) {
             self.0.retain(|old, _| old.task != turn.life.task);
         }
-        let new = || Life {
-            sessions: BTreeMap::new(),
-            let_in: BTreeMap::new(),
-            n_jobs: 0,
-            asked_to_stop: false,
-            shard: Shard::default(),
-            work: Work::new(turn.config.n_ps),
-        };
+        let new = || Life { work: Work::new(turn.config.n_ps), ..Life::default() };
         self.0.entry(turn.life).or_insert_with(new).note_input(turn.now, turn.input);
     }
 

@@ -3,11 +3,12 @@
 use unisono_core::{Cut, Incarnation, TaskId};
 
 /// The versions that a worker has received.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Work {
     /// For each ps, the known incarnation of the ps, and the last version that this incarnation
     /// sent.
     shards: Vec<(Option<Incarnation>, Option<Cut>)>,
+    /// The last version of which the worker held all shards at the same time.
     pub(crate) whole: Option<Cut>,
 }
 

@@ -42,30 +42,25 @@ impl Faults {
     /// Returns an error if an I/O fault is active. Every disk operation makes this check, except
     /// the listing of a directory.
     pub(super) fn check_io(&mut self) -> io::Result<()> {
-        match self.apply(DiskMode::Io) {
-            0 => Ok(()),
-            // The error is a text instead of a code of the operating system, because the text of a
-            // code differs between systems.
-            _ => Err(io::Error::other("input/output error")),
-        }
+        // The error is a text instead of a code of the operating system, because the text of a code
+        // differs between systems.
+        self.check(DiskMode::Io, || io::Error::other("input/output error"))
     }
 
     /// Returns an error if a fault makes the disk full. Operations that write bytes or create a
     /// directory make this check. Truncating, renaming and removing succeed on a full disk.
     pub(super) fn check_space(&mut self) -> io::Result<()> {
-        match self.apply(DiskMode::NoSpace) {
-            0 => Ok(()),
-            _ => Err(ErrorKind::StorageFull.into()),
-        }
+        self.check(DiskMode::NoSpace, || ErrorKind::StorageFull.into())
     }
 
     /// Returns an error if a fault makes the disk full, or lets only a prefix of a write reach the
     /// disk.
     pub(super) fn check_write(&mut self) -> io::Result<()> {
         self.check_space()?;
-        match self.apply(DiskMode::Torn) {
-            0 => Ok(()),
-            _ => Err(io::Error::other("the write was torn")),
-        }
+        self.check(DiskMode::Torn, || io::Error::other("the write was torn"))
+    }
+
+    fn check(&mut self, fault: DiskMode, error: impl FnOnce() -> io::Error) -> io::Result<()> {
+        if self.apply(fault) == 0 { Ok(()) } else { Err(error()) }
     }
 }
