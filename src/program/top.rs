@@ -59,16 +59,16 @@ pub fn run_top(config: &TopConfig, process: &Process) -> anyhow::Result<ExitCode
         .context("cannot start the runtime")?;
     let mut sources = Sources::new(&config.targets);
     runtime.block_on(sources.look());
-    if let Some(why) = sources.model().nothing_there() {
+    if let Some(why) = sources.model.nothing_there() {
         bail!("{why}");
     }
     if config.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         runtime.block_on(async {
-            let clock = sources.clock();
+            let clock = sources.clock;
             clock.sleep_until(clock.now() + TWICE).await;
             sources.look().await;
         });
-        process.screen.out(plain::table(sources.model()).trim_end());
+        process.screen.out(plain::table(&sources.model).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let mut terminal = ratatui::try_init().context("cannot use the terminal; try --once")?;
@@ -84,10 +84,10 @@ fn show(
     sources: &mut Sources,
 ) -> std::io::Result<()> {
     let has_colours = Screen::has_colours(&std::io::stdout());
-    let clock = sources.clock();
+    let clock = sources.clock;
     let mut next = clock.now() + LOOK_EVERY;
     loop {
-        terminal.draw(|frame| render::draw(frame, sources.model(), has_colours))?;
+        terminal.draw(|frame| render::draw(frame, &sources.model, has_colours))?;
         let now = clock.now();
         if next <= now {
             runtime.block_on(sources.look());

@@ -66,7 +66,7 @@ fn check_reader(bytes: &[u8], decoded: &Result<Message, WireError>) {
         let (there, here) = duplex(piece);
         let read = async {
             let mut reader = Reader::new(here);
-            reader.set_inbox(SharedTensors::new().inbox);
+            reader.memory = Some(SharedTensors::new().inbox);
             let room = Room::fixed(LIMITS);
             let mut next = async || reader.message(&room, || ()).await;
             match decoded {

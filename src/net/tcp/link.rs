@@ -59,10 +59,10 @@ impl Link {
     ) -> Self {
         let LinkParts { halves: Halves { mut reader, write, .. }, room, permit, peer } = parts;
         let outbox = shared.map(|SharedTensors { outbox, inbox }| {
-            reader.set_inbox(inbox);
+            reader.memory = Some(inbox);
             outbox
         });
-        reader.set_traffic(traffic.clone());
+        reader.traffic = traffic.clone();
         let writer = FrameWriter { half: write, outbox, traffic };
         // The channel itself has no limit, because `send` must not wait. `send` checks the number
         // of bytes instead.

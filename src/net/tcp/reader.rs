@@ -79,8 +79,10 @@ pub(super) struct Reader<R> {
     end: usize,
     last_progress: Instant,
     pool: Pool,
-    memory: Option<Inbox>,
-    traffic: Traffic,
+    /// The tensors in the peer's shared memory; `None` if the reader must not read them.
+    pub(super) memory: Option<Inbox>,
+    /// The counters of the bytes that are read.
+    pub(super) traffic: Traffic,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -95,16 +97,6 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             memory: None,
             traffic: Traffic::default(),
         }
-    }
-
-    /// Allows the reader to read tensors in the peer's shared memory.
-    pub(super) fn set_inbox(&mut self, memory: Inbox) {
-        self.memory = Some(memory);
-    }
-
-    /// Counts all bytes that are read from now on in `traffic`.
-    pub(super) fn set_traffic(&mut self, traffic: Traffic) {
-        self.traffic = traffic;
     }
 
     /// Returns the source. Bytes that are still in the reader's buffer are lost.

@@ -21,8 +21,8 @@ pub(super) struct Sources {
     /// The losses that the chief's metrics have contained at all polls so far.
     curve: Curve,
     loss_axis: LossAxis,
-    clock: RealClock,
-    model: Model,
+    pub(super) clock: RealClock,
+    pub(super) model: Model,
 }
 
 /// A task that serves its metrics.
@@ -60,14 +60,6 @@ impl Sources {
         }
         sources.model.source = names.join(" ");
         sources
-    }
-
-    pub(super) const fn clock(&self) -> RealClock {
-        self.clock
-    }
-
-    pub(super) const fn model(&self) -> &Model {
-        &self.model
     }
 
     /// Polls all targets once. The requests to all tasks run at the same time.
