@@ -56,8 +56,8 @@ impl LedgerKeeper {
         if !lines.is_empty() {
             self.log.append(lines)?;
         }
-        // A checkpoint of this state survives a power failure, so the ledger lines before that
-        // state must survive it, too.
+        // If the chief captures this state, the checkpoint survives a power failure. So the ledger
+        // lines before this state must survive a power failure, too.
         if is_captured { self.log.sync() } else { Ok(()) }
     }
 }

@@ -50,8 +50,9 @@ pub fn in_order<T: Send, B>(
         for _ in 0..n_threads {
             scope.spawn(move || {
                 while let Some(number) = pool.begin() {
-                    // The panic is caught so that it reaches the caller in order. Otherwise `take`
-                    // would wait for ever for the missing result.
+                    // A panic is stored like a result, so that the caller gets the panic in the
+                    // order of the numbers. Otherwise `wait_for` would wait for ever for the
+                    // missing result.
                     pool.finish(number, catch_unwind(AssertUnwindSafe(|| work(number))));
                 }
             });

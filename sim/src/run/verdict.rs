@@ -43,30 +43,31 @@ enum Check {
 
 /// All checks of a run that has ended, in order.
 const CHECKS: [Check; 12] = [
-    // A violation or a panic stops the run, so later checks would judge an incomplete run. If both
-    // happen in one turn of the executor, the violation is reported, because it names a rule.
+    // A violation or a panic stops the run, so later checks would judge an incomplete run. If a run
+    // has both, the violation is reported, because it names a rule.
     Check::Required(|run| run.record.violation.take().map(Failure::Violation)),
     Check::Required(|run| run.record.panic.take().map(Failure::Panic)),
     // A run that hangs has no result, even if it has broken no rule.
     Check::Required(|run| run.hang.take().map(Failure::Hang)),
-    // This check precedes the check of the rules at the end of the run, which would report an
-    // invalid checkpoint as a missing one.
+    // An invalid checkpoint is reported before rules that are broken at the end of the run, because
+    // the check of these rules would report the invalid checkpoint as a missing one.
     Check::Required(invalid_checkpoint),
     // The rules hold for every scenario, so their check precedes the scenario's expectations.
     Check::Required(rule_broken_at_the_end),
-    // The outcome precedes the result: a run that fails unexpectedly has no complete result, so its
-    // losses differ from an oracle for that reason alone.
+    // The outcome is checked before the result. A run that fails unexpectedly has no complete
+    // result, so its losses differ from an oracle for that reason alone.
     Check::Expectations(|run| {
         expectations::outcome(run.scenario, run.played).into_iter().collect()
     }),
-    // The ledgers precede the oracles, because the oracles rely on the ledgers. The golden file
-    // comes last of these three, because it only names a row, while an oracle names the update.
+    // The ledgers are checked before the trajectory, because the check of the trajectory relies on
+    // the ledgers. The golden file is checked last, because that check names only a row, and the
+    // check of the trajectory names the update.
     Check::Result(|run| run.compare(oracles::ledgers)),
     Check::Result(|run| {
         run.compare(|audit| oracles::trajectory(run.scenario, run.cache, run.played, audit))
     }),
     Check::Result(|run| oracles::golden(run.scenario, run.played).err().map(Failure::Violation)),
-    // Counts and times follow the result, because a wrong result explains a wrong count.
+    // Counts and times are checked after the result, because a wrong result explains a wrong count.
     Check::Expectations(|run| expectations::numbers(run.scenario, run.played, run.record)),
     Check::Expectations(|run| expectations::events(run.scenario, run.record)),
     // A fault without effect makes a passing run worthless, but explains no failure. This check is
@@ -162,8 +163,8 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
 /// Checks one input that a node has handled, with the effects of the node. The first violation of a
 /// rule stops the run.
 pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
-    // After a violation, nodes that are polled in the same turn still take inputs. Their violations
-    // must not replace the first one.
+    // After the first violation, the executor may still poll other nodes before the run stops.
+    // Violations of these nodes must not replace the first violation.
     if record.violation.is_some() {
         return;
     }

@@ -147,8 +147,8 @@ fn pick<'a, T>(from: &'a [T], stream: &mut Stream) -> &'a T {
 
 fn draw_fault(dice: &mut Dice, chaos: &Chaos, families: &[Family], number: u32) -> Fault {
     let family = dice.pick(families);
-    // Every kind of fault draws all targets first, so that the draws of its own keys begin at the
-    // same position.
+    // All targets are drawn first, even those that the kind of fault does not use. So the draws of
+    // the kind's own keys begin at the same position of the random stream for every kind.
     let node = dice.tasks();
     let (from, to) = dice.pair();
     let kind = FaultKind::draw(family, dice, &Targets { node, from, to });
@@ -156,7 +156,7 @@ fn draw_fault(dice: &mut Dice, chaos: &Chaos, families: &[Family], number: u32) 
         Family::Disk => chaos.longest.min(LONGEST_DISK_FAULT),
         _ => chaos.longest,
     };
-    // A wall clock that was set back stays so for the rest of the run.
+    // A wall clock that was set back stays wrong for the rest of the run, so the fault has no end.
     let stays = matches!(kind, FaultKind::Clock { set_back, .. } if set_back > Duration::ZERO);
     let has_end = !kind.is_instant() && !stays;
     let end = has_end.then(|| End::For(dice.duration(longest)));
@@ -174,7 +174,7 @@ fn draw_trigger(dice: &mut Dice, chaos: &Chaos) -> Trigger {
         1 => (None, Some(dice.task()), MAX_NTH),
         _ => {
             let event = dice.pick(DELICATE);
-            // Most faults of these kinds begin early in a run.
+            // Most faults that wait for a delicate event begin at one of its first six occurrences.
             (Some(event), None, if dice.below(4) == 0 { 80 } else { 6 })
         }
     };

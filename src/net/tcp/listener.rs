@@ -117,7 +117,8 @@ impl Acceptor {
     /// If called outside of a tokio runtime.
     pub(super) fn new(listeners: Listeners) -> io::Result<Self> {
         let to_tokio = |socket: TcpListener| {
-            // Tokio does not set this mode itself. A blocking socket would block the whole runtime.
+            // Tokio does not make the socket non-blocking itself. A blocking socket would block the
+            // whole runtime.
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
         };
@@ -151,7 +152,7 @@ pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
     let mut listeners = match bind(&format!("[::]:{port}")) {
         Ok(listeners) => listeners,
         Err(error) if error.is_of_port() => return Err(error),
-        // The kernel has no IPv6.
+        // Any other error means that the kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
     // With net.ipv6.bindv6only = 1, IPv4 needs its own socket. By default, the IPv6 socket also

@@ -131,7 +131,8 @@ fn merge_section<'a>(name: &str, inherited: &mut DeTable<'a>, own: DeTable<'a>) 
         forget_parameters(inherited, &own);
     }
     for (key, value) in own {
-        // A table within a section, such as a distribution, is a single value.
+        // A table within a section, such as a distribution, is a single value: the file's own table
+        // replaces the whole inherited table.
         merge_entry(inherited, key, value, |_, inherited, own| *inherited = own);
     }
 }
