@@ -81,8 +81,8 @@ pub(crate) fn first_failure(change: Change) -> anyhow::Result<Option<(u64, Failu
 /// Makes each ps send every version twice.
 pub(crate) fn twice(task: TaskId, node: Box<dyn Node>) -> Box<dyn Node> {
     changed_ps(task, node, |effects| {
-        // The copy follows its original directly, because the order of effects is the write-ahead
-        // rule.
+        // The copy directly follows its original, so that the order of the other effects stays the
+        // same. The protocol relies on this order.
         for effect in std::mem::take(effects) {
             let is_version =
                 matches!(effect, Effect::Send { message: Message::Version { .. }, .. });

@@ -211,7 +211,8 @@ impl Sim {
     pub fn check(self) {
         let Self { workload, scenario, seeds, failures } = self;
         let caches = ComputeCaches::new(workload);
-        // A file can express every valid scenario, so reading it back finds what is not valid.
+        // The scenario was built in code and has not been checked. Every valid scenario can be
+        // written as a file, so parsing the file's text makes all checks.
         let scenario = Scenario::parse(&scenario.to_toml(), "the scenario");
         let scenario = Arc::new(scenario.unwrap_or_else(|why| panic!("{why}")));
         let scenario = configured(&scenario, caches.workload());

@@ -498,7 +498,7 @@ fn shard_auto_takes_the_index_of_an_indexed_job() {
     let document: Value = serde_json::from_slice(&pod(Some("3")).stdout).unwrap();
     assert_eq!((&document["shard"]["index"], &document["seeds"]), (&3.into(), &1.into()));
     for (index, told) in
-        [(None, "is not set"), (Some("4"), "is 4, and must be"), (Some(""), "is ,")]
+        [(None, "is not set"), (Some("4"), "is 4, but must be"), (Some(""), "is ,")]
     {
         let output = pod(index);
         assert_eq!(output.status.code(), Some(2));

@@ -64,7 +64,8 @@ impl<'a> Audit<'a> {
     pub fn check_losses(&mut self, path: &Path, rows: &[LossRow], newest: Option<Step>) {
         self.seen.n_losses += rows.len() as u64;
         let standing = self.standing();
-        // Computed lazily: only a run with a rollback has updates besides the standing ones.
+        // The map is computed lazily, because it is rarely needed: without a rollback, all updates
+        // are in `standing`.
         let ever = LazyCell::new(|| {
             let mut ever: BTreeMap<Step, Vec<&Made<'_>>> = BTreeMap::new();
             for made in self.shards.iter().flat_map(|shard| &shard.made) {
@@ -91,7 +92,7 @@ impl<'a> Audit<'a> {
             if stands.is_some_and(|made| is_of(made, of_step)) {
                 continue;
             }
-            // No ledger has this step, so there is nothing to compare with.
+            // If no ledger has this step, there is nothing to compare the row with.
             let Some(ever) = ever.get(&step) else { continue };
             // After a rollback, old rows stay in the file until the chief records the recomputed
             // updates.
@@ -142,7 +143,8 @@ impl<'a> Audit<'a> {
                 Err(why) => Err(format!("{} was not compared: {why}", path.display())),
             };
             let is_right = matches!(&compared, Ok((violations, None)) if violations.is_empty());
-            // The newest layout is the last one. Its violations are reported if no layout matches.
+            // The newest layout comes last. If no layout matches, the violations of the newest
+            // layout are reported.
             found = Some(compared);
             if is_right {
                 break;
@@ -153,7 +155,7 @@ impl<'a> Audit<'a> {
             Some(Err(note)) => self.notes.push(note),
             None => self
                 .notes
-                .push(format!("{} was not compared: no ledger has its layout", path.display())),
+                .push(format!("{} was not compared: its layout is in no ledger", path.display())),
         }
     }
 
@@ -209,7 +211,7 @@ impl<'a> Audit<'a> {
                 note = Some(format!("{path_text} was not compared: no ledger has version {step}"));
             } else if made.iter().any(|(hash, _)| hash == found) {
                 note = Some(format!(
-                    "{path_text} is version {step} of a history that was rolled back since"
+                    "{path_text} has version {step} of a history that was rolled back later"
                 ));
             } else {
                 let wanted = format!("version {step} of ps {ps}, {}", any_of(&made));
@@ -225,7 +227,8 @@ impl<'a> Audit<'a> {
 /// Divides a checkpoint into shards by the layout in a ledger's header, and returns the hash of
 /// each shard.
 fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>, String> {
-    // Checkpoints of earlier program versions name their layout in the settings; that one counts.
+    // A checkpoint of an earlier program version names its layout in the settings. That layout
+    // takes precedence over the layout in the header.
     let of_layout = ["ps", "placement", "workers"];
     let settings = of_layout.iter().fold(checkpoint.settings.clone(), |settings, key| {
         match (settings.value(key), layout.settings.value(key)) {
@@ -242,7 +245,7 @@ fn hashes_of(checkpoint: &Checkpoint, layout: &Header) -> Result<Vec<StateHash>,
 /// description also has that version.
 fn what_is(shard: &ShardHistory<'_>, hash: StateHash) -> String {
     match shard.made.iter().find(|made| made.update.after == hash) {
-        Some(made) => format!("the hash of its version {}, {hash}", made.version()),
+        Some(made) => format!("{hash}, the hash of version {}", made.version()),
         None => hash.to_string(),
     }
 }

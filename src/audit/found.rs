@@ -93,8 +93,9 @@ impl<'a> Audit<'a> {
     /// most specific violation, which explains the others.
     #[must_use]
     pub fn first_violation(&self) -> Option<&Violation> {
-        // Violations are ordered from a single line to the comparison of all files, and the first
-        // minimum is the most specific one.
+        // `violations` begins with violations in a single line and ends with those between all
+        // files. `min_by_key` returns the first of several minima, which is the most specific
+        // violation.
         self.violations.iter().min_by_key(|violation| violation.step)
     }
 

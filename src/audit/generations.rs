@@ -53,7 +53,8 @@ impl Generations {
         let mut order = Vec::new();
         let mut ready: BTreeSet<Generation> =
             nodes.iter().filter(|(_, node)| node.n_before == 0).map(|(key, _)| *key).collect();
-        // If no generation is ready, the ledgers contradict each other: take the smallest number.
+        // If no generation is ready, the ledgers contradict each other. The smallest generation is
+        // then next.
         while let Some(next) = ready.pop_first().or_else(|| nodes.keys().next().copied()) {
             let Some(node) = nodes.remove(&next) else { continue };
             order.push((next, node.from));

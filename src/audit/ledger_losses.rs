@@ -20,7 +20,8 @@ pub fn find_losses(logdir: PathBuf) -> Box<FindLosses> {
         if let Some(violation) = audit.first_violation() {
             return Err(format!("the ledgers cannot be trusted: {violation}"));
         }
-        // Updates that were rolled back do not count: their rows are not part of the losses file.
+        // Updates that were rolled back are left out, because the losses file does not have their
+        // rows.
         let standing = audit.standing();
         Ok(standing.range(steps).filter_map(|(_, made)| losses_of(made.first()?)).collect())
     })

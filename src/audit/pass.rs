@@ -66,7 +66,8 @@ impl<'a> Pass<'a, '_> {
         if let Line::Header(header) = line {
             return self.on_header(header);
         }
-        // The reader rejects files that do not begin with a header, so this line is unreachable.
+        // The reader rejects files that do not begin with a header, so `self.life` is never `None`
+        // here.
         let Some(mut life) = self.life.take() else { return };
         if line.incarnation() != life.header.incarnation {
             let step = life.at.map_or(Step(0), |(step, _)| step);
@@ -75,7 +76,7 @@ impl<'a> Pass<'a, '_> {
                 self.shard.ps(),
                 life.header.incarnation
             );
-            let found = format!("a line of its incarnation {}", line.incarnation());
+            let found = format!("a line of incarnation {}", line.incarnation());
             self.violate(Rule::Fencing, step, wanted, found);
         }
         match line {
@@ -85,7 +86,8 @@ impl<'a> Pass<'a, '_> {
             Line::Update(update) => self.on_update(&mut life, update),
             Line::Dropped(dropped) => self.on_dropped(&mut life, dropped),
         }
-        // Put back: it was taken out so that the handlers can borrow `self` mutably.
+        // `life` was taken out of `self` so that the handlers can borrow `self` mutably. Now `life`
+        // is put back.
         self.life = Some(life);
     }
 
@@ -94,8 +96,8 @@ impl<'a> Pass<'a, '_> {
             if let Some(difference) = before.difference(header) {
                 self.note_change(difference.key, difference.ours, difference.theirs);
             }
-            // A note and no violation: across restarts, the order of lines counts, not the
-            // incarnations.
+            // This is a note and not a violation, because the audit relies on the order of the
+            // lines, and not on ascending incarnations.
             if header.incarnation <= before.incarnation {
                 let place = self.place();
                 self.audit.notes.push(format!(
@@ -179,7 +181,7 @@ impl<'a> Pass<'a, '_> {
             index.is_none_or(|index| has_layout_of(self.shard.made[index].header, header))
         };
         let known: Vec<_> = known.into_iter().filter(|(_, index)| is_this(index)).collect();
-        // The state may be of a history that was rolled back since. That happens if a chief was
+        // The state may belong to a history that was rolled back later. This happens if a chief was
         // replaced while it wrote a checkpoint, and the checkpoint was completed.
         let other_history = known.iter().rev().find(|(other, _)| *other == hash);
         if let Some((_, Some(index))) = other_history {
@@ -194,8 +196,8 @@ impl<'a> Pass<'a, '_> {
                 self.audit.notes.push(note);
             }
         } else if other_history.is_none() && is_same_shard {
-            let wanted = format!("version {step} as it was first computed: {}", any_of(&known));
-            self.violate(Rule::CheckpointsAreCuts, step, wanted, format!("{hash}, restored"));
+            let wanted = format!("version {step} restored with hash {}", any_of(&known));
+            self.violate(Rule::CheckpointsAreCuts, step, wanted, format!("hash {hash}"));
         }
         self.shard.forget_from(step);
     }
@@ -217,7 +219,8 @@ impl<'a> Pass<'a, '_> {
         check_surplus(life, &made, &mut self.audit.violations);
         self.audit.seen.n_updates += 1;
         self.audit.seen.n_slots += update.slots.len() as u64;
-        // Continue from the update as recorded, so that one error is reported once.
+        // Later lines are compared with the update as recorded, even if the update is wrong, so
+        // that one error is reported once.
         life.generation = Some(update.generation);
         life.at = Some((made.version(), update.after));
         self.shard.forget_from(update.step);
@@ -230,7 +233,7 @@ impl<'a> Pass<'a, '_> {
     fn on_dropped(&mut self, life: &mut IncarnationState<'a>, dropped: &GradientDropped) {
         let GradientDropped { generation, step, slot, worker, why, told, .. } = *dropped;
         self.audit.seen.n_dropped += 1;
-        let gradient = format!("slot {slot} of step {step} of worker {worker}");
+        let gradient = format!("slot {slot} of step {step} from worker {worker}");
         if why == DropReason::Uncounted {
             let found = format!("{gradient}, neither used nor counted");
             return self.violate(Rule::StaleIsTold, step, "every gradient used or counted", found);
@@ -248,15 +251,15 @@ impl<'a> Pass<'a, '_> {
         }
         let stands = life.cut();
         let version = || stands.map_or_else(|| "none".to_owned(), |cut| cut.step.to_string());
-        let current = || format!("the shard's version, {}", version());
+        let current = || format!("a gradient of the shard's version, {}", version());
         let (rule, verdict, wanted) = match why {
             DropReason::Stale => {
-                let wanted = format!("a version before the shard's, {}", version());
+                let wanted = format!("a gradient older than the shard's version, {}", version());
                 (Rule::StaleIsTold, Some(Verdict::Stale), wanted)
             }
             DropReason::Fenced => {
                 let here = stands.map_or_else(|| "none".to_owned(), |cut| full(cut.generation));
-                let wanted = format!("a generation other than the shard's, {here}");
+                let wanted = format!("a gradient of a generation other than the shard's, {here}");
                 (Rule::Fencing, Some(Verdict::Fenced), wanted)
             }
             DropReason::Duplicate => (Rule::Idempotent, Some(Verdict::Duplicate), current()),
@@ -291,16 +294,18 @@ impl<'a> Pass<'a, '_> {
         let wanted = format!("the update of version {version}");
         let found = format!("the update of version {}", update.step);
         if update.step < version {
-            // Its gradients would count twice, so this is a violation of rule 4.
+            // An update that was made twice would use its gradients twice, so this is a violation
+            // of rule 4.
             self.audit.violations.push(made.violation(Rule::Idempotent, wanted, found));
         } else if update.step > version {
-            let missing = format!("{found}: the lines between are missing");
+            let missing = format!("{found}: the updates before it are missing");
             let violation = made.violation(Rule::ExactlyR, wanted, missing);
-            // At the first missing update, so that this violation comes before its consequences.
+            // The violation gets the step of the first missing update, so that this violation comes
+            // before its consequences.
             self.audit.violations.push(Violation { step: version, ..violation });
         } else if update.before != hash {
-            let wanted = format!("version {version} as it was first computed, {hash}");
-            let found = format!("an update of {}", update.before);
+            let wanted = format!("an update of version {version} with hash {hash}");
+            let found = format!("an update of a state with hash {}", update.before);
             self.audit.violations.push(made.violation(Rule::ExactlyR, wanted, found));
         }
     }
@@ -365,9 +370,9 @@ fn check_pushes(life: &mut IncarnationState<'_>, made: &Made<'_>, violations: &m
             continue;
         };
         if let Some(pushed_as) = push.slot {
-            // A gradient may count only once, and only for its own slot.
+            // An update may use a gradient only once, and only for the gradient's own slot.
             let wanted = format!("a gradient that was pushed as slot {slot}");
-            let found = format!("one that was pushed as slot {pushed_as}");
+            let found = format!("a gradient that was pushed as slot {pushed_as}");
             violations.push(made.violation(Rule::Idempotent, wanted, found));
         }
         if let Some(generation) = push.generation {
@@ -384,8 +389,8 @@ fn check_pushes(life: &mut IncarnationState<'_>, made: &Made<'_>, violations: &m
             violations.push(made.violation(Rule::Fencing, wanted, push.incarnation.to_string()));
         }
     }
-    // Update the incarnations only after the loop: within one update, gradients of an older
-    // incarnation may count beside those of a newer one.
+    // The incarnations are updated only after the loop, because one update may use gradients of an
+    // older incarnation beside those of a newer one.
     for push in update.slots.iter().filter_map(|used| used.push.as_ref()) {
         let newest = life.workers.entry(push.worker).or_default();
         *newest = push.incarnation.max(*newest);
@@ -403,7 +408,7 @@ fn check_surplus(
         let Some(push) = &used.push else { continue };
         if let Some(line) = surplus.get(&(used.slot, push.worker)) {
             let wanted = "only slots that were not counted as dropped";
-            let found = format!("slot {}, which line {line} counts as surplus", used.slot);
+            let found = format!("slot {}, which line {line} counts as dropped", used.slot);
             violations.push(made.violation(Rule::StaleIsTold, wanted, found));
         }
     }

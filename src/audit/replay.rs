@@ -222,7 +222,7 @@ fn compare_hash(
     compared: &mut Replayed,
 ) -> Result<(), ReplayError> {
     let Some(state) = shards.get(made.ps() as usize) else {
-        let why = format!("ps {} is not one of the {} ps", made.ps(), made.header.n_ps);
+        let why = format!("ps {} is not one of the run's {} ps", made.ps(), made.header.n_ps);
         return Err(ReplayError::Header { place: made.place(), why });
     };
     let found = StateHash::of(state);

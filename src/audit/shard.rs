@@ -103,8 +103,8 @@ impl<'a> ShardHistory<'a> {
     /// the hash.
     #[must_use]
     pub fn hash_of(&self, version: Step) -> Option<StateHash> {
-        // Three lines may have the hash: the previous update, the next update, a restored state. A
-        // shortened ledger lacks some of them.
+        // Three lines may have the hash: that of the previous update, that of the next update, and
+        // that of a restored state. A shortened ledger lacks some of these lines.
         let before = version.0.checked_sub(1).and_then(|step| self.standing_at(Step(step)));
         before
             .map(|made| made.update.after)

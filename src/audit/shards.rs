@@ -74,7 +74,8 @@ fn compare_settings(first: &Made<'_>, other: &Made<'_>) -> Option<Violation> {
 /// Compares the settings of all ps, even of ps that made no common update.
 fn compare_clusters(audit: &Audit<'_>) -> Vec<Violation> {
     let n_ps = audit.n_ps();
-    // A ps that the cluster no longer has may have older settings.
+    // A ps that was removed from the cluster may have older settings, so its settings are not
+    // compared.
     let mut members = audit.shards.iter().filter(|shard| shard.ps() < n_ps);
     let Some((first, theirs)) = members.find_map(|shard| Some((shard, shard.header()?))) else {
         return Vec::new();

@@ -225,9 +225,9 @@ fn violations_of_rule_1_exactly_r_are_found() {
     of the version before: rule 1, exactly R, is broken at step 1, ledger-ps1.jsonl:6: wanted slot 1 computed from version 1; found from version 0
     not pushed: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted a push that brought slot 1; found none
     other slots on ps 1: rule 1, exactly R, is broken at step 2, ledger-ps1.jsonl:7: wanted slots 1, 2, as on ps 0; found 0, 1
-    a line is lost: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted the update of version 1; found the update of version 2: the lines between are missing
-    of another state: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted version 2 as it was first computed, 00000111; found an update of 00000001
-    made another state: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted version 1 as it was first computed, 00000001; found an update of 00000011
+    a line is lost: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted the update of version 1; found the update of version 2: the updates before it are missing
+    of another state: rule 1, exactly R, is broken at step 2, ledger-ps0.jsonl:7: wanted an update of version 2 with hash 00000111; found an update of a state with hash 00000001
+    made another state: rule 1, exactly R, is broken at step 1, ledger-ps0.jsonl:6: wanted an update of version 1 with hash 00000001; found an update of a state with hash 00000011
     ");
 }
 
@@ -256,8 +256,8 @@ fn violations_of_rule_2_which_r_are_found() {
     ];
     insta::assert_snapshot!(all.concat(), @"
     a slot that no step has: rule 2, which R, is broken at step 2, ledger-ps0.jsonl:7: wanted slots below 3; found 1, 3
-    surplus where all are used: rule 2, which R, is broken at step 1, ledger-ps0.jsonl:5: wanted all slots used, with R = 2 and N = 2; found slot 2 of step 1 of worker 2, dropped as surplus
-    surplus of a version that is no more: rule 2, which R, is broken at step 0, ledger-ps1.jsonl:5: wanted the shard's version, 1; found slot 2 of step 0 of worker 2, dropped as surplus
+    surplus where all are used: rule 2, which R, is broken at step 1, ledger-ps0.jsonl:5: wanted all slots used, with R = 2 and N = 2; found slot 2 of step 1 from worker 2, dropped as surplus
+    surplus of a version that is no more: rule 2, which R, is broken at step 0, ledger-ps1.jsonl:5: wanted a gradient of the shard's version, 1; found slot 2 of step 0 from worker 2, dropped as surplus
     ");
 }
 
@@ -280,8 +280,8 @@ fn violations_of_rule_4_idempotent_are_found() {
     ];
     insta::assert_snapshot!(all.concat(), @"
     an update twice: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:7: wanted the update of version 2; found the update of version 1
-    a copy counts as another: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:6: wanted a gradient that was pushed as slot 1; found one that was pushed as slot 0
-    no duplicate: rule 4, idempotent, is broken at step 3, ledger-ps1.jsonl:14: wanted the shard's version, 4; found slot 0 of step 3 of worker 0, dropped as a duplicate
+    a copy counts as another: rule 4, idempotent, is broken at step 1, ledger-ps0.jsonl:6: wanted a gradient that was pushed as slot 1; found a gradient that was pushed as slot 0
+    no duplicate: rule 4, idempotent, is broken at step 3, ledger-ps1.jsonl:14: wanted a gradient of the shard's version, 4; found slot 0 of step 3 from worker 0, dropped as a duplicate
     ");
 }
 
@@ -299,9 +299,9 @@ fn violations_of_rule_5_stale_is_told_are_found() {
     ];
     insta::assert_snapshot!(all.concat(), @"
     not told: rule 5, stale is told, is broken at step 2, ledger-ps0.jsonl:8: wanted a reply to worker 0 that its slot 0 is stale; found no reply
-    not counted: rule 5, stale is told, is broken at step 2, ledger-ps1.jsonl:8: wanted every gradient used or counted; found slot 0 of step 2 of worker 0, neither used nor counted
-    not stale: rule 5, stale is told, is broken at step 3, ledger-ps0.jsonl:8: wanted a version before the shard's, 3; found slot 0 of step 3 of worker 0, dropped as stale
-    dropped and used: rule 5, stale is told, is broken at step 1, ledger-ps0.jsonl:6: wanted only slots that were not counted as dropped; found slot 1, which line 5 counts as surplus
+    not counted: rule 5, stale is told, is broken at step 2, ledger-ps1.jsonl:8: wanted every gradient used or counted; found slot 0 of step 2 from worker 0, neither used nor counted
+    not stale: rule 5, stale is told, is broken at step 3, ledger-ps0.jsonl:8: wanted a gradient older than the shard's version, 3; found slot 0 of step 3 from worker 0, dropped as stale
+    dropped and used: rule 5, stale is told, is broken at step 1, ledger-ps0.jsonl:6: wanted only slots that were not counted as dropped; found slot 1, which line 5 counts as dropped
     ");
 }
 
@@ -326,7 +326,7 @@ fn violations_of_rule_7_checkpoints_are_cuts_are_found() {
         }),
     ];
     insta::assert_snapshot!(all.concat(), @"
-    what was never made: rule 7, checkpoints are cuts, is broken at step 2, ledger-ps0.jsonl:10: wanted version 2 as it was first computed: 00000111; found 00000001, restored
+    what was never made: rule 7, checkpoints are cuts, is broken at step 2, ledger-ps0.jsonl:10: wanted version 2 restored with hash 00000111; found hash 00000001
     other data: rule 7, checkpoints are cuts, is broken at step 0, ledger-ps1.jsonl:3: wanted training data d0, as on ps 0; found d1
     not one version: rule 7, checkpoints are cuts, is broken at step 1, ledger-ps1.jsonl:10: wanted version 2 in generation 2 (opened by the chief's incarnation 7), as on ps 0; found version 1
     ");
@@ -431,10 +431,10 @@ fn violations_of_rule_8_fencing_are_found() {
     an update of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:12: wanted an update of the open generation: 2 (opened by the chief's incarnation 7); found 1 (opened by the chief's incarnation 7)
     an older generation is opened: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:10: wanted a generation after 1 (opened by the chief's incarnation 7); found 9 (opened by the chief's incarnation 3)
     an older life of the chief: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:8: wanted an incarnation of the chief after 7; found incarnation 6
-    a line of another life: rule 8, fencing, is broken at step 1, ledger-ps0.jsonl:6: wanted lines of ps 0's incarnation 100; found a line of its incarnation 99
+    a line of another life: rule 8, fencing, is broken at step 1, ledger-ps0.jsonl:6: wanted lines of ps 0's incarnation 100; found a line of incarnation 99
     a gradient of a fenced generation: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted slot 1 of generation 2 (opened by the chief's incarnation 7); found 9 (opened by the chief's incarnation 3)
     a gradient of a fenced life: rule 8, fencing, is broken at step 2, ledger-ps0.jsonl:7: wanted slot 1 of worker 1's incarnation 51 or later; found 49
-    fenced, though of this generation: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:11: wanted a generation other than the shard's, 2 (opened by the chief's incarnation 7); found slot 1 of step 3 of worker 1, dropped as fenced
+    fenced, though of this generation: rule 8, fencing, is broken at step 3, ledger-ps0.jsonl:11: wanted a gradient of a generation other than the shard's, 2 (opened by the chief's incarnation 7); found slot 1 of step 3 from worker 1, dropped as fenced
     shards of two generations: rule 8, fencing, is broken at step 2, ledger-ps1.jsonl:12: wanted generation 2 (opened by the chief's incarnation 7), as on ps 0; found 3 (opened by the chief's incarnation 7)
     ");
 }

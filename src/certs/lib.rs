@@ -51,7 +51,7 @@ pub enum CertsError {
     #[error("the files are not a CA and its private key: {0}")]
     NoAuthority(rcgen::Error),
     /// The private key of an existing CA does not belong to the CA's certificate.
-    #[error("the private key is not that of the CA's certificate")]
+    #[error("the private key does not belong to the CA's certificate")]
     OtherKey,
 }
 
@@ -98,8 +98,9 @@ impl Authority {
         let public = key.public_key_raw().to_vec();
         let der = CertificateDer::from_pem_slice(pair.cert.as_bytes());
         let issuer = Issuer::from_ca_cert_pem(&pair.cert, key).map_err(CertsError::NoAuthority)?;
-        // The library does not compare certificate and key. With a wrong key, it would make every
-        // certificate without an error, and every peer would refuse that certificate.
+        // The library does not check that the key belongs to the certificate. With a wrong key, the
+        // library would make certificates without an error, and every peer would refuse these
+        // certificates.
         let has_key = |der: &[u8]| der.windows(public.len()).any(|bytes| bytes == public);
         if !der.is_ok_and(|der| has_key(&der)) {
             return Err(CertsError::OtherKey);
@@ -137,7 +138,7 @@ fn params(names: Vec<String>, validity: Validity) -> Result<CertificateParams, C
     let mut params = CertificateParams::new(names)?;
     params.not_before = validity.from.into();
     params.not_after = validity.until.into();
-    // The default of the library contains the library's name.
+    // The default name contains the name of the library, so an empty name replaces it.
     params.distinguished_name = rcgen::DistinguishedName::new();
     Ok(params)
 }

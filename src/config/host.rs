@@ -141,9 +141,10 @@ mod tests {
 
     #[test]
     fn number_is_a_host_name_unless_the_resolver_reads_it_as_an_address() {
-        // This was measured with glibc's getaddrinfo and each of these names in /etc/hosts.
-        // getaddrinfo found the names of this loop. It answered the names of the next loop with
-        // 0.0.3.233, 0.0.0.15, 0.0.0.17 and 255.255.255.255.
+        // Both lists were measured with glibc's getaddrinfo and with each name in /etc/hosts. For
+        // the names of the first loop, getaddrinfo returned the entries of /etc/hosts. For the
+        // names of the second loop, getaddrinfo returned 0.0.3.233, 0.0.0.15, 0.0.0.17 and
+        // 255.255.255.255.
         for name in ["123456789012", "4294967296", "0018", "0x1g"] {
             let host: HostPort = format!("{name}:2222").parse().expect(name);
             assert_eq!(host.host(), &Host::Name(name.to_owned()));

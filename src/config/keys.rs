@@ -299,8 +299,8 @@ impl RunKeys {
     #[must_use]
     pub fn or(self, mut file: Self) -> Self {
         if let Some(optimizer) = self.train.optimizer {
-            // The parameters in the file belong to the optimizer of the file, which a flag has
-            // replaced.
+            // A flag replaces the optimizer of the file. Parameters in the file that the new
+            // optimizer does not have are dropped.
             file.train.keep_parameters_of(optimizer);
         }
         file.security.drop_contradictions(&self.security);

@@ -48,8 +48,8 @@ impl MetricsAddress {
 
 impl fmt::Display for MetricsAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A `HostPort` can tell whether the host needs brackets, but cannot have port 0. So the
-        // host is written with port 1, which is replaced.
+        // A `HostPort` writes brackets around a host that needs brackets, but cannot have port 0.
+        // So the host is written with port 1, and port 1 is then replaced.
         let address = HostPort::new(self.host.clone(), 1).to_string();
         let (host, _) = address.rsplit_once(':').expect("a port follows");
         write!(f, "{host}:{}", self.port)

@@ -161,8 +161,8 @@ impl RunConfig {
     /// # Errors
     /// Returns an error if settings contradict each other.
     pub fn resolve(keys: RunKeys, size: ClusterSize) -> Result<Self, ConfigError> {
-        // TensorFlow's Supervisor has an interval of 120 s. Many runs of this program are shorter
-        // than that, and a summary hardly delays the steps.
+        // The default interval of TensorFlow's Supervisor, 120 s, is longer than many runs of this
+        // program. A shorter interval costs little, because a summary hardly delays the steps.
         let default_interval = Some(Duration::from_secs(10));
         let interval = |given: Option<Seconds>| given.map_or(default_interval, Seconds::interval);
         let replicas = keys.sync.replicas_to_aggregate.map(|replicas| replicas.get());

@@ -26,17 +26,17 @@ const MODEL: &str = "model";
 pub enum SettingsError {
     /// The settings have an unknown key, or a key that does not fit the other settings, such as a
     /// parameter of another optimizer.
-    #[error("the settings are not of this version: {0} is unknown")]
+    #[error("the settings do not fit this version of Unisono: {0} is unknown")]
     Unknown(String),
     /// A required setting is missing.
-    #[error("the settings are not of this version: {0} is missing")]
+    #[error("the settings do not fit this version of Unisono: {0} is missing")]
     Missing(&'static str),
     /// A key occurs twice.
     #[error("the settings contradict each other: {0} appears twice")]
     Repeated(String),
     /// The text of a setting is out of range or not in its canonical form. The fields are the key,
     /// the text, and the rule that the text breaks.
-    #[error("the settings are not of this version: {0} is {1:?} and {2}")]
+    #[error("the settings do not fit this version of Unisono: {0} is {1:?}, but {2}")]
     Wrong(&'static str, String, String),
 }
 
@@ -47,8 +47,7 @@ impl RunConfig {
     #[must_use]
     pub fn settings(&self) -> Settings {
         let mut pass = Pass { unread: None, written: Settings::default() };
-        // A copy is needed, because the same declarations are also used for reading and take
-        // `&mut`.
+        // `each_setting` takes `&mut`, because it can also read settings, so it gets a copy.
         each_setting(&mut self.clone(), &mut pass).expect("only reading fails");
         pass.written
     }
@@ -328,21 +327,21 @@ mod tests {
         .map(|settings| RunConfig::from_settings(&settings).unwrap_err().to_string())
         .join("\n");
         insta::assert_snapshot!(errors, @r#"
-        the settings are not of this version: news is unknown
-        the settings are not of this version: logdir is unknown
-        the settings are not of this version: momentum is unknown
+        the settings do not fit this version of Unisono: news is unknown
+        the settings do not fit this version of Unisono: logdir is unknown
+        the settings do not fit this version of Unisono: momentum is unknown
         the settings contradict each other: seed appears twice
-        the settings are not of this version: ps is "many" and must be a whole number from 1 to 65536
-        the settings are not of this version: ps is "65537" and must be a whole number from 1 to 65536
-        the settings are not of this version: seed is "x" and must be a whole number from 0 to 18446744073709551615
-        the settings are not of this version: learning_rate is "0" and must be a number above 0
-        the settings are not of this version: learning_rate is "0.010" and must be written "0.01"
-        the settings are not of this version: hidden is "500, 0" and must be sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100
-        the settings are not of this version: order is "random" and must be one of shuffled, partitioned, sequential
-        the settings are not of this version: momentum is missing
-        the settings are not of this version: validation_size is "-1" and must be a whole number of examples, or a share above 0 and below 1
-        the settings are not of this version: seed is missing
-        the settings are not of this version: batch_size is missing
+        the settings do not fit this version of Unisono: ps is "many", but must be a whole number from 1 to 65536
+        the settings do not fit this version of Unisono: ps is "65537", but must be a whole number from 1 to 65536
+        the settings do not fit this version of Unisono: seed is "x", but must be a whole number from 0 to 18446744073709551615
+        the settings do not fit this version of Unisono: learning_rate is "0", but must be a number above 0
+        the settings do not fit this version of Unisono: learning_rate is "0.010", but must be written "0.01"
+        the settings do not fit this version of Unisono: hidden is "500, 0", but must be sizes from 1 to 65536, at most 16 of them, such as 500 or 300,100
+        the settings do not fit this version of Unisono: order is "random", but must be one of shuffled, partitioned, sequential
+        the settings do not fit this version of Unisono: momentum is missing
+        the settings do not fit this version of Unisono: validation_size is "-1", but must be a whole number of examples, or a share above 0 and below 1
+        the settings do not fit this version of Unisono: seed is missing
+        the settings do not fit this version of Unisono: batch_size is missing
         "#);
     }
 }

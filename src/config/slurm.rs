@@ -150,7 +150,7 @@ impl SlurmStep {
         let n_tasks = self.places.len();
         if n_ps as usize >= n_tasks {
             return Err(SlurmError::Step(format!(
-                "--ps {n_ps} makes all {n_tasks} tasks of the step ps, and at least one task must be \
+                "--ps {n_ps} makes all {n_tasks} tasks of the step ps, but at least one task must be \
                  a worker: give srun more --ntasks, or fewer --ps"
             )));
         }
@@ -188,7 +188,7 @@ fn in_blocks<'a>(nodes: &'a [String], counts: &'a [usize]) -> impl Iterator<Item
 fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
     let wrong = || {
         SlurmError::Step(format!(
-            "{TASKS_PER_NODE} is \"{text}\" and must be numbers of tasks, like 2,1(x3), at most \
+            "{TASKS_PER_NODE} is \"{text}\", but must be numbers of tasks, like 2,1(x3), at most \
              {MOST_TASKS} in all"
         ))
     };
@@ -213,7 +213,7 @@ fn tasks_per_node(text: &str) -> Result<Vec<usize>, SlurmError> {
 fn number(variable: &'static str, value: &str) -> Result<usize, SlurmError> {
     small(value).ok_or_else(|| {
         let what = "must be a whole number from 0 to 65535";
-        SlurmError::Step(format!("{variable} is \"{value}\" and {what}"))
+        SlurmError::Step(format!("{variable} is \"{value}\", but {what}"))
     })
 }
 

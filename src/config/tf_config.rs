@@ -94,7 +94,7 @@ impl TfConfig {
         let one = |key, hosts: Addresses| match hosts.len() {
             0 | 1 => Ok(hosts.into_values().next()),
             n => Err(TfConfigError(format!(
-                ": cluster.{key} has {n} tasks, and a cluster has one chief: name one"
+                ": cluster.{key} has {n} tasks, but a cluster has one chief: name one"
             ))),
         };
         let chief = match (one("chief", job("chief")?)?, one("master", job("master")?)?) {
@@ -106,7 +106,8 @@ impl TfConfig {
         };
         let (mut ps, workers) = (job("ps")?, job("worker")?);
         if let (true, Some(TfTask::Ps(index)), 1) = (self.is_sparse, self.task, ps.len()) {
-            // In a sparse cluster, a ps gets a list that contains only its own address.
+            // In a sparse cluster, a ps gets a list that contains only its own address. The task's
+            // index is then the number of that address.
             ps = ps.into_values().map(|own| (index, own)).collect();
         }
         let has_worker_map = jobs
@@ -311,8 +312,8 @@ fn index(value: &Value) -> Result<u32, TfConfigError> {
         Value::String(text) => digits(text.trim()),
         _ => None,
     };
-    // The chief comes before the workers, so the last worker has a number that is larger by one
-    // than its index.
+    // If the cluster has a chief, worker i becomes worker i + 1. With this limit, the addition
+    // cannot overflow.
     let known = known.filter(|index| *index < ClusterSize::LARGEST);
     known.ok_or_else(|| wrong_type("task.index", value, NUMBER))
 }
@@ -330,7 +331,7 @@ fn wrong_type(key: &str, value: &Value, expected: &str) -> TfConfigError {
 }
 
 fn wrong(key: &str, value: &str, expected: &str) -> TfConfigError {
-    TfConfigError(format!(": {key} is {value}, and must be {expected}"))
+    TfConfigError(format!(": {key} is {value}, but must be {expected}"))
 }
 
 /// Truncates a long value, so that the error message stays readable.

@@ -34,11 +34,12 @@ impl fmt::Display for PercentG {
         if value.is_infinite() {
             return f.write_str(if value > 0.0 { "inf" } else { "-inf" });
         }
-        // Rounded first, because rounding may change the exponent, which selects the form below.
+        // The value is rounded first, because rounding may change the exponent, which selects the
+        // form below.
         let scientific = format!("{value:.*e}", precision - 1);
         let (mantissa, exponent) = scientific.split_once('e').expect("{:e} prints an e");
         let exponent: i32 = exponent.parse().expect("an exponent is a number");
-        // C uses the scientific form for exponents below -4 and from the precision on.
+        // C uses the scientific form if the exponent is below -4, or is at least the precision.
         let last_digit = precision as i32 - 1;
         if exponent < -4 || exponent > last_digit {
             let sign = if exponent < 0 { '-' } else { '+' };

@@ -492,9 +492,9 @@ fn encode_control(control: &impl Serialize, out: &mut impl std::io::Write) {
 }
 
 fn decode_control<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    // Bincode counts each integer against its limit with the size in memory, which is up to eight
-    // times the size of the varint. Bincode trusts a length up to the limit. So the limit depends
-    // on the frame's length, and a short frame gets a low limit.
+    // Bincode counts the size of each decoded integer in memory against its limit. This size is up
+    // to eight times the size of the varint. Bincode trusts any announced length up to the limit.
+    // So a short frame gets a low limit.
     let config = bincode::config::standard();
     let decoded = if bytes.len() <= MAX_GREETING_BYTES {
         let config = config.with_limit::<{ 8 * MAX_GREETING_BYTES }>();

@@ -52,7 +52,7 @@ pub fn open(path: Option<&Path>, division: Division<'_>) -> Result<Dataset, Data
              .npz, .safetensors or .csv",
             path.display()
         ))),
-        // The error names the folder that does not exist.
+        // If the folder does not exist, the error of `load` names it.
         _ => Dataset::load(path, division.validation),
     }
 }

@@ -93,8 +93,8 @@ impl Fetcher<'_> {
     /// Returns the path of the published file if the folder contains it, in plain or gzip form.
     /// Fails if a file with other content has one of these two names.
     fn present(&self, file: &PublishedFile) -> Result<Option<PathBuf>, FetchError> {
-        // Training prefers the plain file to the gzip file. If a different plain file exists, it
-        // would be used instead of the right gzip file. So the plain file is checked, too.
+        // Training prefers the plain file to the gzip file, so a wrong plain file would be used
+        // instead of the right gzip file. The plain file is therefore checked, too.
         for path in [self.folder.join(file.name), gzip_path(self.folder, file.name)] {
             match File::open(&path).and_then(|mut there| verify::holds(&mut there, file)) {
                 Ok(true) => return Ok(Some(path)),
@@ -169,8 +169,8 @@ impl Download<'_> {
             Ok(None) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         };
-        // The response contains the whole file, because no byte was received before, or the server
-        // does not support ranges.
+        // A response that starts at byte 0 contains the whole file. Either no byte was received
+        // before, or the server does not support ranges.
         if response.from == 0 {
             self.part.clear()?;
         }

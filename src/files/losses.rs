@@ -150,7 +150,7 @@ impl LossLog {
     /// memory, and the next call retries the write, so a warning to the user is enough.
     pub fn append(&mut self, update: &UpdateRecord) -> Result<(), LossesError> {
         self.forget_from(update.cut.step);
-        // Cut before comparing: `cut_from` moves the old rows to `first`.
+        // The old rows are removed before the comparison, because `cut_from` moves them to `first`.
         let cut = self.rewind_to.map_or(Ok(()), |step| self.cut_from(step));
         if let Some(first) = &mut self.first {
             first.compare(update)?;
@@ -166,8 +166,8 @@ impl LossLog {
             self.note_step(update.cut.step);
             self.pending.push((update.cut.step, rows));
         }
-        // A failed `cut` is reported only here, when the new rows are in `pending`. They will be
-        // written later.
+        // An error of `cut_from` is returned only here, after the new rows were added to `pending`,
+        // so that a later call writes them.
         cut.and_then(|()| self.flush())
     }
 
@@ -269,7 +269,7 @@ impl LossLog {
     /// Returns the damage that another program did to the file, as far as the file's inode and
     /// length show it.
     fn harm(&self) -> Result<Option<Harm>, DiskError> {
-        // A file that will be rewritten anyway needs no check.
+        // A file that will be rewritten anyway is not checked.
         let Some(file) = self.file.filter(|_| !self.is_unsound) else { return Ok(None) };
         let stamp = match self.stamp() {
             Err(error) if error.source.kind() == ErrorKind::NotFound => {
@@ -282,7 +282,7 @@ impl LossLog {
         } else if stamp.len < self.len {
             Some(Harm::Cut { from: self.len, to: stamp.len })
         } else {
-            // A failed write may have left bytes after the rows. They do not count as damage.
+            // Bytes that a failed write left after the rows do not count as damage.
             (stamp.len > self.len && !self.is_torn).then_some(Harm::Changed)
         })
     }
@@ -314,8 +314,8 @@ impl LossLog {
             (None, Some(harm)) => {
                 return Err(LossesError::Lost { path: self.path.clone(), harm });
             }
-            // After a failed sync, only the copy on the disk may lack rows. Reading the file still
-            // returns all rows.
+            // After a failed sync, rows may be missing on the disk itself. The system's cache still
+            // has them, so reading the file returns all rows.
             (None, None) => self.read_whole()?,
         };
         self.publish(text)?;
@@ -367,8 +367,8 @@ impl LossLog {
             if let Some(first) = &mut self.first {
                 first.cut(rows::all(&bytes[at..]));
             }
-            // If the truncation fails now, the next flush retries it. The file must end here in any
-            // case.
+            // `cut_torn` truncates the file to `len`. If the truncation fails, the next flush
+            // retries it.
             let left = bytes[..at].to_vec();
             self.kept.cut_to(&left);
             self.len = at as u64;

@@ -304,8 +304,8 @@ impl RunFiles {
     pub fn restore(&self) -> Result<Restored, RunFilesError> {
         let complete_below = {
             let mut log = self.losses.log();
-            // Another program may have changed the file, so the copy in memory decides, not the
-            // file. If the file cannot be rewritten now, `persist` rewrites it before the next
+            // Another program may have changed the losses file, so the file is first repaired from
+            // the copy in memory. If the repair fails, `persist` repeats it before the next
             // checkpoint.
             let _ = log.make_whole_again();
             // If this process has saved a checkpoint, all losses before that checkpoint are
@@ -315,8 +315,8 @@ impl RunFiles {
         };
         let mut restored = self.config.restore(&*self.disk, complete_below, None)?;
         let mut log = self.losses.log();
-        // The checkpoint is of this run, so the rows of the losses file are of this run, too.
-        // Recomputed updates must equal these rows.
+        // The checkpoint is of this run, so the rows of the losses file are of this run, too. If
+        // the run is determined, recomputed updates must equal these rows.
         if restored.is_same_run && self.config.is_determined {
             log.expect_the_same();
         }
@@ -330,7 +330,8 @@ impl RunFiles {
     /// If the losses or the checkpoint cannot be written. The call can be repeated.
     pub fn persist(&mut self, snapshot: &Snapshot) -> Result<Saved, RunFilesError> {
         let path = {
-            // The lock is released here, so that recording goes on while the disk syncs.
+            // The lock is released at the end of this block, so that recording goes on while the
+            // disk syncs.
             let mut log = self.losses.log();
             log.flush_closely()?;
             log.path().to_owned()
@@ -378,8 +379,8 @@ mod tests {
     fn play(disk: &Arc<TestDisk>) -> Result<(), RunFilesError> {
         let mut files = open(disk)?;
         for step in files.restore()?.snapshot.cut.step.0..STEPS {
-            // A host logs this error and continues. If the rows still cannot be written, the next
-            // persist fails.
+            // Like a host, this function continues after the error. If the rows still cannot be
+            // written, the next `persist` fails.
             let _ = files.losses().record(&update(step));
             if step % 2 == 1 {
                 files.persist(&snapshot(step + 1))?;
@@ -408,7 +409,7 @@ mod tests {
                 let restored = open(&after).and_then(|files| files.restore());
                 let step = restored.map_err(|error| format!("{at}: {error}"))?.snapshot.cut.step.0;
                 if step > 0 && !rows(&after).starts_with(&rows_below(step)) {
-                    return Err(format!("{at}: a checkpoint of {step}, and {}", rows(&after)));
+                    return Err(format!("{at}: a checkpoint of {step}, but {}", rows(&after)));
                 }
                 play(&after).map_err(|error| format!("{at}: {error}"))?;
                 if rows(&after) != rows_below(STEPS) {
@@ -469,8 +470,8 @@ mod tests {
         let error = files.losses().record(&other(1)).unwrap_err();
         assert!(matches!(error, LossesError::NotRepeated(_)), "{error}");
 
-        // After a restart, the restored checkpoint shows that the rows are of this run. Only then
-        // are recomputed updates compared with them.
+        // After a restart, recomputed updates are compared with the file's rows only after a
+        // restored checkpoint has shown that the rows are of this run.
         files.losses().record(&update(1)).unwrap();
         let files = open(&disk).unwrap();
         files.restore().unwrap();

@@ -49,7 +49,8 @@ pub fn check_model(workload: &Workload, run: &RunConfig) -> Result<(), String> {
     if plan.model().initial_values(plan.train.seed) != values {
         return Err("two calls of `initial_values` return different values".to_owned());
     }
-    // At the initial values, biases are zero and units may lie on a kink of their activation.
+    // The checks need other values than the initial ones. Initial biases are zero, and units may
+    // lie on a kink of their activation.
     let values = moved(&values);
 
     let one = |layout: &Layout, model: &mut dyn Model| Computed::new(layout, model, &values, batch);
@@ -209,7 +210,8 @@ fn check_derivatives(
             };
             let mut quotient = |h: f64| Ok::<_, String>((loss_at(h)? - loss_at(-h)?) / (2.0 * h));
             let (coarse, fine) = (quotient(H)?, quotient(H / 2.0)?);
-            // The first term is the rounding of the losses, the second the curvature.
+            // `rounding` bounds the rounding errors of the losses. `coarse - fine` shows the error
+            // of the difference quotient that is due to the curvature.
             let rounding = 8.0 * f64::from(f32::EPSILON) * f64::from(computed.loss).abs() / H;
             let allowed = rounding + 2.0 * (coarse - fine).abs() + TOLERANCE * fine.abs();
             if !((derivative - fine).abs() <= allowed) {

@@ -57,7 +57,7 @@ pub enum WorkloadError {
         ours: String,
     },
     /// The settings are of this workload, but of another version of it.
-    #[error("the settings of {model} are not of this version: {what}")]
+    #[error("the settings do not fit this version of {model}: {what}")]
     OtherSettings {
         /// The name of the model.
         model: String,
@@ -213,7 +213,7 @@ impl Workload {
             return Err(WorkloadError::OtherModel { theirs, ours });
         }
         let settings = self.settings(&own.values).and_then(|settings| {
-            // Settings that were recorded are complete, and each value has one text.
+            // Recorded settings must be complete, and each value must be in its canonical form.
             if own.model.is_some() && settings != *own {
                 let changed =
                     settings.values.iter().find(|(key, value)| own.values.get(*key) != Some(value));
@@ -416,7 +416,7 @@ mod tests {
         let (of_wide, of_narrow) = (recorded(&wide), recorded(&narrow));
         let error = |workload: &Workload, run| plan(workload, run).expect_err("other settings");
         insta::assert_snapshot!(error(&Workload::built_in(), &of_wide), @"the settings are of the model named, but this program trains a built-in model: use the program that wrote them");
-        insta::assert_snapshot!(error(&narrow, &of_wide), @"the settings of named are not of this version: width is unknown; the model has no flags");
-        insta::assert_snapshot!(error(&wide, &of_narrow), @"the settings of named are not of this version: width is missing, or not in its canonical form");
+        insta::assert_snapshot!(error(&narrow, &of_wide), @"the settings do not fit this version of named: width is unknown; the model has no flags");
+        insta::assert_snapshot!(error(&wide, &of_narrow), @"the settings do not fit this version of named: width is missing, or not in its canonical form");
     }
 }

@@ -101,7 +101,7 @@ impl View {
         let path = format!("/proc/{process}/fd/{file}");
         let other = || io::Error::other(format!("{path} is not the offered buffer"));
         // The name is checked before the file is opened, because opening some files, such as
-        // devices, has an effect.
+        // devices, has side effects.
         if read_link(&path)? != Path::new(&format!("/memfd:{} (deleted)", name(token))) {
             return Err(other());
         }
@@ -136,8 +136,8 @@ impl View {
         assert!(end.is_some_and(|end| end <= self.0.len()), "bytes beyond the end of a view");
         // SAFETY: the range is within the mapping, whose length the seals keep, and the mapping
         // outlives this call. `bytes` is memory of this process, so it does not overlap the
-        // mapping. An owner that breaks the rules may write during the copy. No code of this
-        // program takes part in that race, and any bytes that the copy yields are valid.
+        // mapping. Only an owner that breaks the rules writes during the copy, and no code of this
+        // program does so. Any bytes that the copy yields are valid.
         unsafe {
             std::ptr::copy_nonoverlapping(self.0.as_ptr().add(at), bytes.as_mut_ptr(), bytes.len());
         }

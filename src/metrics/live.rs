@@ -57,8 +57,8 @@ impl Live {
         standing: impl FnOnce(&mut dyn FnMut(TaskId)) -> Standing,
         meters: &Meters,
     ) {
-        // This must happen before the wait changes, so that the time until now is added to the old
-        // wait.
+        // `count_wait` must run before the wait changes, so that the time until now is added to the
+        // old wait.
         self.count_wait(now, meters);
         if self.last_turn.replace(now).is_none() {
             (self.counted_until, self.last_save) = (now, now);
@@ -79,7 +79,7 @@ impl Live {
     fn on_cut(&mut self, now: Moment, cut: Cut, meters: &Meters) {
         match self.cut {
             Some((before, _)) if before == cut => return,
-            // Only a change to the next version counts as the duration of a step. A rollback or a
+            // Only a change to the next version shows the duration of a step. A rollback or a
             // skipped version does not.
             Some((before, since)) if before.next() == cut => {
                 meters.step_seconds.observe((now - since).as_secs_f64());

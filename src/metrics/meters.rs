@@ -256,8 +256,8 @@ impl Registrar {
         };
         self.catalogue.push(Entry { name, kind, labels, tasks, help });
         if contains(self.task) {
-            // The encoder adds the suffix of a counter's name, and the period at the end of the
-            // help text.
+            // The encoder itself appends `_total` to a counter's name, and a period to the help
+            // text.
             let bare = name.strip_suffix("_total").unwrap_or(name);
             self.registry.register(bare, help, metric.clone());
         }

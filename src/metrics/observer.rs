@@ -87,7 +87,7 @@ impl MetricsObserver {
         // The sum is in f64, so that the mean of many slots keeps the precision of the losses.
         let sum: f64 = losses.iter().map(|(_, loss)| f64::from(*loss)).sum();
         self.metrics.meters.loss.set(sum / losses.len().max(1) as f64);
-        // All updates below the value of the metric are recorded.
+        // The metric's value is exclusive: all updates below it are recorded.
         self.metrics.meters.recorded_step.set(step.next().0);
     }
 }
@@ -100,8 +100,8 @@ impl Observer for MetricsObserver {
             meters.messages_received.get_or_create(&labels).inc();
         }
         let now = turn.now;
-        // The state is updated before the effects are handled, because the first turn initializes
-        // times that the effects update.
+        // The state is updated before the effects are handled, because `on_turn` initializes times
+        // that the effects later update.
         self.metrics.live().on_turn(now, |of| turn.node.standing(of), meters);
         for effect in turn.effects {
             match effect {

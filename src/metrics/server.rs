@@ -47,8 +47,8 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: RealCloc
         for _ in 0..MAX_BURST {
             match listener.accept().await {
                 Ok((stream, address)) => service.take(stream, address, &mut callers),
-                // The process has no free file descriptor. Closing a connection frees one for the
-                // new connection.
+                // `accept` fails if the process has no free file descriptor. Closing a connection
+                // frees one for the new connection.
                 Err(_) => {
                     callers.close_one();
                     break;

@@ -47,7 +47,8 @@ impl Warnings {
     }
 
     fn admits(&mut self, now: Moment) -> bool {
-        // A window begins with its first warning, so all its lines are still available then.
+        // A window begins with its first warning. No line of a new window has been logged yet, so
+        // the first warning is always admitted.
         self.began.get_or_insert(now);
         let admits = self.n_logged < MAX_LINES;
         if admits {

@@ -68,8 +68,8 @@ pub fn parse(
         return Ok(Action::Sim(arguments.to_vec()));
     }
     // Without arguments, the program runs a task only if a cluster engine, such as Kubeflow, names
-    // the task. A person who only types the program's name gets the help: as worker 0 of a cluster
-    // that does not run, the program would wait forever.
+    // the task. A person who types only the program's name gets the help. Otherwise, the program
+    // would run as worker 0, and wait forever for a ps that does not exist.
     let is_placed = environment.value(Environment::TF_CONFIG).is_some();
     let mut grammar = command(workload);
     let matches = if line.is_bare() && is_placed {
@@ -262,7 +262,8 @@ impl ConvertArgs {
 impl EvalArgs {
     fn resolve(self, workload: &Workload) -> Result<EvalConfig, ParseError> {
         let file = self.config.read(workload)?;
-        // The file configures a run, so the keys that `eval` uses are checked as for a run.
+        // `eval` reads the configuration file of a run, so the flags and the file are checked as
+        // for a run.
         let EvalDataArgs { data_dir, label_column, test_size, validation_size } = self.data;
         let data = DataKeys { data_dir, label_column, test_size, validation_size };
         let mut keys = RunKeys { data, ..RunKeys::default() };

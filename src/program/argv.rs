@@ -76,8 +76,8 @@ fn normalise(arguments: &mut [OsString]) {
 fn normal_flag(argument: &[u8]) -> Option<Vec<u8>> {
     let name_and_value = match argument {
         [b'-', b'-', rest @ ..] => rest,
-        // A single letter is a short flag. If the first byte is not a letter, the argument may be a
-        // negative number.
+        // A dash with a single letter is a short flag. An argument without a letter after the dash
+        // may be a negative number.
         [b'-', letter, _, ..] if letter.is_ascii_alphabetic() => &argument[1..],
         _ => return None,
     };

@@ -18,7 +18,7 @@ const EXIT_INCOMPLETE: u8 = 3;
 /// # Errors
 /// Returns an error if there are no ledgers, or a file cannot be read.
 pub fn run_audit(logdir: &Path, process: &Process) -> anyhow::Result<ExitCode> {
-    // An unreadable file says nothing about the run, so it has the exit code of a usage error.
+    // An unreadable file shows no violation, so the exit code is that of a usage error.
     let ledgers = ledger::read_all(logdir).map_err(usage)?;
     let mut audit = Audit::of(&ledgers);
     audit.check_files(logdir).map_err(usage)?;

@@ -47,7 +47,7 @@ pub fn run_certs(config: &CertsConfig, process: &Process) -> anyhow::Result<Exit
     let folder = &config.folder;
     if files.is_empty() {
         bail!(
-            "{} already exists, and nothing was written: ask for more tasks, give another folder, or \
+            "{} already exists, so nothing was written: ask for more tasks, give another folder, or \
              empty this one",
             folder.join("ca.pem").display()
         );
@@ -145,7 +145,7 @@ fn make(config: &CertsConfig) -> anyhow::Result<Made> {
         made.extend(files(folder, "local", authority.issue(&tasks, validity)?));
     }
     if is_new_ca && let Some(other) = made.iter().map(|file| &file.path).find(|path| exists(path)) {
-        bail!("{} already exists, and nothing was written", other.display());
+        bail!("{} already exists, so nothing was written", other.display());
     }
     Ok(Made { files: made, is_new_ca, left_alone })
 }

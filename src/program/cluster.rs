@@ -137,7 +137,7 @@ impl Asked {
         let said = |job, flag: &Option<HostList>| {
             let n_tasks = if job == Job::Ps { &ps } else { &workers };
             let said = config.hosts(job, n_tasks.as_ref().map(|n| n.get()));
-            // A flag replaces the list, so an error in the list does not matter.
+            // If a flag replaces the list of TF_CONFIG, an error in that list does not matter.
             if flag.is_some() { Ok(said.unwrap_or_default()) } else { said }
         };
         let said = HostKeys {
@@ -159,8 +159,7 @@ impl Asked {
                 let list = |job| HostList::new(cluster.job(job).to_vec()).ok();
                 HostKeys { ps_hosts: list(Job::Ps), worker_hosts: list(Job::Worker) }
             }
-            // Flags replace the addresses, so node names that resolvers do not accept do not
-            // matter.
+            // The flags replace all addresses from Slurm, so an invalid node name does not matter.
             Err(SlurmError::Host { .. })
                 if self.hosts.ps_hosts.is_some() && self.hosts.worker_hosts.is_some() =>
             {
@@ -327,7 +326,7 @@ fn note(
 }
 
 fn differs(stronger: &str, counts: &dyn Display, weaker: &str, said: &dyn Display) -> String {
-    format!("{stronger} says {counts}, which overrides {weaker} with {said}")
+    format!("{stronger} says {counts}, and overrides {weaker}, which says {said}")
 }
 
 fn name(role: Role) -> String {

@@ -188,7 +188,7 @@ impl Evaluator<'_> {
         run: &RunConfig,
     ) -> anyhow::Result<Option<PathBuf>> {
         let is_trained_on = |data: &Dataset| {
-            // Some programs do not write the digest. Their checkpoints match any data.
+            // A checkpoint without a digest, which some programs write, matches any data.
             checkpoint.data.as_deref().is_none_or(|digest| digest == data.digest())
         };
         let noted = data_note::read(&self.config.logdir)?;

@@ -40,7 +40,8 @@ pub(super) fn path(descriptor: i32) -> String {
 pub(super) fn read(path: &Path) -> anyhow::Result<RunDocument> {
     let read = || {
         let mut file = File::open(path)?;
-        // Except on Linux, opening a descriptor by its path shares the file position of the writer.
+        // On systems other than Linux, a descriptor that is opened by its path shares the file
+        // position of the writer.
         file.rewind()?;
         anyhow::Ok(RunDocument::from_toml(&io::read_to_string(file)?)?)
     };
@@ -53,7 +54,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<RunDocument> {
 fn anonymous_file() -> io::Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
     let create = |flag| memfd_create("unisono-run-config", MemfdFlags::CLOEXEC | flag);
-    // Linux before 6.3 refuses the flag. Later systems may refuse a file without the flag.
+    // Linux before 6.3 refuses `NOEXEC_SEAL`. Later systems may refuse a file without this flag.
     let file = create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))?;
     Ok(file.into())
 }

@@ -71,8 +71,8 @@ pub fn run_local(
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
-        // This comes first, so that Ctrl-C never kills the launcher while children run
-        // unsupervised.
+        // Signals are handled before the first child starts, so that Ctrl-C never kills the
+        // launcher while children run unsupervised.
         let stops = StopRequests::listen(None).context("cannot take signals")?;
         let executable = std::env::current_exe().context("cannot find this program's file")?;
         let children = children(&executable, run, lock.as_ref())?;
@@ -104,15 +104,16 @@ fn preflight(
     for task in ps.chain((0..run.sync.total_num_replicas).map(TaskId::worker)) {
         Security::load(&run.security, task)?;
     }
-    // This comes after all checks, so that a failed start moves nothing, and before files of the
-    // run are read.
+    // The old run is moved after the checks above, so that a failed check moves nothing. It is moved
+    // before any file in the logdir is read, so that no file of the old run is read.
     setup::make_room(run, Scope::WholeRun, process)?;
     let (lock, warning) = run_files::lock(&run.logdir)?;
     warning.iter().for_each(|warning| tracing::warn!("{warning}"));
     files.look(&RealDisk)?;
     if max_restarts.is_some() {
         let (_, warnings) = RunFiles::open_alone(files, LockedBy::Parent)?;
-        // Repairs are reported here, because the chief only finds the repaired files.
+        // The warnings report repairs. They are logged here, because the chief will find files that
+        // are already repaired.
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     }
     Ok(lock)

@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn main_with(workload: &Workload) -> ExitCode {
     let clock = incarnation::clock();
-    // This comes first, while there is only one thread, because it removes environment variables.
+    // `from_env` removes environment variables, so it runs first, while there is only one thread.
     let mut inherited = ListenFd::from_env();
     let line = CommandLine::read(std::env::args_os());
     let screen = Screen::new();

@@ -46,7 +46,8 @@ impl Rule for CheckpointsAreCuts {
                 Effect::Restore => self.reading = Some(at.turn.life),
                 Effect::Report(Report::Adopted { .. }) => self.reading = None,
                 Effect::Record(update) => {
-                    // Rows that are recorded again must be compared again.
+                    // An update replaces the recorded rows from its step on, so these rows must be
+                    // compared again.
                     self.verified =
                         self.verified.filter(|verified| verified.step <= update.cut.step);
                 }
@@ -72,12 +73,12 @@ impl Rule for CheckpointsAreCuts {
             Some(snapshot) if Some(snapshot.cut.step) < durable => {
                 let step = snapshot.cut.step;
                 lost(format!(
-                    "the newest checkpoint on the disk is of step {step}; {durable:?} was durable"
+                    "the newest checkpoint on disk is of step {step}, but {durable:?} was durable"
                 ))
             }
             Some(snapshot) => check_saved(history, snapshot),
             None if durable.is_some() => {
-                lost(format!("none is on the disk, and that of step {durable:?} was durable"))
+                lost(format!("no checkpoint is on the disk, but {durable:?} was durable"))
             }
             None => Ok(()),
         }
@@ -89,18 +90,21 @@ impl CheckpointsAreCuts {
         let (cut, n_ps) = (snapshot.cut, at.turn.config.n_ps);
         let broken = |name, what| Err(at.violation(7, name, cut.step, what));
         if snapshot.shards.len() != n_ps as usize {
-            let what = format!("a checkpoint of {} shards, of {n_ps}", snapshot.shards.len());
+            let n_shards = snapshot.shards.len();
+            let what = format!("the checkpoint has {n_shards} shards, but the run has {n_ps}");
             return broken("not-a-cut", what);
         }
         check_whole(at.history, cut, snapshot)
             .map_err(|violation| violation.of(at.turn.life.task))?;
         let missing = at.history.files.first_missing;
         if missing < cut.step {
-            let what = format!("its losses are not recorded from step {missing} on");
+            let what = format!("the checkpoint lacks recorded losses from step {missing} on");
             return broken("losses-behind-checkpoint", what);
         }
         if let Some((step, slots)) = unlike(at.history, cut, self.verified) {
-            let what = format!("the losses of step {step} are of slots {slots:?}, not those used");
+            let what = format!(
+                "the losses of step {step} are of slots {slots:?}, but its update used others"
+            );
             return broken("losses-of-another-history", what);
         }
         self.verified = Some(cut);
@@ -112,16 +116,17 @@ impl CheckpointsAreCuts {
 fn check_restore(at: &At<'_>, link: LinkId, cut: Cut, state: &ShardState) -> Result<(), Violation> {
     let broken = |what| Err(at.violation(7, "restored-otherwise", cut.step, what));
     let Some(given) = at.history.files.given(at.turn.life) else {
-        return broken(format!("{cut} is restored, and the storage has read nothing"));
+        return broken(format!("the chief restores {cut}, but its storage has read nothing"));
     };
     if given.cut.step != cut.step {
-        return broken(format!("{cut} is restored, and step {} was read", given.cut.step));
+        let read = given.cut.step;
+        return broken(format!("the chief restores {cut}, but its storage has read step {read}"));
     }
     let Some(ps) = at.seen().and_then(|life| life.peer(link)) else { return Ok(()) };
     if given.shards.get(ps.index as usize) == Some(state) {
         return Ok(());
     }
-    broken(format!("{ps} is restored to another state than the one that was read"))
+    broken(format!("{ps} gets a state that differs from the state that the storage has read"))
 }
 
 /// Checks that a checkpoint that the storage has read was written before, and is not older than the
@@ -130,7 +135,7 @@ fn check_read(at: &At<'_>, Restored { snapshot, from }: &Restored) -> Result<(),
     let (files, durable) = (&at.history.files, at.before.durable);
     let read = from.is_some().then_some(snapshot.cut.step);
     if read < durable && !files.is_damaged {
-        let what = format!("{from:?} is read, and {durable:?} was durable");
+        let what = format!("the storage has read {from:?}, but {durable:?} was durable");
         return Err(Violation::new(7, "checkpoint-lost", what).at(snapshot.cut.step));
     }
     check_saved(at.history, snapshot)
@@ -151,7 +156,7 @@ fn check_saved(history: &History, snapshot: &Snapshot) -> Result<(), Violation> 
     match history.files.persisted(step).next_back() {
         Some(cut) => check_whole(history, cut, snapshot),
         None => {
-            let what = format!("a checkpoint of step {step} is found, and none was written");
+            let what = format!("a checkpoint of step {step} is found, but none was written");
             Err(Violation::new(7, "checkpoint-of-nothing", what).at(step))
         }
     }
@@ -173,7 +178,7 @@ fn check_shard(
         return Ok(());
     }
     Err(violation(format!(
-        "the optimizer's part of {key} differs from its first computation at {cut}"
+        "at {cut}, the optimizer's part of {key} differs from the part that was computed first"
     )))
 }
 
@@ -187,15 +192,15 @@ fn check_updated(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violat
     if !is_parameters || made.is(&state.into()) {
         return Ok(());
     }
-    let what = "an update of a state whose parameters are right, and the rest is not";
+    let what = "the update starts from the right parameters, but the optimizer's part is wrong";
     Err(at.violation(7, "state-not-whole", cut.step, what))
 }
 
 /// Returns the step and the recorded slots of an update in the losses file that is not part of the
 /// history of the version `cut`; `None` if there is no such update.
 fn unlike(history: &History, cut: Cut, verified: Option<Cut>) -> Option<(Step, Vec<Slot>)> {
-    // The cuts go from the newest generation back to the first, because each generation began at a
-    // checkpoint of an earlier generation.
+    // `cuts` begins with `cut`. Then follow the checkpoints from which its generation and each
+    // earlier generation were restored.
     let origin = |cut: &Cut| history.generations.get(&cut.generation);
     let cuts = iter::successors(Some(cut), |cut| origin(cut)?.parent);
     let mut above = cut.step;
@@ -314,7 +319,7 @@ mod tests {
         run.does(&mut rule, worker(0), vec![again]).unwrap();
         run.takes(&mut rule, worker(0), read([2.0, 2.0])).unwrap();
         assert_eq!(run.seen.history.files.last_read, Some(later(1)));
-        // No file holds one shard of each.
+        // The two shards are of different versions, so no checkpoint contained both.
         assert_eq!(name(run.takes(&mut rule, worker(0), read([2.0, 1.0]))), Some("not-a-cut"));
         assert_eq!(run.seen.history.files.last_read, None);
     }

@@ -25,31 +25,35 @@ impl Rule for CleanEnd {
                 {
                     return broken(
                         "one-step-too-many",
-                        format!("a job of step {} of {last}", cut.step),
+                        format!("a job starts from version {}, but the last is {last}", cut.step),
                     );
                 }
                 Effect::Record(update) if update.cut.step >= last => {
-                    let what = format!("step {} of {last} is recorded", update.cut.step);
+                    let step = update.cut.step;
+                    let what = format!("update {step} is recorded, but the last version is {last}");
                     return broken("one-step-too-many", what);
                 }
                 Effect::Send { message: Message::Version { cut, .. }, .. } if cut.step > last => {
-                    return broken("one-step-too-many", format!("version {} of {last}", cut.step));
+                    let what = format!("version {} is sent, but the last is {last}", cut.step);
+                    return broken("one-step-too-many", what);
                 }
                 Effect::Send { message: Message::Finished { .. } | Message::Goodbye, .. }
                 | Effect::Halt(Outcome::Finished)
                     if !is_durable(at) =>
                 {
-                    let what = "a task is told of the end before a final checkpoint is durable";
+                    let what = "the task finishes before a final checkpoint is durable";
                     return broken("finished-before-durable", what.to_owned());
                 }
                 Effect::Halt(Outcome::Stopped { saved }) => {
                     if at.seen().is_some_and(|life| !life.asked_to_stop) {
-                        return broken("stopped-unasked", "nobody asked it to stop".to_owned());
+                        let what = "nobody asked the task to stop";
+                        return broken("stopped-unasked", what.to_owned());
                     }
                     let is_unsaved = |step: &Step| !at.history.files.is_durable(*step);
                     if let Some(step) = saved.filter(is_unsaved) {
-                        let what =
-                            format!("the checkpoint of step {step} counts as saved, and is not");
+                        let what = format!(
+                            "the checkpoint of step {step} is reported as saved, but is not durable"
+                        );
                         return broken("stopped-unsaved", what);
                     }
                 }
@@ -60,7 +64,7 @@ impl Rule for CleanEnd {
     }
 
     fn end(&mut self, end: &End<'_>, history: &History) -> Result<(), Violation> {
-        // Only the chief's outcome counts. A late task may not have learned of the end, but the
+        // Only the chief's outcome is checked. A late task may not have learned of the end, but the
         // chief knows that the files are complete.
         let is_finished = end.outcomes.get(&TaskId::CHIEF) == Some(&Outcome::Finished);
         if !is_finished || history.files.is_damaged {
@@ -80,7 +84,7 @@ fn check_checkpoint(end: &End<'_>) -> Result<(), Violation> {
         Some(snapshot) if end.config.is_last(snapshot.cut.step) => return Ok(()),
         Some(snapshot) => {
             let last = end.config.training_steps;
-            format!("the newest checkpoint is of step {} of {last}", snapshot.cut.step)
+            format!("the newest checkpoint is of step {}, not of step {last}", snapshot.cut.step)
         }
         None => "there is no checkpoint".to_owned(),
     };
@@ -98,7 +102,7 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
     let rows = end.losses.iter().map(|(step, slot, loss)| (*step, *slot, loss.to_bits()));
     let rows = rows.filter(|(step, ..)| *step >= first);
     if let Some((want, got)) = first_difference(wanted, rows) {
-        // A recorded row that is missing is a different failure from a row that was altered.
+        // A missing row and an altered row are different violations.
         let is_missing = match (want, got) {
             (Some((want, at, _)), Some((got, of, _))) => (want, at) < (got, of),
             (want, _) => want.is_some(),
@@ -110,7 +114,7 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
             }
             None => "no row".to_owned(),
         };
-        let what = format!("the losses file has {}, and {} was recorded", row(got), row(want));
+        let what = format!("the losses file has {}, but {} was recorded", row(got), row(want));
         let step = want.or(got).map(|(step, ..)| step);
         return Err(Violation { step, ..Violation::new(10, name, what) });
     }
@@ -123,7 +127,7 @@ fn check_losses(end: &End<'_>, history: &History) -> Result<(), Violation> {
     let wanted = end.config.sync.replicas_to_aggregate as usize;
     match files.losses.values().find(|update| update.losses.len() != wanted) {
         Some(update) => {
-            let what = format!("{} losses, and R is {wanted}", update.losses.len());
+            let what = format!("the update has {} losses, but R is {wanted}", update.losses.len());
             Err(Violation::new(10, "losses-missing", what).at(update.cut.step))
         }
         None => Ok(()),

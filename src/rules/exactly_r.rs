@@ -27,20 +27,20 @@ fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<()
     match wrong_slots(at.turn.config.sync, &slots) {
         Some(WrongSlots::NotR) => {
             let wanted = at.turn.config.sync.replicas_to_aggregate;
-            let what = format!("an update of {} gradients, and R is {wanted}", slots.len());
+            let what = format!("the update has {} gradients, but R is {wanted}", slots.len());
             return broken("not-exactly-r", what);
         }
         Some(WrongSlots::Twice) => {
-            return broken("slot-twice", format!("an update of slots {slots:?}"));
+            return broken("slot-twice", format!("the update uses a slot twice: {slots:?}"));
         }
-        // Rules 2 and 3 check these slots.
+        // Rules 2 and 3 check for slots that the step does not have, and for a wrong order.
         Some(WrongSlots::OfNoStep | WrongSlots::NotAscending) | None => {}
     }
     match at.history.slots_of_update(cut) {
-        // Only the set of slots counts here, because rule 3 checks the order.
+        // Only the sets of slots are compared, because rule 3 checks the order.
         Some(first) if *first != slots && slots.iter().any(|slot| !first.contains(slot)) => broken(
             "shards-disagree",
-            format!("the update uses {slots:?}, and that of another shard {first:?}"),
+            format!("the update uses {slots:?}, but another shard used {first:?}"),
         ),
         _ => Ok(()),
     }
@@ -51,11 +51,11 @@ fn check_slots(at: &At<'_>, cut: Cut, gradients: &[(Slot, Floats)]) -> Result<()
 fn check_state(at: &At<'_>, cut: Cut, state: &ShardState) -> Result<(), Violation> {
     if let Some(shard) = at.seen().map(|life| &life.shard) {
         if shard.cut != Some(cut) {
-            let what = format!("an update of {cut}, and the shard is at {:?}", shard.cut);
+            let what = format!("the update starts from {cut}, but the shard is at {:?}", shard.cut);
             return Err(at.violation(1, "update-of-another-version", cut.step, what));
         }
         if shard.n_begun > 1 {
-            let what = format!("{cut} is updated again");
+            let what = format!("the shard updates {cut} a second time");
             return Err(at.violation(1, "update-twice", cut.step, what));
         }
     }

@@ -58,9 +58,11 @@ fn broken(at: &At<'_>, old: Old) -> Option<(&'static str, String)> {
     };
     let (stood, stands) = (at.before.stood, at.seen().and_then(|life| life.shard.cut));
     if stands != stood {
-        return Some((name, format!("the shard was at {stood:?}, and is at {stands:?}")));
+        let what = format!("an outdated input moved the shard from {stood:?} to {stands:?}");
+        return Some((name, what));
     }
-    // Rule 10: a worker that knows of the end accepts any incarnation of a ps, to send `Goodbye`.
+    // Rule 10: a worker that knows of the end accepts even an older incarnation of a ps, to send it
+    // `Goodbye`.
     let is_told = |effect: &Effect| matches!(old, Old::Greeting(on) if tells_the_end(on, effect));
     let is_end = at.turn.effects.iter().any(is_told);
     let is_allowed = |effect: &&Effect| match effect {
@@ -73,8 +75,8 @@ fn broken(at: &At<'_>, old: Old) -> Option<(&'static str, String)> {
         Input::Network(NetworkEvent::Received { message, .. }) => message.kind(),
         _ => "a result",
     };
-    let beside = if is_end { ", beside the end," } else { "" };
-    Some((name, format!("{input} leads{beside} to {}", kind(effect))))
+    let beside = if is_end { " in addition to the end of the run" } else { "" };
+    Some((name, format!("{input} is outdated, but it causes {}{beside}", kind(effect))))
 }
 
 fn tells_the_end(on: LinkId, effect: &Effect) -> bool {

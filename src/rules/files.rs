@@ -65,7 +65,8 @@ impl Files {
     pub(crate) fn note_persist(&mut self, life: LifeId, snapshot: &Snapshot) {
         let cut = snapshot.cut;
         self.persisted.entry(cut.step).or_default().push(cut.generation);
-        // The storage does not answer a chief that has died.
+        // The storage does not answer a chief that has died, so the requests of earlier processes
+        // are removed.
         self.writing.retain(|(of, _)| *of == life);
         self.writing.push_back((life, cut));
     }
@@ -102,7 +103,8 @@ impl Files {
     ) {
         if self.persisted.is_empty() && self.base.is_none() {
             self.base = Some(Arc::clone(snapshot));
-            // The losses file of an earlier run has the rows before its checkpoint.
+            // The losses file already has the rows before the first checkpoint that is read,
+            // because an earlier run wrote them.
             self.first_missing = snapshot.cut.step;
         }
         self.given = Some((life, Arc::clone(snapshot)));

@@ -13,7 +13,7 @@ pub(crate) fn fixed_order(at: &mut At<'_>) -> Result<(), Violation> {
         let Effect::Compute(Job::Update { cut, gradients, .. }) = effect else { continue };
         let slots: Vec<_> = gradients.iter().map(|(slot, _)| *slot).collect();
         if wrong_slots(at.turn.config.sync, &slots) == Some(WrongSlots::NotAscending) {
-            let what = format!("an update of slots {slots:?}, in this order");
+            let what = format!("the update sums its slots in the order {slots:?}");
             return Err(at.violation(3, "not-in-order", cut.step, what));
         }
     }

@@ -150,7 +150,7 @@ impl History {
         if kept.is_some_and(|kept| kept.is(got)) {
             return Ok(());
         }
-        let what = format!("{key} differs from its first computation at {cut}");
+        let what = format!("at {cut}, {key} differs from the bits that were computed first");
         Err(violation(what).differing(kept.and_then(Kept::whole), got))
     }
 
@@ -166,7 +166,7 @@ impl History {
             .filter(|first| *first != cut);
         for at in [Some(cut), twin].into_iter().flatten() {
             if let Some(first) = self.made(at, key).filter(|first| !first.is(&made)) {
-                let what = format!("made at {at} and again at {cut}, with other bits");
+                let what = format!("made at {at} and again at {cut}, with different bits");
                 let violation =
                     Violation::new(0, "re-execution-differs", what).at(cut.step).of(key);
                 let difference = first.first_difference(&made);

@@ -26,7 +26,7 @@ pub(crate) fn idempotent(at: &mut At<'_>) -> Result<(), Violation> {
             if at.history.made(*cut, key).is_some_and(has_loss) {
                 return Ok(());
             }
-            Err(broken(format!("loss {loss} is not that of slot {slot} at {cut}")))
+            Err(broken(format!("loss {loss} is not the loss of slot {slot} at {cut}")))
         }
         Effect::Send { message: Message::Version { cut, received, .. }, .. } => {
             check_received(at, *cut, received)
@@ -44,19 +44,19 @@ fn check_fate(at: &mut At<'_>, fate: Fate, pushed: &Pushed<'_>) -> Result<(), Vi
     let (life, effects) = (at.turn.life, at.turn.effects);
     match fate {
         Fate::Duplicate if effects.iter().any(applies) => {
-            return Err(violation("copy-changes-something", "is a copy, and has an effect"));
+            return Err(violation("copy-changes-something", "is a copy, but has an effect"));
         }
         Fate::Duplicate if !pushed.is_answered(effects, Verdict::Duplicate) => {
-            let what = "is a copy, and is not answered or not counted as one";
+            let what = "is a copy, but the ps did not answer or count it as a copy";
             at.suspicions.suspect(life, violation("copy-not-told", what));
         }
         Fate::Diverged if !effects.iter().any(|effect| matches!(effect, Effect::Halt(_))) => {
-            let what = "differs from the copy that is held, and the run goes on";
+            let what = "differs from the copy that the ps holds, but the run continues";
             at.suspicions.suspect(life, violation("other-bits-let-in", what));
         }
         Fate::Duplicate | Fate::Diverged => {}
         _ if pushed.is_told(effects, Verdict::Duplicate) => {
-            let what = "is answered as a copy of a gradient that never came";
+            let what = "is answered as a copy, but no earlier copy came";
             return Err(violation("no-copy", what));
         }
         _ => {}
@@ -79,14 +79,14 @@ const fn applies(effect: &Effect) -> bool {
 /// does not compute these gradients again.
 fn check_received(at: &At<'_>, cut: Cut, received: &[Slot]) -> Result<(), Violation> {
     let Some(shard) = at.seen().map(|life| &life.shard) else { return Ok(()) };
-    // All slots of the previous version count as received, because the update of this version is
-    // made.
+    // If the shard has left the version `cut`, the update of `cut` is made, so all slots of `cut`
+    // may be reported as received.
     if shard.cut != Some(cut) {
         return Ok(());
     }
     match received.iter().find(|slot| !shard.held.contains_key(slot)) {
         Some(slot) => {
-            let what = format!("slot {slot} of {cut} is reported as received, and never came");
+            let what = format!("slot {slot} of {cut} is reported as received, but is not held");
             Err(at.violation(4, "never-received", cut.step, what))
         }
         None => Ok(()),

@@ -39,7 +39,7 @@ impl Rule for NobodyWaitsUnseen {
             || at.turn.effects.iter().any(|effect| matches!(effect, Effect::Compute(_)))
         {
             let new = Wait { since: now, doubled: now, looked: now };
-            // `doubled` keeps its value, because not every such input is progress.
+            // `doubled` keeps its value, because some of these inputs do not end the wait.
             self.0.entry(at.turn.life).or_insert(new).since = now;
         }
         Ok(())
@@ -71,7 +71,8 @@ impl NobodyWaitsUnseen {
             Effect::Report(Report::Waiting { waited, .. }) => Some(*waited),
             _ => None,
         });
-        // A computing worker does not wait, but a ps reports an update that takes too long.
+        // A worker does not wait while it computes. But a ps must report even an update of its own
+        // that takes too long.
         let is_working = life.n_jobs > 0 && at.turn.life.task.job == Job::Worker;
         let due = wait.doubled.max(wait.since + limits.report_after);
         if let Some(waited) = reported {
@@ -82,14 +83,16 @@ impl NobodyWaitsUnseen {
         }
         if now - wait.looked >= limits.heartbeat_interval && !is_over {
             wait.looked = now;
-            // A node checks its sessions twice in each interval.
+            // A node checks its sessions twice per `heartbeat_interval`, so it may notice a silence
+            // a little later than `heartbeat_timeout`.
             let patience = limits.heartbeat_timeout + limits.heartbeat_interval;
             let is_silent = |(_, session): &(_, &Session)| now - session.heard >= patience;
             if let Some((link, Session { peer, heard, .. })) = life.sessions.iter().find(is_silent)
             {
                 let peer = peer.map_or_else(|| "a stranger".to_owned(), |peer| peer.to_string());
                 let silent = now - *heard;
-                let what = format!("{peer} is silent for {silent:?} on link {}", link.0);
+                let link = link.0;
+                let what = format!("{peer} is silent for {silent:?}, but link {link} is open");
                 suspect("silence-unnoticed", what);
             }
         }

@@ -25,7 +25,7 @@ pub(crate) fn stale_is_told(at: &mut At<'_>) -> Result<(), Violation> {
         at.suspicions.suspect(at.turn.life, violation);
     }
     if let Some((cut, slot)) = life.shard.lost {
-        let what = format!("slot {slot} of {cut} was held, and neither used nor counted");
+        let what = format!("slot {slot} of {cut} was held, but was neither used nor counted");
         return Err(at.violation(5, "dropped-silently", cut.step, what));
     }
     Ok(())
@@ -44,14 +44,15 @@ fn broken(
         Fate::Accepted => {
             let shard = &life.shard;
             let is_held = shard.cut != Some(pushed.cut) || shard.held.contains_key(&pushed.slot);
-            // With R < N, this gradient may have completed the choice of the slots, without being
-            // chosen.
+            // With R < N, the ps may choose the slots when this gradient arrives, and leave out its
+            // slot.
             let is_beside =
                 shard.chosen.as_ref().is_some_and(|slots| !slots.contains(&pushed.slot));
-            let what = "is new, of this version, and not taken";
+            let what = "is new and of the current version, but is not accepted";
             return (!is_held && !is_beside).then_some(("new-not-taken", what));
         }
-        // Rules 4 and 8 check these, and the worker of a closed session cannot be told.
+        // Rules 4 and 8 check the first three fates. The ps closes the session of a worker that
+        // pushes a wrong gradient, so it cannot answer.
         Fate::Duplicate | Fate::Diverged | Fate::Fenced | Fate::Wrong => return None,
     };
     let moves_on = |effect: &Effect| match effect {
@@ -61,11 +62,11 @@ fn broken(
         _ => false,
     };
     if verdict.is_some_and(|verdict| !pushed.is_told(effects, verdict)) {
-        Some(("not-told", "is not used, and its worker is not told"))
+        Some(("not-told", "is not used, but the worker gets no reply"))
     } else if fate == Fate::Stale && !effects.iter().any(moves_on) {
-        Some(("told-without-a-version", "is stale, and its worker gets no newer version"))
+        Some(("told-without-a-version", "is stale, but the worker gets no newer version"))
     } else if !pushed.is_counted(effects, verdict) {
-        Some(("not-counted", "is not used, and not counted"))
+        Some(("not-counted", "is neither used nor counted"))
     } else {
         None
     }

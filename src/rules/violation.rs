@@ -81,7 +81,8 @@ impl Difference {
 /// Returns the distance between two floats in units in the last place; `None` if one of the floats
 /// is NaN.
 fn ulps(a: f32, b: f32) -> Option<u32> {
-    // Floats of one sign have the order of their bits. The two zeros are one step apart here.
+    // `place` maps all floats to consecutive integers in ascending order. The two zeros are one
+    // step apart.
     let place = |value: f32| {
         let bits = i64::from(value.to_bits() & 0x7fff_ffff);
         if value.is_sign_negative() { -1 - bits } else { bits }
@@ -104,10 +105,10 @@ impl fmt::Display for Violation {
         }
         write!(f, ": {}", self.what)?;
         if let Some(Difference { index, want, got, ulps }) = self.difference {
-            write!(f, "; element {index} should be {want:e} and is {got:e}")?;
+            write!(f, "; element {index} should be {want:e}, but is {got:e}")?;
             match ulps {
                 Some(ulps) => write!(f, ", {ulps} ulp away")?,
-                None => write!(f, ", which is no number")?,
+                None => write!(f, "; one of the two is NaN")?,
             }
         }
         Ok(())

@@ -42,30 +42,35 @@ fn check_used(at: &At<'_>, shard: &Shard, slots: &[Slot]) -> Option<Broken> {
     let config = at.turn.config;
     if wrong_slots(config.sync, slots) == Some(WrongSlots::OfNoStep) {
         let n_slots = config.sync.slots_per_step();
-        return Some(("slot-of-no-step", format!("slots {slots:?}, of {n_slots} a step")));
+        let what = format!("the update uses {slots:?}, but a step has {n_slots} slots");
+        return Some(("slot-of-no-step", what));
     }
     match &shard.chosen {
         _ if !config.has_backup_workers() => None,
         None => {
-            Some(("used-before-chosen", format!("{slots:?} are used, and no slots are chosen")))
+            let what = format!("the update uses {slots:?}, but no slots are chosen yet");
+            Some(("used-before-chosen", what))
         }
-        Some(chosen) => slots
-            .iter()
-            .any(|slot| !chosen.contains(slot))
-            .then(|| ("not-the-chosen", format!("{slots:?} are used, and {chosen:?} are chosen"))),
+        Some(chosen) => slots.iter().any(|slot| !chosen.contains(slot)).then(|| {
+            let what = format!("the update uses {slots:?}, but ps 0 chose {chosen:?}");
+            ("not-the-chosen", what)
+        }),
     }
 }
 
 fn check_chosen(at: &At<'_>, shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
     if at.turn.life.task != TaskId::PS_ZERO {
-        return Some(("another-chooses", format!("another ps than ps 0 chooses {slots:?}")));
+        return Some(("another-chooses", format!("a ps other than ps 0 chooses {slots:?}")));
     }
     match &shard.choice {
         Some((decided, first)) if *decided == cut => (first != slots).then(|| {
-            let what = format!("{slots:?} are chosen; every shard held {first:?} first");
+            let what = format!("ps 0 chose {slots:?}, but every shard held {first:?} first");
             ("not-the-first-r", what)
         }),
-        _ => Some(("chosen-too-early", format!("not every shard holds {slots:?}"))),
+        _ => {
+            let what = format!("ps 0 chose {slots:?}, but not every shard holds them");
+            Some(("chosen-too-early", what))
+        }
     }
 }
 
@@ -74,7 +79,8 @@ fn check_chosen(at: &At<'_>, shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<
 fn check_received(shard: &Shard, cut: Cut, slots: &[Slot]) -> Option<Broken> {
     let is_held = |slot: &&Slot| shard.cut == Some(cut) && shard.held.contains_key(slot);
     let slot = slots.iter().find(|slot| !is_held(slot))?;
-    Some(("not-received", format!("ps 0 is told of slot {slot} of {cut}, which never came")))
+    let what = format!("the ps reports slot {slot} of {cut} as received, but does not hold it");
+    Some(("not-received", what))
 }
 
 #[cfg(test)]

@@ -24,10 +24,10 @@ fn check_work(at: &At<'_>, cut: Cut, parameters: &[Floats]) -> Result<(), Violat
     let n_ps = at.turn.config.n_ps as usize;
     match at.seen().map(|life| life.work.whole) {
         Some(whole) if whole != Some(cut) => {
-            broken(format!("a job of {cut}, and the newest whole version is {whole:?}"))
+            broken(format!("a job starts from {cut}, but the newest whole version is {whole:?}"))
         }
         _ if parameters.len() != n_ps => {
-            broken(format!("a job with {} shards of {n_ps}", parameters.len()))
+            broken(format!("a job has {} shards, but the run has {n_ps}", parameters.len()))
         }
         _ => (0..).zip(parameters).try_for_each(|(ps, shard)| check_parameters(at, cut, ps, shard)),
     }
@@ -37,7 +37,7 @@ fn check_version(at: &At<'_>, cut: Cut, parameters: &Floats) -> Result<(), Viola
     if let Some(shard) = at.seen().map(|life| &life.shard)
         && ![shard.cut, shard.previous].contains(&Some(cut))
     {
-        let what = format!("{cut} is sent, and the shard is at {:?}", shard.cut);
+        let what = format!("the ps sends {cut}, but its shard is at {:?}", shard.cut);
         return Err(at.violation(6, "not-its-version", cut.step, what));
     }
     check_parameters(at, cut, at.turn.life.task.index, parameters)

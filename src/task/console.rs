@@ -49,7 +49,8 @@ impl Console {
         }
         let global_step = step.next().0;
         self.progress.update(global_step, loss, elapsed);
-        // A worker may compute several slots of a step, but each step gets only one line.
+        // A worker may compute several slots of a step. Only the slot with the worker's own index
+        // prints a line, so that a step never prints two lines.
         if n_steps.is_multiple_of(TrainingLine::INTERVAL) && self.task.index == slot.0 {
             let line =
                 TrainingLine { step: n_steps, global_step, loss, sec_per_batch: sec_per_step };
@@ -133,8 +134,8 @@ impl Observer for Console {
         let closes_link = effects.iter().any(|effect| matches!(effect, Effect::Close { .. }));
         for effect in effects {
             match effect {
-                // This task ended the link, and not the network: the peer was silent for too long,
-                // or sent a message that the protocol forbids.
+                // This task closed the link, not the network. The peer was silent for too long, or
+                // sent a message that the protocol forbids.
                 Effect::Report(Report::PeerDown { peer, why }) if closes_link => {
                     self.warnings.warn(now, format_args!("disconnected {peer}: {why}"));
                 }

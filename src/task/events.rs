@@ -92,7 +92,8 @@ impl EventKeeper {
 
     /// Lets the thread also store each new validation accuracy in the metrics of the task.
     pub fn share_accuracy(&self, metrics: ValidationAccuracy) {
-        // A second call has the same metrics, so its failure does not matter.
+        // `set` fails if the metrics are already set. A second call passes the same metrics, so the
+        // error does not matter.
         let _ = self.accuracy.set(metrics);
     }
 
@@ -110,7 +111,8 @@ impl EventKeeper {
             Observation::Checkpoint { is_last, .. } => !is_last,
             Observation::Began { .. } | Observation::LastUpdate { .. } => false,
         };
-        // One of the references is that of the `EventKeeper` itself, so the comparison is `>`.
+        // The `EventKeeper` itself holds one of the references, so the comparison is `>` and not
+        // `>=`.
         if needs_place && Arc::strong_count(&self.places) > self.n_places {
             if !self.is_left_out {
                 tracing::warn!(
@@ -244,7 +246,8 @@ mod tests {
             n_places(&Plan::new(&run, Dataset::embedded(), SimdLevel::detect()).unwrap())
         };
         assert_eq!((places(8), places(500)), (16, 16));
-        // 4096 × 795 elements of 8 bytes need 26 MB.
+        // A model with 4096 hidden units has about 4096 × 795 parameters. Its summary needs 8 bytes
+        // per parameter, which is 26 MB.
         assert_eq!((places(4096), places(65_536)), (10, 4));
     }
 

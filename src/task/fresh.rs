@@ -73,8 +73,8 @@ pub fn move_aside(run: &RunConfig, scope: Scope) -> anyhow::Result<Option<PathBu
             .rename(&logdir.join(name), &to)
             .map_err(DiskError::at("move a file of the old run to", &to))?;
     }
-    // The new folder is synced before the old folder. So after a crash a file may have both names,
-    // but never no name.
+    // The new folder is synced before the old folder. So after a crash each file is in at least one
+    // of the two folders.
     for folder in [&target, logdir] {
         RealDisk.sync_dir(folder).map_err(DiskError::at("sync the directory", folder))?;
     }

@@ -54,7 +54,7 @@ impl Trained {
     pub fn check_same_losses(&self, other: &Self) -> anyhow::Result<()> {
         ensure!(
             self.losses.len() == other.losses.len(),
-            "one run has {} losses, and the other {}",
+            "one run has {} losses, but the other has {}",
             self.losses.len(),
             other.losses.len()
         );

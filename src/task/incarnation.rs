@@ -29,7 +29,7 @@ pub fn counted() -> anyhow::Result<Option<u64>> {
     let value = value.to_string_lossy();
     let number = value.trim().parse();
     number.map(Some).with_context(|| {
-        format!("{VARIABLE} is {value:?} and must be a whole number from 0: correct or unset it")
+        format!("{VARIABLE} is {value:?}, but must be a whole number from 0: correct or unset it")
     })
 }
 

@@ -62,8 +62,8 @@ impl LedgerKeeper {
             lines.iter().for_each(|line| self.file.push(line));
             self.file.write()?;
         }
-        // A checkpoint of this state survives a power failure, so the ledger lines before that
-        // state must survive it, too.
+        // If the chief captures this state, the checkpoint survives a power failure. So the ledger
+        // lines before this state must survive a power failure, too.
         if is_captured { self.file.sync() } else { Ok(()) }
     }
 }

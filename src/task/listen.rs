@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn name_with_only_a_loopback_address_is_reported_with_the_bind_flag() {
-        // Debian's hosts file contains such a line. The other tasks may run on this machine or on
-        // others.
+        // Debian's hosts file gives the machine's own name the address 127.0.1.1. The workers run
+        // on the same machine in the first case, and on another machine in the second.
         for workers in ["nodea:2223", "nodeb:2222"] {
             assert_eq!(
                 told("nodea:2222", workers, None, &["127.0.1.1:2222"]),

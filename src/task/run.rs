@@ -151,7 +151,8 @@ pub(crate) fn exit_code(
         Outcome::Failed(failure) => {
             Err(anyhow::Error::new(failure).context(format!("{task} cannot go on")))
         }
-        // `run` replaces an outdated node by a new one, unless `Raises` forbids that.
+        // `run` returns this outcome only if `Raises` forbids a larger incarnation. Otherwise,
+        // `run` starts a new node.
         Outcome::Outdated { reason, .. } => bail!("{task} cannot go on: {reason}"),
     }
 }

@@ -160,7 +160,8 @@ impl Repetitions {
             self.first = Some(now);
             return true;
         };
-        // After its limit of processor time, a process gets this signal every second.
+        // A process that has used up its processor time gets SIGXCPU every second, so SIGXCPU never
+        // repeats a request.
         reason != StopReason::OutOfTime && now - first >= REPEATED_WITHIN
     }
 }
@@ -190,8 +191,8 @@ fn follow_parent(requests: Requests) -> io::Result<()> {
                 requests.take(StopReason::Asked);
             }
         }
-        // The parent has ended, so nobody could read an error. For the task, this exit is a crash,
-        // and the files of a run survive crashes.
+        // The parent has ended, so nobody could read an error. This exit is like a crash of the
+        // task, and the files of a run survive crashes.
         std::process::exit(1);
     };
     std::thread::Builder::new().name("parent".to_owned()).spawn(follow)?;

@@ -73,8 +73,8 @@ pub fn run_worker(
     let (outcome, reason) = run::run(&config, &mut process, |incarnation| {
         let Life { node, network, compute, ledger, identity, .. } = life(incarnation)?;
         let storage = FileStorage::open_locked(setup::files(&plan, run)?, config.logdir_locked_by)?;
-        // This needs the lock, because another chief may own the logdir. It comes before any peer
-        // learns of this incarnation.
+        // The incarnation is recorded under the lock, because another chief may own the logdir. It
+        // is recorded before any peer learns of this incarnation.
         record_incarnation(&RealDisk, &run.logdir, incarnation)?;
         data_note::write(run, incarnation);
         let events = EventKeeper::start(run, incarnation, &plan);

@@ -105,7 +105,8 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
     let is_checkpoint = description.is_some();
     let description = description.and_then(Result::ok);
     if description.is_some() {
-        // The inspection shows the description in separate fields.
+        // The description is removed from the metadata, because the inspection shows it in separate
+        // fields.
         contents.metadata.remove(unisono_files::checkpoint::file::KEY);
     }
     let kind = match (format, is_checkpoint) {
@@ -125,8 +126,8 @@ pub fn inspect(name: &Path, format: Format, bytes: &[u8]) -> Inspection {
         sha256: sha256::of_bytes(bytes),
         step: description.as_ref().map(|found| found.step),
         data: description.as_ref().and_then(|found| found.data.clone()),
-        // A converted checkpoint repeats the digest of the original file. That digest is not one of
-        // the npz file.
+        // An npz file that was converted from a checkpoint repeats the digest of the checkpoint.
+        // This digest does not match the npz file, so it is left out.
         digest: description.map(|found| found.crc32c).filter(|_| format == Format::Safetensors),
         settings: settings.unwrap_or_default(),
         metadata: contents.metadata.into_iter().collect(),

@@ -65,8 +65,8 @@ fn file(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     };
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}").into_bytes();
-    // The header is padded, because the data must begin at a multiple of 64 bytes. The header must
-    // end with a line feed.
+    // Spaces fill the header, because the data must begin at a multiple of 64 bytes. The header
+    // must end with a line feed.
     let before = MAGIC.len() + 4;
     let end = (before + header.len() + 1).next_multiple_of(64);
     header.resize(end - before - 1, b' ');
@@ -134,7 +134,7 @@ impl<'a> Npy<'a> {
         let (chars, _) = self.data_of(width)?.as_chunks();
         let decode = |bytes: &[u8; 4]| char::from_u32(u32::from_le_bytes(*bytes));
         let text: Option<String> = chars.iter().map(decode).collect();
-        // numpy fills up shorter texts with zeros.
+        // numpy pads shorter texts with zeros.
         text.map(|text| text.trim_end_matches('\0').to_owned()).ok_or_else(no_text)
     }
 
@@ -162,7 +162,7 @@ fn dtype_of(descr: &str) -> Option<(Dtype, bool)> {
 
 /// Changes the order of elements from column-major to row-major.
 fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
-    // Distance, in elements, between neighbours along each dimension.
+    // Distance, in bytes, between neighbours along each dimension.
     let strides: Vec<usize> = shape
         .iter()
         .scan(width, |stride, size| Some(std::mem::replace(stride, *stride * size)))

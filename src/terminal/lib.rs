@@ -20,7 +20,7 @@ pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
 pub fn in_one_line(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // The error of a library often contains the text of its cause.
+        // The message of a library's error often already contains the message of its cause.
         if !line.contains(&cause) {
             line.push_str(": ");
             line.push_str(&cause);

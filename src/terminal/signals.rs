@@ -15,8 +15,9 @@ use signal_hook::consts::SIGXFSZ;
 /// # Errors
 /// Returns an error if the signal handler cannot be installed.
 pub fn take_file_size_errors() -> io::Result<()> {
-    // With any handler, the system call returns EFBIG. No code reads the flag. But a handler that
-    // sets a flag needs no unsafe code, whereas ignoring the signal does.
+    // With any handler, a write beyond the maximum size returns EFBIG. The handler sets a flag that
+    // no code reads, because such a handler needs no unsafe code. Ignoring the signal would need
+    // unsafe code.
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
@@ -33,7 +34,7 @@ pub fn is_ignored(signal: i32) -> bool {
 fn is_in_mask(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    // Bit 0 stands for signal 1.
+    // Bit 0 of the mask stands for signal 1.
     u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).unwrap_or(0) & 1 == 1)
 }
 

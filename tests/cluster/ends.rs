@@ -196,6 +196,6 @@ fn task_that_gives_up_waiting_ends_the_run_with_its_own_exit_code() {
     // Worker 1 is never started.
     let tasks = [Role::Ps(0), Role::Worker(0)].map(|role| cluster.start(role));
     for task in tasks {
-        task.wait().expect_error(138, &["worker 1, never heard of", "--give-up-after"]);
+        task.wait().expect_error(138, &["worker 1, never heard from", "--give-up-after"]);
     }
 }

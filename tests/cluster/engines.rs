@@ -90,9 +90,11 @@ fn flags_override_tf_config_and_differences_are_reported() {
     command.env("TF_CONFIG", tf_config("ps", 1, &[3, 4]));
     let mut task = Process::start(command);
     task.wait_for_stderr(
-        "--ps-hosts says 127.0.0.1:1, which overrides TF_CONFIG with localhost:3,localhost:4",
+        "--ps-hosts says 127.0.0.1:1, and overrides TF_CONFIG, which says localhost:3,localhost:4",
     );
-    task.wait_for_stderr("the command line says worker 0, which overrides TF_CONFIG with ps 1");
+    task.wait_for_stderr(
+        "the command line says worker 0, and overrides TF_CONFIG, which says ps 1",
+    );
 }
 
 #[test]

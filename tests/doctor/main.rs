@@ -232,7 +232,7 @@ fn ps_with_another_secret_is_a_failure() {
         diagnosis = worker(&right);
     }
     diagnosis.expect("peers", "ok", proved);
-    worker(&wrong).expect("peers", "fail", "the secret of worker 0 differs from that of ps 0");
+    worker(&wrong).expect("peers", "fail", "the secrets of worker 0 and ps 0 differ");
     drop(ps);
 }
 
@@ -268,7 +268,7 @@ fn checkpoint_that_cannot_be_resumed_is_a_failure() {
     fs::write(folder.logdir().join("model.ckpt-9.safetensors"), "?")
         .expect("the file can be written");
     let diagnosis = diagnosis("");
-    diagnosis.expect("checkpoint", "warn", "in the directory by step instead; no remedy");
+    diagnosis.expect("checkpoint", "warn", "in the directory by step; no remedy");
     diagnosis.expect("checkpoint", "warn", "model.ckpt-9.safetensors is skipped");
     diagnosis.expect("checkpoint", "warn", "restore a good copy");
     diagnosis.expect("checkpoint", "ok", "model.ckpt-5.safetensors");

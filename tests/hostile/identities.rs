@@ -38,7 +38,7 @@ fn wrong_secret_and_replayed_handshake_are_refused() {
     let address = waiting.ps_address().to_owned();
 
     let mut wrong = cluster.start_with(Role::Worker(1), &format!("--secret-file {theirs}"));
-    let why = "the secret of worker 1 differs from that of ps 0: compare --secret-file of the two";
+    let why = "the secrets of worker 1 and ps 0 differ: compare --secret-file of both";
     wrong.wait_for_stderr(&format!("ps 0 at {address}: it refused this task: {why}"));
     waiting.ps.wait_for_stderr(why);
     wrong.signal("KILL");
@@ -196,7 +196,7 @@ fn local_trains_with_generated_certificates_and_certs_overwrites_nothing() {
     let make = || Process::start(unisono(&format!("certs {} --ps 1", certs.display()))).wait();
     make().expect_code(0);
     let before = crate::support::Listing::of(&certs);
-    make().expect_error(1, &["ca.pem already exists, and nothing was written"]);
+    make().expect_error(1, &["ca.pem already exists, so nothing was written"]);
     before.assert_unchanged(&certs);
     for entry in std::fs::read_dir(&certs).unwrap() {
         use std::os::unix::fs::PermissionsExt as _;
@@ -209,7 +209,7 @@ fn local_trains_with_generated_certificates_and_certs_overwrites_nothing() {
     let local = format!("local --ps 1 {FLAGS} {}", tls_flags(&certs, "local"));
     folder.bits_of(&local).assert_same(&calm, "over TLS");
     let wrong = format!("local --ps 1 {FLAGS} {}", tls_flags(&certs, "worker-1"));
-    let names = "it names worker-1.unisono, and this is ps 0";
+    let names = "it names worker-1.unisono, but this task is ps 0";
     folder.run(&wrong).expect_error(1, &["worker-1.pem", names]);
 }
 
@@ -242,7 +242,7 @@ fn certs_adds_tasks_to_the_existing_ca_of_a_folder() {
     let other = folder.join("other");
     Process::start(unisono(&format!("certs {}", other.display()))).wait().expect_code(0);
     std::fs::copy(other.join("ca-key.pem"), certs.join("ca-key.pem")).unwrap();
-    make("--ps 2 --workers 3").expect_error(1, &["the private key is not that of the CA's"]);
+    make("--ps 2 --workers 3").expect_error(1, &["the private key does not belong to the CA's"]);
     std::fs::remove_file(certs.join("ca-key.pem")).unwrap();
     make("--ps 2 --workers 3").expect_error(1, &["ca.pem exists, but ", "ca-key.pem does not"]);
     assert!(!certs.join("ps-1.pem").exists());

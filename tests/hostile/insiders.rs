@@ -37,7 +37,8 @@ fn worker_that_sends_a_gradient_of_a_wrong_length_is_disconnected() {
     let (mut worker, generation, step, n_values) = join(&address, FLAGS);
     worker.send(&push(generation, step, n_values - 1));
     worker.wait_for_the_end();
-    let message = format!("pushed a gradient of {} values for a shard of {n_values}", n_values - 1);
+    let message =
+        format!("pushed a gradient of {} values, but the shard has {n_values}", n_values - 1);
     waiting.ps.wait_for_stderr(&message);
 
     // A gradient of 64 MiB is refused by its header, before it is read.

@@ -77,7 +77,7 @@ fn strangers_are_refused_with_one_log_line_each_and_change_no_bit() {
                 &encode_to_vec(&push(Generation::default(), Step(0), 10)),
                 "too large: 1 tensors, the limit is 0",
             ),
-            (&encode_to_vec(&pull()), "a caller said pull before it said hello"),
+            (&encode_to_vec(&pull()), "a caller sent pull before hello"),
             (&encode_to_vec(&Message::Hello(alien)), "batch_size is 30 at worker 1 and 20 at ps 0"),
             (&encode_to_vec(&Message::Hello(astray)), "worker 1 looks for ps 1 at the address of"),
         ] {

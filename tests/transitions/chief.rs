@@ -265,12 +265,12 @@ fn status_of_a_chief_names_what_each_phase_waits_for() {
     insta::assert_snapshot!(does(&chief), @"waits for the newest checkpoint to be read");
     chief.connects_to(0, 1, None);
     chief.feed(checkpoint_found(2, 2));
-    insta::assert_snapshot!(does(&chief), @"waits for reports of their state from ps 1, never heard of");
+    insta::assert_snapshot!(does(&chief), @"waits for reports of their state from ps 1, never heard from");
     chief.connects_to(1, 1, None);
     chief.receives(0, restored(1));
-    insta::assert_snapshot!(does(&chief), @"waits for the restored state to be taken by ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&chief), @"waits for the restored state to be taken by ps 1, heard from 0.0 s ago");
     chief.receives(1, restored(1));
-    insta::assert_snapshot!(does(&chief), @"waits for a first version of ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&chief), @"waits for a first version of ps 0, heard from 0.0 s ago; ps 1, heard from 0.0 s ago");
     chief.receives(1, version(1, 3, &[], 0.5));
     let records = vec![update(2, &[(0, 2.0)])];
     chief.receives(0, with_updates(version(1, 3, &[], 0.5), records));
@@ -279,7 +279,7 @@ fn status_of_a_chief_names_what_each_phase_waits_for() {
     chief.receives(1, captured(1, 3, 0.5));
     chief.feed(persisted(3, Ok("a")));
     chief.receives(0, Message::Finished { generation: generation(1) });
-    insta::assert_snapshot!(does(&chief), @"waits for news of the end to reach ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&chief), @"waits for news of the end to reach ps 1, heard from 0.0 s ago");
 }
 
 #[test]

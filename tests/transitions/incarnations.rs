@@ -259,7 +259,7 @@ fn caller_with_an_incarnation_above_the_largest_is_refused() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     for incarnation in [LARGEST + 1, u64::MAX] {
         let reason =
-            format!("worker 1 has incarnation {incarnation}; the largest is 9007199254740992");
+            format!("worker 1 has incarnation {incarnation}; the limit is 9007199254740992");
         let out = ps.accepts_on(9, TaskId::worker(1), incarnation);
         assert_eq!(out[0], send(9, Message::Refused { reason, older_than: None }));
     }
@@ -311,7 +311,7 @@ fn ps_disconnects_and_refuses_a_chief_older_than_a_known_generation() {
     let mut ps = Script::restored_ps(cluster(1, 2, 2), 0);
     let generation = Generation { opener: Incarnation(7), number: 1 };
     let out = ps.receives(1, pull(Want::AtLeast(Cut { generation, step: Step(0) })));
-    let (peer, why) = (TaskId::CHIEF, "worker 0 has incarnation 1, but incarnation 7 is known");
+    let (peer, why) = (TaskId::CHIEF, "worker 0 has incarnation 1, but a peer knows incarnation 7");
     let parted = [
         Effect::Close { link: link(0) },
         Effect::Report(Report::PeerDown { peer, why: why.to_owned() }),

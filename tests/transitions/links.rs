@@ -46,7 +46,7 @@ fn caller_that_expects_another_task_is_refused() {
     let from = TaskId::worker(1);
     let hello = hello(from, TaskId::ps(1), 1, &ps.config);
     ps.network(NetworkEvent::Accepted { link: link(9) });
-    let reason = "worker 1 looks for ps 1 at the address of ps 0: compare --ps-hosts of the two";
+    let reason = "worker 1 looks for ps 1 at the address of ps 0: compare --ps-hosts of both";
     assert_eq!(ps.receives(9, Message::Hello(hello)), refusal(from, reason));
 }
 
@@ -142,7 +142,7 @@ fn task_that_set_the_expected_training_data_may_reconnect_with_other_data() {
 fn caller_whose_first_message_is_not_hello_is_disconnected() {
     let mut ps = Script::ps(0, cluster(1, 2, 2));
     ps.network(NetworkEvent::Accepted { link: link(9) });
-    let why = "a caller said goodbye before it said hello".to_owned();
+    let why = "a caller sent goodbye before hello".to_owned();
     let expected = [Effect::Close { link: link(9) }, Effect::Report(Report::TurnedAway { why })];
     assert_eq!(ps.receives(9, Message::Goodbye), expected);
 }
@@ -157,7 +157,7 @@ fn callers_that_have_not_said_hello_are_limited_independently_of_members() {
     for on in 1_000..1_256 {
         assert_eq!(calls(&mut ps, on), [], "{on}");
     }
-    let why = "256 callers have not said yet who they are".to_owned();
+    let why = "256 callers have not identified themselves yet".to_owned();
     let away = [Effect::Close { link: link(2_000) }, Effect::Report(Report::TurnedAway { why })];
     assert_eq!(calls(&mut ps, 2_000), away);
     ps.receives(1_000, Message::Goodbye);

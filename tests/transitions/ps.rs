@@ -170,21 +170,21 @@ fn state_with_inconsistent_parts_is_refused() {
 fn status_of_a_ps_names_what_it_waits_for() {
     let does = |ps: &Script<Ps>| ps.node.status(ps.now()).does;
     let ps = Script::ps(0, cluster(2, 1, 2));
-    insta::assert_snapshot!(does(&ps), @"waits for this shard's state from worker 0, never heard of");
+    insta::assert_snapshot!(does(&ps), @"waits for this shard's state from worker 0, never heard from");
     let mut ps = Script::restored_ps(cluster(2, 1, 2), 2);
-    insta::assert_snapshot!(does(&ps), @"waits in step 2 for a gradient of worker 0, heard of 0.0 s ago; worker 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for a gradient of worker 0, heard from 0.0 s ago; worker 1, heard from 0.0 s ago");
     ps.receives(0, push(2, 0, 1.0));
     ps.receives(1, push(2, 1, 1.0));
-    insta::assert_snapshot!(does(&ps), @"waits in step 2 for the choice of its slots, which involves ps 1, never heard of");
+    insta::assert_snapshot!(does(&ps), @"waits in step 2 for the choice of its slots, which involves ps 1, never heard from");
     ps.accepts_on(9, TaskId::ps(1), 1);
     let (generation, step) = (generation(1), Step(2));
     ps.receives(9, Message::Received { cut: Cut { generation, step }, slots: slots(&[1]) });
     insta::assert_snapshot!(does(&ps), @"waits in step 2 for the update to be computed here");
     ps.feed(updated(2, 7.0));
-    insta::assert_snapshot!(does(&ps), @"waits for the final checkpoint of worker 0, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&ps), @"waits for the final checkpoint of worker 0, heard from 0.0 s ago");
     ps.receives(0, Message::Finished { generation });
     ps.receives(1, Message::Goodbye);
-    insta::assert_snapshot!(does(&ps), @"waits for the goodbye of worker 0, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&ps), @"waits for the goodbye of worker 0, heard from 0.0 s ago");
 
     let mut one = Script::ps(1, cluster(2, 1, 2));
     one.accepts_worker(0, 1);
@@ -193,7 +193,7 @@ fn status_of_a_ps_names_what_it_waits_for() {
     one.receives(0, Message::Restore { cut: Cut { generation, step }, state: state(0.5) });
     one.receives(0, push(0, 0, 1.0));
     one.receives(1, push(0, 1, 1.0));
-    insta::assert_snapshot!(does(&one), @"waits in step 0 for the choice of its slots, which involves ps 0, never heard of");
+    insta::assert_snapshot!(does(&one), @"waits in step 0 for the choice of its slots, which involves ps 0, never heard from");
 }
 
 #[test]
@@ -497,7 +497,8 @@ fn report_of_a_wait_names_the_awaited_task_and_the_duration() {
         ps.receives(0, Message::Heartbeat);
         let out = ps.advances_to(secs);
         let waiting = Report::Waiting {
-            what: "in step 0 for a gradient of worker 1, gone, last heard of 10.0 s ago".into(),
+            what: "in step 0 for a gradient of worker 1, disconnected, last heard from 10.0 s ago"
+                .into(),
             waited: Duration::from_secs(10),
         };
         assert_eq!(out.contains(&Effect::Report(waiting)), secs == 10, "{secs}: {out:?}");
@@ -548,10 +549,11 @@ fn ps_that_gives_up_waiting_aborts_the_run_of_every_worker() {
     assert!(!ps.advances_to(2).iter().any(|effect| matches!(effect, Effect::Halt(_))));
     let failure = Failure::GaveUp(GaveUp {
         task: TaskId::PS_ZERO,
-        what: "in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago".into(),
+        what: "in step 0 for a gradient of worker 1, disconnected, last heard from 3.0 s ago"
+            .into(),
         waited: Duration::from_secs(3),
     });
-    insta::assert_snapshot!(failure, @"ps 0 has waited 3 s in step 0 for a gradient of worker 1, gone, last heard of 3.0 s ago, and gives up as --give-up-after says; the newest checkpoint is kept, and the same commands continue from it");
+    insta::assert_snapshot!(failure, @"ps 0 gave up (--give-up-after) after it had waited 3 s in step 0 for a gradient of worker 1, disconnected, last heard from 3.0 s ago; the newest checkpoint is kept, and the same commands continue from it");
     let told = [send(0, Message::Abort(failure.clone())), Effect::Halt(Outcome::Failed(failure))];
     let out = ps.advances_to(3);
     assert_eq!(out[out.len() - 2..], told);

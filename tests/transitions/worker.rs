@@ -272,7 +272,8 @@ fn waiting_worker_reports_the_ps_that_it_waits_for() {
     let mut worker = connected_to_all_ps(cluster(1, 2, 2));
     worker.loses_link(0);
     let out = worker.advances_to(10);
-    let what = "for a first version of ps 0, gone, last heard of 10.0 s ago: reset".to_owned();
+    let what =
+        "for a first version of ps 0, disconnected, last heard from 10.0 s ago: reset".to_owned();
     let waited = Duration::from_secs(10);
     assert!(out.contains(&Effect::Report(Report::Waiting { what, waited })), "{out:?}");
 }
@@ -282,14 +283,14 @@ fn status_of_a_worker_names_what_it_waits_for() {
     let mut worker = connected_to_all_ps(cluster(2, 2, 2));
     let does = |worker: &Script<Worker>| worker.node.status(worker.now()).does;
     worker.receives(0, version(1, 2, &[1], 0.5));
-    insta::assert_snapshot!(does(&worker), @"waits for a first version of ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&worker), @"waits for a first version of ps 1, heard from 0.0 s ago");
     worker.receives(1, version(1, 2, &[], 0.5));
     assert_eq!(does(&worker), "computes");
     worker.feed(computed(2, 1, 0.5, 2));
     worker.receives(0, version(1, 3, &[], 0.25));
-    insta::assert_snapshot!(does(&worker), @"waits for version 3 of ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&worker), @"waits for version 3 of ps 1, heard from 0.0 s ago");
     worker.receives(1, version(1, 3, &[], 0.25));
-    insta::assert_snapshot!(does(&worker), @"waits for news of the chief's final checkpoint from ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does(&worker), @"waits for news of the chief's final checkpoint from ps 0, heard from 0.0 s ago; ps 1, heard from 0.0 s ago");
 }
 
 #[test]
@@ -342,10 +343,10 @@ fn worker_starts_no_slot_beyond_the_window_until_every_ps_has_acknowledged() {
     }
     assert!(!starts_a_job(&worker.feed(computed(0, 7, 2.0, 2))), "four pushes are on each link");
     let does = worker.node.status(worker.now()).does;
-    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 0, heard of 0.0 s ago; ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 0, heard from 0.0 s ago; ps 1, heard from 0.0 s ago");
     assert_eq!(worker.receives(0, acknowledged(2)), [], "the link to ps 1 is full");
     let does = worker.node.status(worker.now()).does;
-    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 1, heard of 0.0 s ago");
+    insta::assert_snapshot!(does, @"waits for its last 4 gradients to reach ps 1, heard from 0.0 s ago");
     assert_eq!(worker.receives(1, acknowledged(1)), [compute(1, 0, 9, &[0.5, 0.5])]);
 }
 

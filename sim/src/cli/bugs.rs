@@ -196,7 +196,8 @@ mod planted {
         let found = pool::first(context.jobs, 0..args.seeds.get(), |number| {
             let (source, seed) = plan.at(number);
             let case = source.case(seed);
-            // A run that also fails without the bug does not show that the bug was caught.
+            // If the run also fails without the bug, the failure does not show that the bug was
+            // caught.
             play(&case, Some(bug)).filter(|_| play(&case, None).is_none())
         });
         let place = found.as_ref().map(|(number, _)| plan.at(*number));

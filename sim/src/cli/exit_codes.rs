@@ -5,8 +5,8 @@ pub(super) const EXIT_USAGE: u8 = 2;
 
 /// Returns the exit code of the worst failure, or 0 if there is no failure.
 pub(super) fn worst_exit_code(codes: impl IntoIterator<Item = u8>) -> u8 {
-    // A wrong result is worse than a panic, because production notices a panic and does not notice
-    // a wrong result. A hang only loses time. A fault without effect is a mistake in the scenario.
+    // A wrong result (1) is worse than a panic (4), because production notices a panic but not a
+    // wrong result. A hang (3) only loses time. Code 5 means a mistake in the scenario.
     const WORST_FIRST: [u8; 4] = [1, 4, 3, 5];
     let rank = |code: &u8| WORST_FIRST.iter().position(|known| known == code);
     codes.into_iter().filter(|code| *code != 0).min_by_key(rank).unwrap_or(0)

@@ -55,7 +55,8 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
             let (first, file) = (first.display(), file.display());
             if let Some(what) = difference(known, &result) {
                 anyhow::bail!(
-                    "{first} and {file} are of different hunts: {what}; pass the results of one hunt"
+                    "{first} and {file} are results of different hunts: {what}; pass the results \
+                     of one hunt"
                 );
             }
         }
@@ -71,7 +72,7 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<HuntResult>> {
         (0..of).filter(is_missing).map(|index| Shard { index, of }.to_string()).collect();
     ensure!(
         missing.is_empty(),
-        "these of the {of} shards are missing: {}; play them, and pass their results, too",
+        "these of the {of} shards are missing: {}; run them, and pass their results, too",
         missing.join(", ")
     );
     Ok(shards.into_values().map(|(_, result)| result).collect())
@@ -96,7 +97,7 @@ fn difference(one: &HuntResult, other: &HuntResult) -> Option<String> {
         .or_else(|| differ("the bugs planted are", &bug(&a.bug), &bug(&b.bug)))
         .or_else(|| {
             let differ = a.scenario_text != b.scenario_text;
-            differ.then(|| format!("the scenario {} has changed between the two", a.scenario))
+            differ.then(|| format!("the files of the scenario {} differ", a.scenario))
         })
 }
 

@@ -147,7 +147,7 @@ fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Played) -> String 
     };
     let Capsule { failure, audit: before, build, .. } = capsule;
     let signature = &failure.signature;
-    let builds = format!("the capsule is from version {build}, this is {}", Build::this());
+    let builds = format!("the capsule is from version {build}, this program is {}", Build::this());
     match outcome {
         Outcome::Same => {
             format!("The run fails as in its capsule: failure {signature}, audit {audit}")
@@ -162,7 +162,7 @@ fn verdict(outcome: Outcome, capsule: Option<&Capsule>, run: &Played) -> String 
             )
         }
         Outcome::Passes | Outcome::Fails => {
-            format!("The run passes; its capsule has the failure {signature}; {builds}")
+            format!("The run passes, but its capsule has the failure {signature}; {builds}")
         }
     }
 }

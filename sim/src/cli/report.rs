@@ -61,7 +61,8 @@ fn document(path: &str, traced: &Traced) -> Document {
     let name = format!("{path}, seed {}", case.seed);
     let mut document = of_history(Document::named(name, true), &history);
     let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
-    // If the run hangs, the last task ended long before the last event.
+    // `took` is the time at which the last task ended. In a run that hangs, the last event comes
+    // much later.
     document.facts.push(fact("virtual time", short(played.took.max(history.length))));
     document.facts.push(fact("audit", played.audit.to_string()));
     document.settings = settings::rows(&case.scenario.run.settings());

@@ -50,7 +50,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     fn seeds_of(&self, source: &Source) -> RangeInclusive<u64> {
-        // The parser refuses a scenario file with `seeds = 0`.
+        // A scenario file always gives `Some`, because the parser refuses `seeds = 0`.
         let of_file = || NonZeroU64::new(source.scenario.sim.seeds.into());
         match (self.seed, self.seeds.or_else(of_file)) {
             (Some(seed), _) => seed..=seed,

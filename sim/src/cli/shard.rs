@@ -89,7 +89,7 @@ impl ShardArg {
         match value.parse() {
             Ok(index) if index < of => Ok(Shard { index, of }),
             _ => Err(usage(format!(
-                "{INDEX_VARIABLE} is {value}, and must be a number from 0 to {} for --shard \
+                "{INDEX_VARIABLE} is {value}, but must be a number from 0 to {} for --shard \
                  auto/{of}: set the job's completions to {of}",
                 of - 1
             ))),
@@ -124,7 +124,7 @@ mod tests {
         let told = auto.resolve(none).unwrap_err().to_string();
         assert!(told.contains("--shard I/4"), "{told}");
         let told = read("auto/3").unwrap().resolve(third).unwrap_err().to_string();
-        assert!(told.contains("is 3, and must be a number from 0 to 2"), "{told}");
+        assert!(told.contains("is 3, but must be a number from 0 to 2"), "{told}");
         for text in ["", "1", "4/4", "0/0", "-1/2", "auto", "0/65537", "x/2"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -71,9 +71,9 @@ pub(super) fn shrink(args: &ShrinkArgs, context: &CommandContext) -> anyhow::Res
     let signature = capsule.failure.signature.clone();
     let first = opened.case.brief(&context.caches, options);
     match first.failure.map(|failure| failure.signature()) {
-        None => bail!("the run passes; its capsule has the failure {signature}"),
+        None => bail!("the run passes, but its capsule has the failure {signature}"),
         Some(other) if other != signature => {
-            bail!("the run fails with {other}; its capsule has the failure {signature}")
+            bail!("the run fails with {other}, but its capsule has the failure {signature}")
         }
         Some(_) => {}
     }

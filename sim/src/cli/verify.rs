@@ -154,7 +154,8 @@ impl Pair {
 fn start(args: &VerifyArgs, n_jobs: NonZeroUsize) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
-    // A program with a workload of its own may have these commands below another one.
+    // In a program with its own workload, `verify` may be a subcommand of another command. The
+    // arguments before `verify` name that command, so the new process gets these arguments, too.
     command.args(std::env::args_os().skip(1).take_while(|argument| argument != "verify"));
     command.arg("fingerprint").arg("--seed").arg(args.seed.to_string());
     command.arg("--jobs").arg(n_jobs.to_string());
@@ -166,7 +167,7 @@ fn start(args: &VerifyArgs, n_jobs: NonZeroUsize) -> anyhow::Result<Child> {
 fn read(child: Child) -> anyhow::Result<Vec<Fingerprint>> {
     let output = child.wait_with_output().context("cannot read from a started process")?;
     if !output.status.success() {
-        bail!("a process that played the scenarios ended with {}", output.status);
+        bail!("a process that ran the scenarios ended with {}", output.status);
     }
     let text = String::from_utf8(output.stdout).context("a fingerprint is not UTF-8")?;
     let parse = |line| serde_json::from_str(line).context("a fingerprint is not valid JSON");

@@ -43,14 +43,14 @@ pub(crate) fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
         };
         let nth = count(None);
         points.push(CrashPoint { node, at: None, nth, when: When::Before });
-        // There is no crash before the first effect, because it would equal a crash before the
-        // input.
+        // No crash is planned before the first effect, because its result equals that of a crash
+        // before the input.
         let mut is_first = true;
         for effect in &event.effects {
             let at = Some(effect.what.kind);
             let nth = count(at);
-            // A report changes nothing, so a crash before or after it equals a crash at the next
-            // effect.
+            // A report changes no state. So a crash before or after a report has the same result as
+            // a crash at the next effect.
             if effect.is_report {
                 continue;
             }

@@ -36,8 +36,8 @@ pub fn in_order<T: Send, B>(
             scope.spawn(move || {
                 loop {
                     let Ok(number) = lock(given).recv() else { return };
-                    // The panic is caught so that it reaches the caller in order. Otherwise `take`
-                    // would wait for ever for the missing result.
+                    // A panic is passed on like a result, so that the caller gets the panic in the
+                    // order of the numbers. Otherwise the caller would wait for ever for the result.
                     let result = catch_unwind(AssertUnwindSafe(|| work(number)));
                     let _ = finish.send((number, result));
                 }

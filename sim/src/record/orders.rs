@@ -60,8 +60,8 @@ impl fmt::Display for EventOrder {
 }
 
 const fn life_word(life: LifeId) -> u64 {
-    // The incarnation number is left out: it comes from the clock, and would bring times into the
-    // hash.
+    // The incarnation is left out: its number comes from the clock, and would make the hash depend
+    // on times.
     let LifeId { task, number, .. } = life;
     task_number(task) << 32 ^ number
 }
@@ -86,8 +86,8 @@ pub struct Orders {
 impl Orders {
     /// Counts an order, if it is new.
     pub fn add(&mut self, order: EventOrder) {
-        // The estimate needs evenly spread hashes. An order is a sum of hashes, which is not evenly
-        // spread.
+        // The estimate needs evenly spread values. An order is a sum of hashes, and such sums are
+        // not evenly spread, so the bits of the sum are mixed.
         self.keep(mixed(order.0));
     }
 

@@ -98,8 +98,9 @@ impl ComputeCaches {
     pub fn for_run(&self, run: &RunConfig) -> Result<Arc<ComputeCache>, String> {
         let key = key(run);
         let mut caches = lock(&self.caches);
-        // The limit is checked here and not at each result. A run that has begun keeps its results,
-        // so a gradient that several of its tasks need is computed only once.
+        // The limit is checked only when a run begins. If each result checked the limit, a run
+        // could lose its own results, and would compute a gradient again for each task that needs
+        // it.
         if self.n_bytes.load(Ordering::Relaxed) > MAX_BYTES {
             caches.values().for_each(|cache| lock(&cache.results).clear());
             self.n_bytes.store(0, Ordering::Relaxed);
@@ -206,16 +207,16 @@ impl ComputeCache {
     fn compute(&self, job: Job) -> Done {
         match job {
             job @ Job::Gradient { .. } => {
-                // A `Gradients` has large work buffers, so all tasks of all runs share a few of
-                // them.
+                // A `Gradients` has large work buffers, so all tasks of all runs share a few
+                // `Gradients`.
                 let idle = lock(&self.idle_gradients).pop();
                 let mut gradients = idle.unwrap_or_else(|| Gradients::new(&self.plan));
                 let done = gradients.work(job);
                 lock(&self.idle_gradients).push(gradients);
                 done
             }
-            // There is no pool of buffers: the cache keeps every result, so no buffer would ever
-            // return to the pool.
+            // 0 means no pool of buffers: the cache keeps every result, so no buffer would ever
+            // return to a pool.
             job @ Job::Update { .. } => Updates::new(self.plan.rule.clone(), 0).work(job),
         }
     }
@@ -238,17 +239,20 @@ impl Work for CachedCompute {
             Some(cached) if self.recheck.below(RECHECK) == 0 => {
                 let again = self.cache.compute(job);
                 assert_eq!(cached, again, "a cached result differs from the computed result");
-                // `cached` is returned instead of `again`: a later lookup recognises the same
-                // buffers by their address, and has to compare each value of equal buffers.
+                // `cached` is returned instead of `again`. A later lookup recognises the buffers of
+                // `cached` by their address, but would have to compare every value of equal buffers
+                // at another address.
                 cached
             }
             Some(cached) => cached,
             None => {
-                // The cache is not locked here, because other runs would wait for this computation.
+                // The cache is not locked during the computation, because other runs would have to
+                // wait.
                 let done = self.cache.compute(job.clone());
                 let mut results = lock(&self.cache.results);
-                // Another run may have stored the result meanwhile. All runs then use the stored
-                // result, for the same reason as above.
+                // Another run may have stored the result meanwhile. This run then returns the
+                // stored result, because later lookups recognise the stored buffers by their
+                // address.
                 match results.get(&job) {
                     Some(cached) => cached,
                     None => {
@@ -329,7 +333,8 @@ impl Results {
                 self.gradients.entry(key).or_default().push(cached);
             }
             (Job::Update { cut, state, gradients }, Done::Update { state: next, .. }) => {
-                // Only results are counted: the inputs share the buffers of earlier results.
+                // Only the bytes of results are counted, because the inputs share the buffers of
+                // earlier results.
                 self.count(4 * next.parameters.len() + bytes(&next.auxiliary));
                 let (state, gradients) = (state.clone(), gradients.clone());
                 let key = (cut.step, state.parameters.checksum());
@@ -385,8 +390,8 @@ mod tests {
         let mut worker = cache.worker(1);
         let mut shards = cache.initial().shards.clone();
         let first = gradient(&mut worker, Slot(0), &shards);
-        // The test changes a bias, because the weight of a pixel that is 0 in all images has no
-        // influence.
+        // The last parameter is a bias. The weight of a pixel that is 0 in all images would not
+        // influence the gradient.
         let mut values = shards[1].parameters.to_vec();
         *values.last_mut().unwrap() += 1.0;
         shards[1].parameters = values.into();

@@ -46,14 +46,14 @@ impl Ends {
         state: &State,
         final_save: Option<Duration>,
     ) {
-        // A link that breaks silently before the end of the run is noticed only after one heartbeat
-        // timeout. Its task may then find that all other tasks have left.
+        // A link that breaks silently is noticed only after one heartbeat timeout. If the run ends
+        // within that time, a task at an end of the link may find that all other tasks have left.
         let unnoticed = scenario.limits.heartbeat_timeout;
         let is_end_disturbed = final_save
             .is_some_and(|at| state.faults.last_change + unnoticed >= at)
             && !state.faults.is_untouched();
-        // A task that starts after another task has finished may find nobody who reports the end of
-        // the run to it. It is right that such a task waits and reports that it waits.
+        // A task that starts after another task has finished may find no task that reports the end
+        // of the run. Such a task behaves correctly if it waits and reports its wait.
         let comes_late = |task: &TaskId| {
             let began = self.began.get(task).copied().unwrap_or_default();
             self.first_finish.is_some_and(|end| began >= end)
@@ -78,14 +78,16 @@ pub(super) fn reached_limit(scenario: &Scenario, state: &State) -> Option<String
         let limit = limits.max_virtual_time;
         return Some(format!("the limit of {limit:?} of virtual time is reached"));
     }
-    // A run that hangs never runs out of events, because heartbeats go on for ever. The time
-    // without progress is counted from the last disturbance. It is not counted while a fault is
-    // active that will end later.
+    // A run that hangs never runs out of events, because heartbeats go on for ever. So the time
+    // `liveness` is counted from the last change of a fault or the last planned start. This limit
+    // does not apply while a fault is active that will end later.
     let last_start = scenario.start.values().copied().max().unwrap_or_default();
     let healed = state.faults.last_change.max(last_start);
     if !state.faults.any_will_end() && state.now >= healed + scenario.liveness {
         let liveness = scenario.liveness;
-        return Some(format!("no end within {liveness:?} after the last fault and the last start"));
+        return Some(format!(
+            "the run did not end within {liveness:?} after the last fault and the last start"
+        ));
     }
     None
 }

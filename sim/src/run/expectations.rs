@@ -20,12 +20,12 @@ pub(super) fn outcome(scenario: &Scenario, played: &Played) -> Option<Unmet> {
     let expect = &scenario.expect;
     let failure = |(task, outcome): (&TaskId, &Outcome)| match outcome {
         Outcome::Failed(failure) => Some((*task, failure.to_string())),
-        // Not a final outcome: `Raises` replaces an outdated node by a node with a larger
+        // `Outdated` is not a final outcome: `Raises` replaces the node by a node with a larger
         // incarnation, or turns `Outdated` into a failure.
         Outcome::Finished | Outcome::Stopped { .. } | Outcome::Outdated { .. } => None,
     };
-    // If one task fails, the other tasks fail, too, with other texts. It suffices that one failure
-    // has the expected text.
+    // If one task fails, the other tasks fail, too, with different texts. The expectation is met if
+    // one of the failures has the expected text.
     let failures: Vec<_> = played.outcomes.iter().filter_map(failure).collect();
     let fails = |task| {
         let event = EventKind::Fails;
@@ -66,14 +66,14 @@ pub(super) fn numbers(scenario: &Scenario, played: &Played, record: &LiveRecord)
         gradients(EventKind::DropsDuplicate, "duplicates", expect.duplicates, "duplicate gradient"),
         gradients(EventKind::DropsStale, "stale", expect.stale, "stale gradient"),
         gradients(EventKind::DropsFenced, "fenced", expect.fenced, "fenced gradient"),
-        // The first generation of a run is not a rollback.
+        // The first generation is not a rollback, so rollback `nth` opens generation `nth + 1`.
         within(scenario, "rollbacks", expect.rollbacks, (n_rollbacks, "rollback"), |nth| {
             Some(Breaker::Generation { nth: nth + 1 })
         }),
         within(scenario, "left-behind", expect.left_behind, left_behind, |_| None),
         virtual_time(scenario, played),
-        // By default, the expected final step is that of a run that finishes. After another outcome
-        // this check would only repeat what the check of the outcome reports.
+        // The default final step is that of a finished run. If the outcome is not the expected one,
+        // a check against the default would only repeat the report of the wrong outcome.
         final_step(scenario, played).filter(|_| is_outcome_met || expect.final_step.is_some()),
         gradients_per_update(scenario, played),
     ]

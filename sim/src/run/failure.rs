@@ -46,8 +46,8 @@ impl Failure {
             }
             Self::Hang(_) => "hang".to_owned(),
             Self::Panic(what) => {
-                // Digits and the input are left out: a panic at another step, line or input is the
-                // same panic.
+                // Digits and the input are left out, so that the same panic at another step, line
+                // or input has the same text.
                 let line = what.lines().next().unwrap_or_default();
                 let line = line.split(WHILE_HANDLING).next().unwrap_or_default();
                 let text: String = line.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();

@@ -62,7 +62,8 @@ impl LiveRecord {
     }
 
     pub(crate) fn count(&mut self, life: LifeId, what: NamedEvent) {
-        // The counts are an array and not a map, because this runs for each input and each effect.
+        // The counts are an array and not a map, because `count` runs for each input and each
+        // effect.
         self.counts.0[what.kind as usize] += 1;
         for (event, n) in &mut self.expected {
             let fits = event.event == what.kind

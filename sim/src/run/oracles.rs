@@ -50,7 +50,8 @@ pub(super) fn serial(
     audit: &Audit<'_>,
 ) -> Result<(), Violation> {
     let serial = cache.serial();
-    // Hashes are compared first: they differ at the first wrong update, even if its losses do not.
+    // Hashes are compared before losses: hashes differ at the first wrong update, but losses may
+    // differ only at a later update.
     for (step, updates) in audit.standing() {
         let hashes = usize::try_from(step.0).ok().and_then(|step| serial.hashes.get(step));
         for made in updates {
@@ -64,7 +65,7 @@ pub(super) fn serial(
     // `zip` ends with the shorter list, so missing rows are not noticed until here.
     let n_rows = by_step(&played.losses).count();
     if !scenario.expect.outcome.is_failure() && n_rows != serial.updates.len() {
-        let what = format!("the losses have {n_rows} updates, not {}", serial.updates.len());
+        let what = format!("{n_rows} updates have losses, not {}", serial.updates.len());
         return Err(Violation::new(0, "trajectory", what));
     }
     match &played.checkpoint {
@@ -111,7 +112,7 @@ pub(super) fn provenance(
     let last = Step(scenario.run.train.training_steps);
     if !scenario.expect.outcome.is_failure() && (next != last || rows.len() as u64 != last.0) {
         let what = format!(
-            "{} updates have losses, and the ledgers end before step {next}; both must be {last}",
+            "{} updates have losses, and {next} are in the ledgers, but the run has {last}",
             rows.len()
         );
         return Err(Violation::new(0, "trajectory", what));
@@ -126,7 +127,7 @@ fn compare_hash(made: &Made<'_>, want: Option<StateHash>) -> Result<(), Violatio
         return Ok(());
     }
     let want = want.map_or_else(|| "nothing".to_owned(), |want| want.to_string());
-    let what = format!("the hash in the ledger is {got} and should be {want}");
+    let what = format!("the hash in the ledger is {got}, but should be {want}");
     let subject = format!("the shard of ps {}", made.ps());
     Err(Violation::new(0, "trajectory", what).at(made.update.step).of(subject))
 }
@@ -144,7 +145,7 @@ fn compare_losses(
     let (slots, want_slots) = (got.iter().map(|row| row.1), want.iter().map(|row| row.0));
     if !slots.clone().eq(want_slots.clone()) {
         let (slots, want_slots): (Vec<_>, Vec<_>) = (slots.collect(), want_slots.collect());
-        let what = format!("slots {slots:?} should be {want_slots:?}");
+        let what = format!("the losses are of slots {slots:?}, not of {want_slots:?}");
         return Err(Violation::new(0, "trajectory", what).at(step));
     }
     let (losses, want) = (got.iter().map(|row| row.2), want.iter().map(|row| row.1));
@@ -170,7 +171,7 @@ fn compare_states(
             let place = first.map_or(0, |difference| difference.index);
             let subject = cache.plan().layout.variable_at(ps, place).map_or_else(
                 || format!("ps {ps}"),
-                |(variable, at)| format!("{} of ps {ps}, its element {at}", variable.name),
+                |(variable, at)| format!("element {at} of {} on ps {ps}", variable.name),
             );
             let violation = Violation::new(0, "trajectory", "the parameters differ");
             let violation = violation.at(step).of(subject);

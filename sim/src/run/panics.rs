@@ -17,7 +17,7 @@ thread_local! {
 pub(crate) fn keep_quiet() {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        // Only these threads are quiet: a panic of the program itself must be visible.
+        // Other threads keep the usual hook, because a panic of the program itself must be visible.
         if thread::current().name() == Some(RUN_THREAD) {
             let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             PLACE.set(place);

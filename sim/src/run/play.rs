@@ -95,7 +95,7 @@ pub fn play(
         }
         Err(_) => {
             // The thread is not joined, because a node that loops for ever never returns. If the
-            // run is only slow, the flag ends it, so that it does not compete with the next runs.
+            // run is only slow, the flag ends the run, so that it does not compete with later runs.
             is_abandoned.store(true, Ordering::Relaxed);
             failed(Failure::Stuck(format!(
                 "the run did not return within {:?} of wall-clock time: a node loops for ever, or \
@@ -121,8 +121,8 @@ fn play_here(
     // The planted bug is a thread-local setting, so it is set on the thread of the run.
     #[cfg(feature = "planted-bugs")]
     unisono_core::planted::plant(options.bug);
-    // madsim's own seed only decides which of several ready tasks is polled first. The seed has a
-    // random stream of its own, so that it shares no random numbers with faults or durations.
+    // The seed of madsim only decides which of several ready tasks is polled first. Madsim's seed
+    // comes from a random stream of its own, which faults and durations do not use.
     let schedule = Stream::new(seed, Purpose::Schedule, 0, 0).bits();
     let runtime = Runtime::with_seed_and_config(schedule, madsim::Config::default());
     let mut run = SimRun::new(scenario, seed, cache, options);
@@ -153,17 +153,17 @@ impl<'a> SimRun<'a> {
     async fn play(&mut self, is_abandoned: &AtomicBool) {
         let universe = self.context.universe.clone();
         loop {
-            // `sleep` returns when no task is ready to run. Only then may virtual time advance,
-            // because a task that is ready still acts at the present time. The clock of madsim is
-            // not used.
+            // `sleep` returns when no other task is ready to run. Virtual time may advance only
+            // then, because a ready task still acts at the present time. Virtual time is
+            // `state.now`, and not the clock of madsim.
             madsim::time::sleep(Duration::ZERO).await;
             if verdict::has_failed(&lock(&self.context.record))
                 || is_abandoned.load(Ordering::Relaxed)
             {
                 return;
             }
-            // Orders to the executor also come before time advances: a killed task must not see a
-            // later event.
+            // Orders to the executor are carried out before time advances, because a killed task
+            // must not see a later event.
             let orders = std::mem::take(&mut universe.state().orders);
             if !orders.is_empty() {
                 self.carry_out(orders);
@@ -175,8 +175,8 @@ impl<'a> SimRun<'a> {
                 drop(state);
                 return self.give_up(&why);
             }
-            // Some events wake no task, for example a message to a paused task. Advancing until a
-            // task is woken saves one turn of the executor for each such event.
+            // Some events wake no task, for example a message to a paused task. This loop handles
+            // such events without a return to the executor.
             loop {
                 if !state.advance() {
                     drop(state);
@@ -221,8 +221,8 @@ impl<'a> SimRun<'a> {
     /// Collects the result of the run, and judges it.
     fn finish(self) -> Played {
         let mut state = self.context.universe.state();
-        // The disk must be read without active faults. Damage that faults have done to the files
-        // stays.
+        // Faults must not disturb the reading of the disk, so all faults end first. Files that
+        // faults have damaged stay damaged.
         state.end_all_faults();
         let mut record = lock(&self.context.record);
         let files = state.files.disk.clone();
@@ -249,7 +249,7 @@ impl<'a> SimRun<'a> {
             trace: record.trace.take(),
         };
         // A disk that lied or failed may have damaged durable data. The code that writes
-        // checkpoints cannot prevent that.
+        // checkpoints cannot prevent such damage, so an invalid checkpoint is then no failure.
         let is_damaged = state.disk_is_damaged;
         let invalid = state.files.invalid.take().or(unreadable).filter(|_| !is_damaged);
         drop(state);

@@ -141,10 +141,10 @@ pub(super) fn create_node(run: &Arc<RunContext>, task: TaskId) -> NodeHandle {
 /// incarnation, the process may take a larger incarnation and start another node.
 fn process(run: Arc<RunContext>, task: TaskId) -> impl Future<Output = ()> {
     let number = run.next_number(task);
-    // A process takes at least a microsecond to start, so each incarnation is larger than the one
-    // before, unless a fault sets the wall clock back. Only the chief records its incarnation in a
-    // file. The other tasks would find earlier incarnations in ledgers and traces, which are
-    // optional.
+    // `number` stands for the time that a process takes to start, which is at least a microsecond.
+    // So each incarnation is larger than the one before, unless a fault sets the wall clock back.
+    // Only the chief reads a recorded incarnation. The other tasks record their incarnations only
+    // in ledgers and traces, which are optional.
     let clock = run.universe.state().wall_clock(task) + number;
     let recorded = (task == TaskId::CHIEF)
         .then(|| last_incarnation(&run.disk(), &ChiefFiles::logdir()))

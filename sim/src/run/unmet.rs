@@ -79,8 +79,8 @@ impl Breaker {
                 })
             }
             Self::Generation { nth } => {
-                // A chief that was restarted may count from a number that an earlier incarnation
-                // used.
+                // A restarted chief may use the number of a generation that an earlier incarnation
+                // opened. So `opened` holds pairs of an incarnation and a generation.
                 let mut opened = BTreeSet::new();
                 trace.events.iter().position(|traced| {
                     let is_sent = |kind| kind == EventKind::SendsRestore;

@@ -138,8 +138,8 @@ fn fault_without_effect(fault: &FaultEffects) -> Option<Failure> {
 /// Checks one input that a node has handled, with the effects of the node. The first violation of a
 /// rule stops the run.
 pub(crate) fn check_turn(record: &mut LiveRecord, turn: LifeTurn<'_>, universe: &Universe) {
-    // After a violation, nodes that are polled in the same turn still take inputs. Their violations
-    // must not replace the first one.
+    // After the first violation, the executor may still poll other nodes before the run stops.
+    // Violations of these nodes must not replace the first violation.
     if record.violation.is_some() {
         return;
     }

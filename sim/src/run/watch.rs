@@ -40,8 +40,8 @@ impl Watcher {
         let input = turn.input;
         let mut record = lock(&self.record);
         let record = &mut *record;
-        // This comes first: a fault that waits for this input may kill the node. An input that the
-        // node never takes must not be counted or checked.
+        // The input is taken before it is counted and checked, because a fault that waits for this
+        // input may kill the node. A killed node never takes the input.
         let Some(taken) = self.universe.take_input(self.life, what, record.n_inputs) else {
             return false;
         };
@@ -56,8 +56,9 @@ impl Watcher {
         record.order.add(self.order);
         record.count(self.life, what);
         if what.kind == EventKind::Saved && what.step == Some(self.config.training_steps) {
-            // Only the first final save counts. A chief that restarts at the end of the run saves
-            // once more, and a fault between the two saves still disturbs the end.
+            // `final_save` is the time of the first final save. A chief that restarts at the end of
+            // the run saves once more, and a fault between the two saves also disturbs the end of
+            // the run.
             record.final_save = record.final_save.or(Some(now));
         }
         if let Some(trace) = &mut record.trace {
@@ -110,8 +111,9 @@ impl Observer for Watcher {
         if !self.note_input(turn, what) {
             return;
         }
-        // If the node dies between two effects, this is a part of its effects: ledger, trace and
-        // rules must only see the effects that are carried out.
+        // If the node dies between two effects, `effects` contains only the effects before its
+        // death. The ledger, the trace and the rules must only see the effects that are carried
+        // out.
         if let Some(effects) = self.universe.take_effects(self.life, what, turn.effects) {
             self.note_effects(&Turn { effects, ..*turn });
         }

@@ -169,7 +169,7 @@ fn draw_trigger(dice: &mut Dice, chaos: &Chaos) -> Trigger {
         1 => (None, Some(dice.task()), MAX_NTH),
         _ => {
             let event = dice.pick(DELICATE);
-            // Most faults of these kinds begin early in a run.
+            // Most faults that wait for a delicate event begin at one of its first six occurrences.
             (Some(event), None, if dice.below(4) == 0 { 80 } else { 6 })
         }
     };

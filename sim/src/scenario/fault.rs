@@ -29,7 +29,7 @@ table! {
 
 one_of! {
     /// The beginning of a fault.
-    pub enum Trigger: "required: one of these three", "the fault begins by" {
+    pub enum Trigger: "required: one of these three", "the start of the fault is given by" {
         /// The fault begins at this time.
         At(Duration) = "at",
         /// The fault begins when ps 0 first has this version.
@@ -42,7 +42,7 @@ one_of! {
 one_of! {
     /// The end of a fault.
     #[derive(Copy, Eq)]
-    pub enum End: "for ever", "the fault ends by" {
+    pub enum End: "for ever", "the end of the fault is given by" {
         /// The fault ends this long after its beginning. The end of a crash or a stop restarts the
         /// task. An instant fault has no end.
         For(Duration)[ABOVE_ZERO] = "for",
@@ -195,8 +195,8 @@ fault_kinds! { |draw|
     }
     /// Makes the clocks of tasks wrong.
     Clock = "clock" (node "The tasks.") {
-        // Half of the faults set the wall clock back. This has an effect only if the task restarts
-        // later.
+        // Half of the faults only set the wall clock back. Such a fault has an effect only if the
+        // task restarts later.
         let sets_back = draw.coin();
         /// The error of a clock's rate, in parts per million. A clock with a value above 0 is too
         /// fast, and a clock with a value below 0 is too slow.

@@ -227,8 +227,8 @@ impl Capsule {
         if let Some(Golden(path)) = &golden {
             scenario.expect.golden = Some(path.clone());
         }
-        // The reported lines are those of the scenario file, which the user knows, and not those of
-        // the text in the capsule.
+        // Reports must name lines of the scenario file, which the user knows, and not lines of the
+        // text in the capsule.
         scenario.places = self.places.clone();
         let case = Case { scenario: Arc::new(scenario), seed: self.seed };
         Ok(Opened { case, _golden: golden })

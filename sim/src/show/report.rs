@@ -230,7 +230,8 @@ impl Report {
             _ => None,
         };
         let trace = played.trace.as_ref();
-        // If a violation stopped the run, the run has a last event, but no task that ended.
+        // The time of the last event is the end of the run. A run that a violation stopped may have
+        // no task that ended.
         let end = trace.and_then(|trace| trace.events.last()).map(|event| event.at);
         let last = trace.and_then(|trace| last_of_chain(trace, failure));
         let links = trace.zip(last).map_or_else(Vec::new, |(trace, last)| trace.chain(last));

@@ -144,7 +144,8 @@ impl Faults {
     /// `step`.
     pub(super) fn on_step(&mut self, step: Step) -> (Vec<usize>, Vec<usize>) {
         let fault = |fault: usize| &self.all[fault].fault;
-        // The test is `<=`, because a restore may take ps 0 past a step without that version.
+        // The comparison is `<=`, because a restore may set ps 0 to a version after `at`, so that
+        // ps 0 never has version `at`.
         let begins =
             |&mut at: &mut usize| matches!(fault(at).trigger, Trigger::AtStep(at) if at <= step);
         let ends =
@@ -164,7 +165,7 @@ impl Faults {
         let n_active = self.active.len();
         self.active.retain(|&other| other != fault);
         self.last_change = now;
-        // A fault that was not active keeps the time at which it first ended.
+        // If the fault was not active, `times.1` stays the time at which the fault first ended.
         let was_active = self.active.len() < n_active;
         if was_active {
             self.all[fault].effects.ended = Some(now);
@@ -241,7 +242,7 @@ impl Faults {
 
     pub(super) fn slowness(&mut self, task: TaskId) -> f64 {
         let factor = of_kind!(FaultKind::Slow { node, factor } if node.contains(task) => *factor);
-        // If a task has two slow faults, only the larger factor counts.
+        // If several slow faults affect a task, only the largest factor applies.
         self.affecting(factor).into_iter().fold(1.0, f64::max)
     }
 
@@ -269,8 +270,8 @@ impl Faults {
         let modes = self.affecting(|kind, _| {
             partition(kind, from, to).filter(|mode| *mode != PartitionMode::Slow)
         });
-        // A jam precedes other partitions: the message is lost, so no other partition may deliver
-        // it later.
+        // A jam takes precedence over other partitions. A jam loses the message, so no other
+        // partition may hold the message and deliver it later.
         modes.into_iter().max_by_key(|mode| *mode == PartitionMode::Jam)
     }
 
@@ -292,7 +293,7 @@ impl Faults {
                 leads((from, to), senders, receivers).then(sample)
             }
             _ if partition(kind, from, to) == Some(PartitionMode::Slow) => {
-                // The message has already travelled for one latency.
+                // The message has already travelled for one of the `SLOW_PARTITION` latencies.
                 Some(latency() * (SLOW_PARTITION - 1))
             }
             _ => None,
@@ -306,7 +307,7 @@ impl Faults {
             matches!(partition(kind, from, to), Some(PartitionMode::Stop | PartitionMode::Jam))
         };
         let hangs = self.affecting(|kind, _| {
-            // A call needs both directions, because a handshake without an answer fails, too.
+            // A partition of either direction stops a call, because the handshake needs an answer.
             let hangs = stops(kind, caller, called)
                 || stops(kind, called, caller)
                 || connects(kind, caller, called) == Some(ConnectMode::Hang);
@@ -332,8 +333,8 @@ impl Faults {
             }
             _ => None,
         });
-        // Several faults corrupt a message only once. The sum of their numbers still differs for
-        // each message.
+        // If several faults corrupt a message, the message is corrupted only once. The sum of the
+        // faults' numbers differs for each message.
         (!numbers.is_empty()).then(|| numbers.into_iter().sum())
     }
 

@@ -31,10 +31,10 @@ impl State {
         if !self.faults.armed.is_empty() {
             for fault in self.faults.on_event(id.task, what, when) {
                 if when == When::After && !self.faults.kills(fault, id.task) {
-                    // The effects of a node are carried out after the observer has seen all of
-                    // them. A world event with the present time comes after that, so the effect has
-                    // been carried out when the fault begins. A crash needs no world event, because
-                    // it counts effects.
+                    // The node's effects are carried out after the observer has seen all of them.
+                    // The fault must begin after these effects, so a world event at the present
+                    // time begins the fault. A crash needs no world event, because a crash waits
+                    // for a number of effects.
                     self.agenda.plan(self.now, WorldEvent::BeginFault(fault));
                 } else {
                     self.begin_fault(fault, Some(By { life: id, n_acts }));
@@ -75,8 +75,8 @@ impl State {
     }
 
     fn on_step(&mut self, step: Step) {
-        // After a rollback, ps 0 has older versions again. A step triggers faults only the first
-        // time.
+        // After a rollback, ps 0 reaches the same steps again. A step triggers faults only when ps
+        // 0 first reaches the step.
         if step < self.step {
             return;
         }
@@ -137,8 +137,9 @@ impl State {
             }
             FaultKind::Duplicate { from, to } => {
                 for (id, _) in self.links.between(*from, *to) {
-                    // The link delivers everything that is in transit, and then breaks. The sender
-                    // does not learn what arrived, so it repeats its messages on the next link.
+                    // The link delivers all messages that are in transit, and then breaks. The
+                    // sender does not learn which messages arrived, so the sender repeats its
+                    // messages on the next link.
                     let now = self.now;
                     let Some(link) = self.links.get_mut(id) else { continue };
                     let last =
@@ -157,7 +158,8 @@ impl State {
                     matches!(mode, DiskMode::Io | DiskMode::BitFlip | DiskMode::LostUnsynced);
                 self.files.disk.set_fault(FaultId(fault), *mode);
             }
-            // A wall clock that was set back only affects incarnations that start later.
+            // A fault that only sets the wall clock back changes nothing here: it affects
+            // incarnations that start later.
             FaultKind::Clock { skew_ppm: 0, jump: Duration::ZERO, .. } => {}
             FaultKind::Clock { node, jump, .. } => self.change_clocks(fault, *node, *jump),
             // All other kinds affect messages, calls and computations while they are active.
@@ -177,8 +179,8 @@ impl State {
             }
             FaultKind::Pause { .. } => lives.into_iter().for_each(|life| self.go_on(life)),
             FaultKind::Stop { node } => {
-                // This includes tasks that another stop fault has stopped, if that fault ended
-                // before the task had stopped.
+                // These tasks include a task that another stop fault has stopped, because stop
+                // faults may overlap.
                 let again = |(task, outcome): (&TaskId, &Outcome)| {
                     let is_again = matches!(outcome, Outcome::Stopped { .. })
                         && node.contains(*task)
@@ -285,7 +287,8 @@ impl State {
         for LifeId { task, .. } in self.affect(fault, set) {
             let ppm = self.faults.skew_ppm(task);
             self.clocks.entry(task).or_default().change(self.now, ppm, jump);
-            // The change of the clock has changed the virtual time of the task's deadline.
+            // A deadline is a time on the task's clock. The change of the clock has moved the
+            // deadline in virtual time, so the task must plan its deadline again.
             if let Some(life) = self.lives.get_mut(&task) {
                 self.woken |= life.wake();
             }

@@ -144,9 +144,9 @@ impl ChiefFiles {
         let event = match &asked.request {
             Request::Restore => {
                 let (restored, invalid) = restore(files);
-                // This check is made only after a power loss. `restore` checks the checkpoints in
-                // the list. A torn file that has a checkpoint's name and is not in the list can
-                // only come from a power loss.
+                // `restore` checks only the checkpoints in the list. A torn file with a
+                // checkpoint's name that is not in the list can only come from a power loss. So all
+                // checkpoint files are checked, but only after a power loss.
                 let torn = || {
                     let lost_power = self.n_power_losses > 0;
                     lost_power.then(|| first_invalid(&self.disk)).flatten()
@@ -171,8 +171,8 @@ impl ChiefFiles {
             && *begins < now
         {
             let (passed, whole) = (nanos(now - *begins), nanos(*ends - *begins).max(1));
-            // The operations of the save are carried out only now, because until now it was not
-            // known where the save would stop.
+            // The operations of the save are carried out only now, because only a crash decides
+            // after which operation the save stops.
             self.disk.kill_after(Some(passed * OPERATIONS_A_SAVE / whole));
             persist(files, snapshot);
             self.disk.kill_after(None);
@@ -229,8 +229,8 @@ pub(crate) fn restore(files: &RunFiles) -> (Result<Restored, String>, Option<Str
             return (Err(text.clone()), is_invalid.then_some(text));
         }
     };
-    // `Unreadable` does not count as invalid: after a power loss before the first list was
-    // published, there is no list.
+    // `Unreadable` is not reported as invalid, because the list may be missing: a power loss may
+    // come before the first list is published.
     let is_invalid = |warning: &&Warning| match warning {
         Warning::State { why, .. } => !matches!(why, StateError::Unreadable(_)),
         Warning::Skipped { .. } => true,

@@ -109,8 +109,8 @@ impl Life {
     /// was woken, and the time for which the caller must plan the next check, if one is needed.
     pub(crate) fn on_alarm(&mut self, now: Duration) -> (bool, Option<Duration>) {
         let mut is_woken = false;
-        // If the deadline was moved to an earlier time, the event of the old deadline comes later.
-        // That event finds nothing to do.
+        // If the deadline was moved to an earlier time, a check of the old deadline is still
+        // planned. That check finds nothing to do.
         if self.alarm_planned.is_some_and(|planned| planned <= now) {
             self.alarm_planned = None;
         }
@@ -135,7 +135,7 @@ impl Life {
     }
 
     fn wait(&mut self, context: &Context<'_>) {
-        // The waker is cloned only if it has changed, because this runs several times for each
+        // The waker is cloned only if it has changed, because `wait` runs several times for each
         // input.
         if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             self.waker = Some(context.waker().clone());

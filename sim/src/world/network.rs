@@ -276,8 +276,8 @@ impl Network {
         let first_byte = start + latency;
         let mut arrival = first_byte + leaving;
         if nic.is_some() {
-            // The receiver's network card takes bytes from the first byte on, and not only when the
-            // last byte has left the sender. So a message does not need its transfer time twice.
+            // The receiver's network card receives bytes while the sender still sends later bytes.
+            // So a message does not need its transfer time twice.
             let receiver = self.nics.entry(to).or_default();
             let received = first_byte.max(receiver.receives_until) + takes(nic);
             receiver.receives_until = received;
@@ -323,7 +323,7 @@ impl Network {
 
 /// Returns the transfer time of `n_bytes` at a rate, rounded up to the nanosecond.
 fn transfer(n_bytes: u64, bytes_per_second: NonZeroU64) -> Duration {
-    // With 64 bits, the product would overflow above 18 GB.
+    // In 64 bits, the product would overflow above 18 GB.
     let nanos = (u128::from(n_bytes) * 1_000_000_000).div_ceil(u128::from(bytes_per_second.get()));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

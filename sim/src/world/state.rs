@@ -180,7 +180,7 @@ impl State {
     pub(crate) fn start_task(&mut self, task: TaskId) {
         let is_done = matches!(self.outcomes.get(&task), Some(Outcome::Finished));
         if !is_done && !self.lives.contains_key(&task) {
-            // Only the outcome of the last incarnation counts at the end.
+            // At the end of the run, only the outcome of the last incarnation may be in `outcomes`.
             self.outcomes.remove(&task);
             self.orders.push(ExecutorOrder::Start(task));
         }
@@ -216,7 +216,7 @@ impl State {
             return;
         }
         self.end_life(id);
-        // After a restart, every other failure would happen again.
+        // A restart may help after these failures. Every other failure would happen again.
         let may_do_better =
             matches!(outcome, Outcome::Failed(Failure::Storage(_) | Failure::Fenced(_)));
         if may_do_better && self.supervised {
@@ -240,8 +240,8 @@ impl State {
 
     /// Ends all active faults at the end of a run.
     pub(crate) fn end_all_faults(&mut self) {
-        // Otherwise the end of a partition would deliver the parcels that it held back, and count
-        // new effects.
+        // Parcels that a partition holds back are dropped first. Otherwise the end of the partition
+        // would deliver these parcels and count new effects.
         self.held.clear();
         for fault in self.faults.active.clone() {
             self.end_fault(fault);

@@ -44,7 +44,8 @@ impl State {
         }
         let answer_at = self.now + self.network.latency(to, caller.task);
         let called = self.lives.get(&to).map(|life| life.id);
-        // The fault counts an effect only if the call would otherwise be accepted.
+        // `refuses` counts an effect of the fault, so `refuses` is called only if the called task
+        // is alive.
         let called = called.filter(|_| !self.faults.refuses(caller.task, to));
         let answer = match called {
             Some(called) if self.links.n_accepted(called) >= MAX_LINKS => {
@@ -90,28 +91,28 @@ impl State {
         let to = link.ends[1 - place];
         let pair = (from.task, to.task);
         let (mut slowness, mut n_bytes) = (Slowness::default(), 0);
-        // A close is an empty packet. A narrow link does not slow it down, so the fault must not
-        // count an effect.
+        // A close is an empty packet, which a narrow link does not slow down. So a bandwidth fault
+        // must not count an effect for a close.
         if let Parcel::Message(message) = &parcel {
             slowness.line = self.faults.bandwidth(from.task, to.task);
             slowness.reader = self.faults.reading_rate(to.task);
             n_bytes = frame_bytes(message, self.network.model.tensor_factor);
         }
-        // In both modes, the size above is that of the encoded frame. So a node cannot notice a
-        // difference between the modes.
+        // `n_bytes` is the size of the encoded frame in both wire modes, so that a node cannot
+        // notice a difference between the modes.
         let parcel = match (self.network.model.wire, parcel) {
             (Wire::Bytes, Parcel::Message(message)) => Parcel::Bytes(wire::encode_to_vec(&message)),
             (_, parcel) => parcel,
         };
         let is_close = matches!(parcel, Parcel::Close(_));
-        // The times are drawn even if the parcel turns out to be lost, so that a fault does not
-        // change later draws.
+        // The travel times are drawn even if the parcel turns out to be lost, so that a fault does
+        // not change later draws.
         let travel = self.network.send(pair, self.now, n_bytes as u64, slowness);
         let Some(direction) = self.links.towards(id, to) else { return };
         let queued = if is_close { Ok(()) } else { direction.queue.add(n_bytes) };
         let mut arrival = travel.arrival.max(direction.last_arrival);
         if is_close {
-            // A real host discards frames that it has not written by this time.
+            // A real host discards frames that it has not written within `CLOSE_TIMEOUT`.
             arrival = arrival.min(self.now + CLOSE_TIMEOUT + travel.latency);
         }
         direction.last_arrival = arrival;
@@ -156,8 +157,8 @@ impl State {
                 return;
             }
         }
-        // A partition acts when a parcel arrives, so that it also affects parcels that were sent
-        // before it began.
+        // A partition acts when a parcel arrives, so that the partition also affects parcels that
+        // were sent before the partition began.
         if !self.faults.active.is_empty() {
             match self.faults.stops(from, to) {
                 Some(PartitionMode::Jam) => return,
@@ -178,9 +179,9 @@ impl State {
     fn due(&mut self, flight: &Flight) -> Duration {
         let (from, to) = (flight.from.task, flight.to.task);
         let network = &mut self.network;
-        // The latency is drawn in a closure, because only a slow partition needs it. If it were
-        // drawn for each arrival, every fault, even one of the disk, would change the later draws
-        // of the network.
+        // The latency is drawn in a closure, because only a slow partition needs the latency. If
+        // every active fault drew a latency for each arrival, even a fault of the disk would change
+        // the later draws of the network.
         let delay = self.faults.delay(from, to, || network.latency(from, to));
         let due = self.now + delay;
         let Some(direction) = self.links.towards(flight.link, flight.to) else { return due };
@@ -221,8 +222,8 @@ impl State {
         match message {
             Ok(message) => self.push_network(to, cause, NetworkEvent::Received { link, message }),
             Err(why) => {
-                // As the reader of the real host does, this closes the link, and the other end
-                // learns of it.
+                // A frame that cannot be decoded closes the link, as on the real host. The other
+                // end then sees a reset.
                 self.close(link, to, "reset by the other end");
                 self.push_network(to, cause, NetworkEvent::Closed { link, why });
             }
@@ -250,8 +251,8 @@ impl State {
         if is_dead && !self.absent.contains(&to.task) && !matches!(flight.parcel, Parcel::Close(_))
         {
             let mut at = self.now + self.network.latency(to.task, from.task);
-            // The reset must not overtake the messages of the dead process. If a goodbye were lost
-            // to a reset, the receiver would wait for it.
+            // The reset must not overtake the messages of the dead process. If a reset overtook a
+            // goodbye, the goodbye would be lost, and the receiver would wait for it.
             if let Some(direction) = self.links.towards(link, from) {
                 at = at.max(direction.last_arrival);
             }

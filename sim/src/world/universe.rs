@@ -54,7 +54,8 @@ impl Universe {
     /// Begins an incarnation of a task.
     pub(crate) fn begin(&self, id: LifeId) {
         let mut state = self.state();
-        // The machine may have lost its power before. From now on it answers calls again.
+        // The task's machine may have lost its power before. From now on the machine answers calls
+        // again.
         state.absent.remove(&id.task);
         state.lives.insert(id.task, Life::new(id));
     }
@@ -63,7 +64,8 @@ impl Universe {
     /// input, whose number is `number`. Returns `None` if the incarnation has ended.
     pub(crate) fn take_input(&self, id: LifeId, what: NamedEvent, number: u64) -> Option<Taken> {
         let mut state = self.state();
-        // This comes first, because a fault that begins before the input may kill the incarnation.
+        // Faults that begin before the input are triggered first, because such a fault may kill the
+        // incarnation.
         state.notice(id, what, When::Before, 0);
         let (now, disk_is_damaged) = (state.now, state.disk_is_damaged);
         let life = state.life(id)?;
@@ -106,7 +108,7 @@ impl Universe {
         let mut state = self.state();
         let Some(life) = state.life(id) else { return Poll::Pending };
         let poll = life.poll(context, |life| &mut life.network);
-        // A frame counts in the queue of its sender until the node takes it.
+        // A frame fills the queue of its sender until the receiving node takes the frame.
         if let Poll::Ready(NetworkEvent::Received { link, .. }) = &poll
             && let Some(direction) = state.links.towards(*link, id)
         {
@@ -123,7 +125,7 @@ impl Universe {
             return;
         }
         let takes = state.job_takes(id, &job);
-        // The lock is released, because the computation takes long and needs nothing of the world.
+        // The lock is released, because the computation takes long and does not use the state.
         drop(state);
         let done = work(job);
         self.act(id, |state| state.compute(id, takes, done));
@@ -137,8 +139,8 @@ impl Universe {
             return;
         }
         what(&mut state);
-        // The effect is counted after it was carried out: an incarnation with one effect left still
-        // carries it out.
+        // The effect is counted after it was carried out. So an incarnation that dies after one
+        // more effect still carries out that effect.
         state.count_act(id);
     }
 }

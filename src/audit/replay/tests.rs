@@ -347,7 +347,7 @@ fn error_names_what_a_replay_lacks() {
     the ledgers have no update: there is nothing to replay
     the run trained on data with digest d1, but the given data have digest 3a5874144a835a5cc5c934a5d12206b668034cbce416b7a387b1a349fc8d72aa: pass the run's --data-dir
     a batch size of 9000000 does not fit the 8000 training examples of the embedded MNIST subset; choose one from 1 to 8000
-    ledger-ps0.jsonl:3: the settings are not of this version: seed is "x" and must be a whole number from 0 to 18446744073709551615
+    ledger-ps0.jsonl:3: the settings do not fit this version of Unisono: seed is "x", but must be a whole number from 0 to 18446744073709551615
     ledger-ps0.jsonl:3: the header's cluster size differs from that in its settings
     rule 3, fixed order, is broken at step 2, ledger-ps0.jsonl:5: wanted slots 0, 1; found 1, 0
     "#);

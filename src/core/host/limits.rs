@@ -34,7 +34,7 @@ pub struct QueueLimit {
 /// The error for a peer that does not read from its link: the number of bytes that wait for the
 /// peer exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the other end does not read: {waiting} bytes wait for it, and the limit is {limit}")]
+#[error("the other end does not read: {waiting} bytes wait for it, but the limit is {limit}")]
 pub struct QueueFull {
     waiting: usize,
     limit: usize,
@@ -107,7 +107,8 @@ mod tests {
         for path in entries {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                // Sizes of keys and records are in docs/security.md.
+                // The folder `security` is left out, because docs/security.md lists its sizes of
+                // keys and records.
                 if name != "security" {
                     all_constants(&path, &format!("{module}/{name}"), found);
                 }

@@ -58,7 +58,8 @@ impl ClusterConfig {
     /// (rule 10).
     #[must_use]
     pub const fn is_last(&self, step: Step) -> bool {
-        // A faulty peer may send a step beyond the last one. No task may start a computation there.
+        // The comparison is `>=`, because a faulty peer may send a step beyond the last one. No
+        // task may start a computation at such a step.
         step.0 >= self.training_steps.0
     }
 
@@ -116,9 +117,9 @@ impl Default for Limits {
             reconnect_max: Duration::from_secs(1),
             report_after: Duration::from_secs(10),
             give_up_after: Self::NEVER,
-            // A peer that does not know of the run's end may have lost its link. Within this time,
-            // the task notices the lost link (10 s), calls again (at most 1 s later), and repeats
-            // the message.
+            // A peer that does not know of the run's end may have lost its link. `linger` leaves
+            // enough time to notice the lost link (10 s), to call again (at most 1 s later), and to
+            // repeat the message.
             linger: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(20),
             save_interval: Duration::from_secs(60),

@@ -59,8 +59,8 @@ pub enum Failure {
 /// A wait reached `give_up_after`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error(
-    "{task} has waited {:.0} s {what}, and gives up as --give-up-after says; the newest checkpoint \
-     is kept, and the same commands continue from it",
+    "{task} gave up (--give-up-after) after it had waited {:.0} s {what}; the newest checkpoint is \
+     kept, and the same commands continue from it",
     waited.as_secs_f64()
 )]
 pub struct GaveUp {

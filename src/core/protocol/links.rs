@@ -167,13 +167,13 @@ impl Links {
     }
 
     fn describe_peer(&self, now: Moment, peer: TaskId) -> String {
-        let ago = |at: Moment| format!("heard of {:.1} s ago", (now - at).as_secs_f64());
+        let ago = |at: Moment| format!("heard from {:.1} s ago", (now - at).as_secs_f64());
         if let Some(session) = self.up.get(&peer).and_then(|link| self.sessions.get(link)) {
             return format!("{peer}, {}", ago(session.last_heard));
         }
         let known = match self.last_heard.get(&peer) {
-            Some(at) => format!("{peer}, gone, last {}", ago(*at)),
-            None => format!("{peer}, never heard of"),
+            Some(at) => format!("{peer}, disconnected, last {}", ago(*at)),
+            None => format!("{peer}, never heard from"),
         };
         match self.reasons.get(&peer) {
             Some(why) => format!("{known}: {why}"),
@@ -254,9 +254,9 @@ impl Links {
                 return self.on_received(now, link, message.clone(), state, out);
             }
             NetworkEvent::Progress { link } => {
-                // Only an established session may send long messages. Progress of a stranger's long
-                // greeting does not count as a sign of life, so the stranger is disconnected as
-                // silent.
+                // Only an established session may send long messages. Progress of a message does
+                // not count as a sign of life before a session is established, so a caller with a
+                // long greeting is disconnected as silent.
                 if let Some(session) = self.sessions.get_mut(&link).filter(|session| session.up) {
                     session.last_heard = now;
                 }
@@ -366,7 +366,7 @@ impl Links {
         let n_strangers = self.sessions.len() - self.up.len();
         if n_strangers >= MAX_STRANGERS {
             out.push(Effect::Close { link });
-            let why = format!("{n_strangers} callers have not said yet who they are");
+            let why = format!("{n_strangers} callers have not identified themselves yet");
             out.push(Effect::Report(Report::TurnedAway { why }));
             return;
         }
@@ -410,7 +410,7 @@ impl Links {
                 self.on_refused(now, link, peer, Refusal { reason, older_than }, out)
             }
             (message, _, false) => {
-                let why = format!("a caller said {} before it said hello", message.kind());
+                let why = format!("a caller sent {} before hello", message.kind());
                 self.reject(now, link, why, None, out);
                 Vec::new()
             }
@@ -466,8 +466,8 @@ impl Links {
         self.send_on(now, link, Message::Welcome { incarnation: self.incarnation, state }, out);
         self.open(link, peer, out);
         events.push(PeerEvent::Up { peer, incarnation, state: None });
-        // If the caller is the chief, its data replaces the data that the first worker decided.
-        // Workers with other data must go.
+        // If the caller is the chief, its data replaces the data of the first worker. Workers with
+        // other data are then disconnected.
         events.extend(self.disconnect_other_data(now, out));
         events
     }
@@ -514,7 +514,7 @@ impl Links {
         }
         if hello.to != self.me {
             return Err(format!(
-                "{from} looks for {} at the address of {}: compare --ps-hosts of the two",
+                "{from} looks for {} at the address of {}: compare --ps-hosts of both",
                 hello.to, self.me
             ));
         }

@@ -85,9 +85,8 @@ impl WaitTimer {
         }
         let Awaited { what, all_connected } = awaited();
         if waited >= self.give_up_at {
-            // If all peers of this task are connected, another task sees better which task is
-            // missing. The grace lets that other task give up first, so that the run ends with the
-            // real reason.
+            // If all peers of this task are connected, one of them knows which task is missing. The
+            // grace lets that peer give up first, so that the run ends with the real reason.
             self.give_up_at = self.give_up_after + self.grace;
             if !all_connected || waited >= self.give_up_at {
                 return Err(Failure::GaveUp(GaveUp { task, what, waited }));

@@ -27,7 +27,7 @@ pub enum Warning {
         instead: String,
     },
     /// The state file, which lists the checkpoints, cannot be used.
-    #[error("{}: {why}; using the checkpoints in the directory by step instead", path.display())]
+    #[error("{}: {why}; ordering the checkpoints in the directory by step", path.display())]
     State {
         /// Path of the state file.
         path: PathBuf,
@@ -186,8 +186,8 @@ pub(crate) fn newest_with_losses(
     }
     let lacks_losses = skipped.iter().any(|(_, why)| matches!(why, Unusable::Losses(_)));
     let skipped = skipped.into_iter().map(|(path, why)| (path, why.to_string()));
-    // A state file proves that there was a run, even if all checkpoints are gone. A new run must
-    // not start in its logdir.
+    // A state file proves that the logdir belongs to an earlier run, even if all checkpoints are
+    // gone. A new run must not start there.
     let state = listing.state_error.take().filter(|_| listing.state_exists);
     let state = state.map(|why| (logdir.join(STATE_FILE), why.to_string()));
     let skipped: Vec<String> =

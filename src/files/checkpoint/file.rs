@@ -220,7 +220,8 @@ impl Description {
             format: u32,
         }
         let wrong = |error: serde_json::Error| FileError::Metadata(error.to_string());
-        // The version is parsed first and alone, because another version may have other fields.
+        // The format's version is parsed first and alone, because another version may have other
+        // fields.
         let Format { format } = serde_json::from_str(json).map_err(wrong)?;
         if format != FORMAT {
             return Err(FileError::Format(format));
@@ -252,7 +253,8 @@ pub fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         assert!(name != GLOBAL_STEP && name != "__metadata__", "a tensor is called {name}");
         views.push((name, view(Dtype::F32, tensor.shape(), tensor.values().as_bytes())));
     }
-    // The order of entries in the map varies, so the map must have only one entry.
+    // The order of entries in this hash map varies. With only one entry, the bytes of a checkpoint
+    // are always the same.
     let metadata = [(KEY.to_owned(), description)].into();
     let mut bytes = safetensors::serialize(views, Some(metadata)).expect("the views fit together");
 
@@ -573,8 +575,8 @@ mod tests {
             lying[..8].copy_from_slice(&length.to_le_bytes());
             assert!(matches!(Parsed::new(&lying), Err(FileError::NoHeader { .. })), "{length}");
         }
-        // The sizes of the two tensors add up to 2^64 - 8. Adding the length of the header to this
-        // sum would overflow.
+        // The sizes of the eight tensors add up to 2^64 - 8. Adding the length of the header to
+        // this sum would overflow.
         let size = 1_u64 << 61;
         let tensor = |i: u64, size: u64| {
             let from = i << 61;

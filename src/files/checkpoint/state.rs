@@ -72,8 +72,8 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, StateError> {
         }
     }
     let latest = latest.ok_or(StateError::NoLatest)?;
-    // As in TensorFlow, the latest checkpoint counts as the last of the list, wherever the list has
-    // it.
+    // As in TensorFlow, the latest checkpoint becomes the last of the list, whatever its position
+    // was.
     paths.retain(|path| *path != latest);
     paths.push(latest);
     Ok(paths)

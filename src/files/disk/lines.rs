@@ -134,16 +134,16 @@ impl Lines {
     pub fn open(disk: &dyn Disk, logdir: &Path, name: &str) -> Result<Self, DiskError> {
         let path = logdir.join(name);
         disk.create_dir(logdir).map_err(DiskError::at("create the logdir", logdir))?;
-        // The file is opened before its end is read, because opening takes the lock. While another
-        // process writes, an incomplete last line is not torn but still being written.
+        // The file is opened before its end is read, because opening takes the lock. Without the
+        // lock, an incomplete last line could be one that another process is still writing.
         let end = disk.open_end(&path).map_err(DiskError::at("open", &path))?;
         let (len, last) =
             disk.read_end(&path, MAX_LINE_BYTES).map_err(DiskError::at("read", &path))?;
         if len == 0 {
             disk.sync_dir(logdir).map_err(DiskError::at("sync the directory", logdir))?;
         }
-        // The part that was read has no line end. Damage can be longer than any line, so the whole
-        // file must be read.
+        // If the part that was read has no line end, the whole file must be read, because damage
+        // can be longer than any line.
         let last = if last.contains(&b'\n') || len <= MAX_LINE_BYTES {
             last
         } else {

@@ -84,8 +84,8 @@ impl LogdirLock {
     /// If the folder cannot be opened.
     pub(crate) fn of_parent(logdir: &Path) -> Result<Self, LockError> {
         let dir = open(logdir)?;
-        // This attempt fails if the parent has the lock, as it should. If the parent has no lock,
-        // this process takes it.
+        // If the parent holds the lock, as it should, this attempt fails, which does no harm. If no
+        // process holds the lock, this process takes it.
         let _ = dir.try_lock();
         Ok(Self(dir))
     }

@@ -153,7 +153,8 @@ impl FolderDisk for RealDisk {
             return Err(link.into());
         }
         fs::create_dir_all(dir)?;
-        // A checkpoint is only as durable as the name of its directory.
+        // The new names are synced, because a checkpoint is lost if a crash removes the name of its
+        // directory.
         missing.into_iter().try_for_each(|made| self.sync_name(made))
     }
 
@@ -194,7 +195,8 @@ impl LockedEnd {
         let file = RealDisk.open(path, flags)?;
         lock::take_file(&file)?;
         let end = Self { file, path: path.to_owned() };
-        // The previous holder of the lock may have replaced the file while this process waited.
+        // The previous holder of the lock may have replaced the file while this process waited. In
+        // that case, `stamp` returns an error.
         end.stamp()?;
         Ok(end)
     }

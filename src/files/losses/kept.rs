@@ -52,8 +52,8 @@ impl KeptText {
 
     /// Replaces the copy after the content of the file became `text`.
     pub(super) fn cut_to(&mut self, text: &[u8]) {
-        // A text that was too long before is not kept whole again. In this case, `text` was read
-        // from the disk, so a copy of `text` cannot serve to check or repair the file.
+        // If the old text was too long to keep, `text` was read from the disk. A copy of text from
+        // the disk cannot serve to check or repair the file, so `text` is not kept whole.
         let is_whole = self.whole.is_some();
         *self = Self::of(text);
         if !is_whole {

@@ -115,8 +115,8 @@ fn merge(bytes: &[u8], from: Step, found: Vec<UpdateRecord>) -> (String, Step) {
         }
     }
     for update in found.into_iter().filter(|update| update.cut.step >= from) {
-        // The found update replaces the file's rows of the same update. A crash may have torn these
-        // rows, so some of them may be missing.
+        // An update in `found` replaces the file's rows of the same step, because a crash may have
+        // torn these rows.
         updates.insert(update.cut.step, rows::encode(&update));
     }
     // Find the first gap in the steps, counted from 0.

@@ -45,8 +45,8 @@ impl Survey {
                 (last_in_order, n_rows) = (Some(step), 1);
             }
         }
-        // The last update may have been written before the settings changed. It then has as many
-        // rows as the update before it.
+        // The last update may be of a run with other settings. It then has as many rows as the
+        // update before it.
         let wanted = n_rows_before.map_or(n_losses, |before| n_losses.min(before));
         if let Some(last) = last_in_order.filter(|_| n_rows >= wanted) {
             survey.complete_below = last.next();
@@ -75,7 +75,7 @@ mod tests {
             ("0,0,1\n0,1,1\n2,0,1\n2,1,1\n", 1),
             ("1,0,1\n1,1,1\n", 0),
             ("0,0,1\n0,1,1\n1;0,1\n1,1,1\n", 1),
-            // The updates of a run with other settings had one row, or three rows.
+            // In these files, a run with other settings wrote updates with one row or three rows.
             ("0,0,1\n1,0,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n1,1,1\n", 2),
             ("0,0,1\n0,1,1\n0,2,1\n1,0,1\n", 1),

@@ -478,8 +478,8 @@ mod tests {
 
     #[test]
     fn digest_is_the_sha256_that_its_doc_comment_defines() {
-        // Python: sha256(b"unisono training data 1\n" + pack("<3Q", 2, 6, 5)
-        //                + bytes(range(18, 30)) + bytes([3, 4])), and likewise for the subset.
+        // Both digests were computed in Python. The first is sha256(b"unisono training data 1\n"
+        //     + pack("<3Q", 2, 6, 5) + bytes(range(18, 30)) + bytes([3, 4])).
         assert_eq!(
             load(&small_set(1), 3).digest(),
             "09d9287f89d20ae273a252952f7aad42b57ff3cd59d8bafa42a30f688e315fd4"

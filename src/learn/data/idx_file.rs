@@ -193,7 +193,8 @@ fn read_announced(
     reader.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut content).map_err(io_error)?;
     let shape = Shape::parse(&content)?;
     let missing = (shape.file_len() + 1).saturating_sub(content.len() as u64);
-    // The extra byte also makes the gzip decoder reach the end of the file and verify its checksum.
+    // The extra byte (`+ 1`) also makes the gzip decoder reach the end of the file and verify its
+    // checksum.
     reader.take(missing).read_to_end(&mut content).map_err(io_error)?;
     Ok(content)
 }
@@ -283,7 +284,8 @@ pub(crate) mod tests {
 
     #[test]
     fn damage_that_only_the_checksum_reveals_is_refused() {
-        // The file is longer than the first read, which has the size of the longest header.
+        // The content is longer than `MAX_HEADER_LEN`, so the first read does not reach the
+        // checksum.
         let elements: Vec<u8> = (0..5000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let mut file = gzip(&idx(&[5000], &elements));
         let checksum = file.len() - 8;

@@ -45,8 +45,8 @@ impl PixelRows {
         let images = &file[start..start + n_rows * n_features];
         let starts = packed_starts(images, n_features);
         let n_bytes = size_of::<Packed>() * starts[starts.len() - 1];
-        // Packing pays only for images with many zeros; others would grow. A packed pair stores its
-        // number in 16 bits.
+        // Packing pays only for images with many zeros; other images would grow. A packed pair
+        // stores its number in 16 bits, so an image may have at most 2^16 pairs.
         if n_bytes >= images.len() || n_features.div_ceil(2) > 1 << u16::BITS {
             return Self { n_rows, n_features, bytes: file, form: Form::Plain { start } };
         }
@@ -116,8 +116,8 @@ fn packed_starts(images: &[u8], n_features: usize) -> Vec<usize> {
 /// Packs the images of a file into the buffer that holds the file. The packed images start at the
 /// beginning of the buffer.
 fn pack(mut file: Vec<u8>, images: Range<usize>, n_features: usize) -> Vec<u8> {
-    // The packed bytes that must wait, because they would overwrite rows that are not read yet. A
-    // row with few zeros is longer packed than plain.
+    // Packed bytes wait here while their place in the buffer still has rows that are not read. They
+    // may have to wait, because a row with few zeros is longer packed than plain.
     let mut pending = VecDeque::new();
     let mut end = 0;
     for start in images.step_by(n_features) {

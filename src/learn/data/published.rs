@@ -183,8 +183,8 @@ mod tests {
         for &Named(set) in Published::ALL {
             for (file, name) in set.files().iter().zip(FILE_NAMES) {
                 assert_eq!(file.name, name);
-                // The file has 60,000 training or 10,000 test images of 28 by 28 pixels, or their
-                // labels.
+                // A file of images has 60,000 (training) or 10,000 (test) images of 28 by 28
+                // pixels. A file of labels has one byte for each image.
                 let n = if name.starts_with("train") { 60_000 } else { 10_000 };
                 let of_images = 16 + 784 * n;
                 let len = if name.contains("images") { of_images } else { 8 + n };

@@ -44,8 +44,8 @@ impl Survey {
     /// Returns the published data set that the folder contains, if any.
     #[must_use]
     pub fn published(&self) -> Option<Published> {
-        // A file that cannot be read has no digest. It counts as the empty string, which equals no
-        // digest.
+        // A file that cannot be read has no digest. The empty string takes its place, because it
+        // differs from every published digest.
         let digests = self.files.each_ref().map(|file| match file {
             Ok(file) => &*file.sha256,
             Err(_) => "",

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn column_sums_add_the_rows_in_ascending_order() {
         let mut matrix = Matrix::new(3, 2);
-        // Half an epsilon is lost when added to 1. Another order would add both halves first.
+        // Half an epsilon is lost when it is added to 1. If the two halves were first added to each
+        // other, their sum would not be lost.
         for (row, x) in [1.0, f32::EPSILON / 2.0, f32::EPSILON / 2.0].into_iter().enumerate() {
             matrix.row_mut(row).copy_from_slice(&[x, -x]);
         }

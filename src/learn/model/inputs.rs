@@ -57,15 +57,15 @@ impl Inputs {
     pub(crate) fn load(&mut self, examples: &Examples, rows: &[usize]) {
         self.n_features = examples.n_features();
         self.n_rows = rows.len();
-        // The number is at least 1, so that examples without features still have a product, which
-        // is zero.
+        // There is at least one block, so that examples without features still have a product,
+        // which is zero.
         self.n_blocks = self.n_features.div_ceil(FEATURES_A_BLOCK).max(1);
         self.entries.clear();
         self.starts.clear();
         self.pair_starts.clear();
         self.pair_starts.resize(self.n_pairs() + 1, 0);
         // The buffer has one element more than there are features, because `load_row` writes an
-        // entry before it knows whether the entry counts.
+        // entry before it knows whether the entry is needed.
         self.row.resize(self.n_features + 1, Entry::default());
         examples.touch(rows);
         for (i, &row) in rows.iter().enumerate() {
@@ -82,7 +82,7 @@ impl Inputs {
         let Self { n_blocks, entries, starts, pair_starts, row: room, .. } = self;
         let (room, counts) = (&mut room[..], &mut pair_starts[1..]);
         let mut n = 0;
-        // End of the pairs of the current block, as a pair's number.
+        // The number of the first pair after the current block.
         let mut end = 0;
         examples.for_each_pair(row, |pair, values| {
             while pair >= end {
@@ -92,7 +92,7 @@ impl Inputs {
             counts[pair as usize] += 1;
             let features = 2 * (pair + PAIRS_A_BLOCK - end)..;
             for (feature, value) in features.zip(values) {
-                // The entry is always written, but counts only if the value is not zero. A branch
+                // The entry is always written, but is kept only if the value is not zero. A branch
                 // would cost more, because the CPU could not predict it.
                 room[n] = Entry { feature, value };
                 n += usize::from(value != 0.0);
@@ -113,13 +113,13 @@ impl Inputs {
         let (places, nexts) = (&mut pairs[..], &mut pair_starts[..]);
         for (i, &row) in rows.iter().enumerate() {
             examples.for_each_pair(row, |pair, values| {
-                // Filling has moved every start index to that of the next number. One rotation
-                // restores all of them.
                 let next = &mut nexts[pair as usize];
                 places[*next] = Pair { row: i as u32, values };
                 *next += 1;
             });
         }
+        // The loop has moved each start index to the start of the next number's pairs. One rotation
+        // restores all start indices.
         pair_starts.rotate_right(1);
         pair_starts[0] = 0;
     }

@@ -58,9 +58,9 @@ impl<S: pulp::Simd> Lanes for Native<S> {
     const LANES: usize = S::F32_LANES;
     const REGISTERS: usize = S::REGISTER_COUNT;
 
-    // `vectorize` calls a function with the level's target features. This function has no target
-    // features and is never inlined. So the kernel cannot be inlined into the function that calls
-    // it.
+    // `vectorize` runs the kernel inside a function that has the level's target features. `call`
+    // has no target features and is never inlined, so the kernel cannot be inlined into the caller
+    // of `call`.
     #[inline(never)]
     fn call<K: Kernel>(self, kernel: K) -> K::Output {
         pulp::Simd::vectorize(self.0, OnNative(kernel))

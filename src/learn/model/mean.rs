@@ -73,7 +73,7 @@ impl<'a> Mean<'a> {
     pub(crate) fn chunk(&self, start: usize, mean: &mut [f32], room: &mut [f32; CHUNK]) {
         match (&self.gradients[..], self.divisor) {
             ([leaf], _) => leaf.read(start, mean),
-            // Two slots are the most common case. It takes one pass over the values.
+            // Two slots are the most common case, and need only one pass over the values.
             ([a, b], Divisor::Reciprocal(reciprocal)) => {
                 a.read(start, mean);
                 let b = b.chunk(start, &mut room[..mean.len()]);

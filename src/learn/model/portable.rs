@@ -188,8 +188,8 @@ mod tests {
 
         #[test]
         fn software_fma_is_exact_just_off_a_tie(a in 0u32..1 << 23, c in 0u32..1 << 23) {
-            // a · (1/a) is almost 1, so the product is almost half an ulp of `c`. The distance
-            // between the sum and a tie is too small for an f64.
+            // a · (1/a) is almost 1, so a · b is almost half an ulp of `c`. An f64 is too short to
+            // tell the exact sum from a tie.
             let a = f32::from_bits(0x3f80_0000 | a);
             let c = f32::from_bits(0x3f80_0000 | c);
             let b = (1.0 / a) * 2f32.powi(-24);

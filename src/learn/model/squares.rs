@@ -43,8 +43,8 @@ fn sum_in_vectors<L: Lanes, const NV: usize>(lanes: L, row: &[f32]) -> f32 {
     for v in 0..NV {
         sums[v] = lanes.mul_add(padded[v], padded[v], sums[v]);
     }
-    // Halving the number of vectors halves the number of lanes. When one vector is left, a scalar
-    // tree continues.
+    // Each pass adds the upper half of the lanes to the lower half. When one vector is left, a
+    // scalar tree continues.
     let mut half = NV / 2;
     while half > 0 {
         for v in 0..half {

@@ -182,7 +182,8 @@ impl Workspace {
                 let is_wanted = is_used || squares == Squares::Wanted;
                 let values =
                     if is_wanted { whole_row(parameters, part, row, room) } else { Some(&[][..]) };
-                // The rest of the row is in the next row block of the layout.
+                // `whole_row` returns `None` if the rest of the row is in the next row block of the
+                // layout.
                 let Some(values) = values else { continue };
                 if squares == Squares::Wanted {
                     total += f64::from(sum_of_squares(lanes, values));

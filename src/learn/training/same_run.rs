@@ -68,7 +68,7 @@ impl Plan {
 
     fn changed_settings(&self, theirs: &Settings, is_same_data: bool) -> Vec<String> {
         // Checkpoints of version 0.1.0 also record the settings that `checkpoint_settings` leaves
-        // out. To compare them, the run's values of these settings are needed.
+        // out. The run's values of these settings are added, so that they can be compared.
         let ours = self.checkpoint_settings().or(&self.settings);
         let replicas = theirs.value("replicas_to_aggregate").unwrap_or_default();
         let were_workers = theirs.value("workers").map(str::to_owned);
@@ -91,7 +91,8 @@ impl Plan {
             _ => true,
         };
         let described = |Difference { key, ours, theirs }: Difference<'_>| match key {
-            // The exact number was not recorded. But it was at most R, because the run had R >= N.
+            // The checkpoint does not record the number of workers. This number was at most R,
+            // because the run had R >= N.
             "workers" if were_workers.is_none() => {
                 format!("with at most {replicas} workers (this run: {ours})")
             }

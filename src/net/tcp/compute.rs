@@ -91,9 +91,10 @@ impl ComputeThread {
     /// Returns whether the next job should be computed on the caller's thread.
     fn is_for_caller_thread(&self) -> bool {
         let is_short = self.last_took.is_some_and(|took| took <= self.at_once);
-        // While the thread has jobs, it must also do the next one, because results must keep the
-        // order of the jobs. Directly after a result, the thread does the next job too, as with
-        // several slots per step. The caller can then send the result while the thread computes.
+        // Results must keep the order of the jobs, so the thread must do the next job if it still
+        // has an earlier one. If a job follows directly after a result, as with several slots per
+        // step, the thread does it, too. The caller can then send the result while the thread
+        // computes.
         is_short && self.n_on_thread == 0 && !self.is_answering
     }
 }
@@ -121,8 +122,8 @@ impl Compute for ComputeThread {
             return done;
         }
         if self.may_look_ahead {
-            // The writers of the links run first, so that preparing the next batch does not delay
-            // the result.
+            // `yield_now` lets the writers of the links run first, so that preparing the next batch
+            // does not delay the result.
             yield_now().await;
             self.may_look_ahead = false;
             look_ahead(&self.work);

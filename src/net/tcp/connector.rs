@@ -58,8 +58,8 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
         Err(_) => return Err(no_answer("from the name service")),
     };
     let mut failures: Vec<String> = Vec::new();
-    // A name may have addresses at which the task does not listen, such as ::1 for a task that
-    // listens only on 127.0.0.1.
+    // All addresses of the name are tried, because the task may not listen at some of them. For
+    // example, a name may include ::1 while the task listens only on 127.0.0.1.
     for address in addresses {
         let why = match timeout(ATTEMPT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) if is_connected_to_itself(&stream) => "connection refused".to_owned(),
@@ -67,8 +67,8 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
             Ok(Err(error)) => describe(&error),
             Err(_) => no_answer("from it"),
         };
-        // `localhost` usually fails in the same way at both of its addresses. The reason then
-        // appears only once.
+        // The same reason is reported only once. `localhost` usually fails in the same way at both
+        // of its addresses.
         if !failures.contains(&why) {
             failures.push(why);
         }

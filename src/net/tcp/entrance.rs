@@ -87,7 +87,7 @@ impl Entrance {
     {
         loop {
             let (clock, retry_at) = (self.clock, self.retry_at);
-            // Both futures are created again in each turn. If the future of `accept` is dropped, no
+            // Each iteration creates both futures again. If the future of `accept` is dropped, no
             // connection is lost, because the kernel keeps the connection in the listener's queue.
             let accepted = async {
                 if let Some(at) = retry_at {
@@ -111,15 +111,15 @@ impl Entrance {
                     self.callers.remove(&caller);
                     match greeted {
                         Ok((greeted, permit)) => {
-                            // This waits while the node is busy. Meanwhile new connections stay in
-                            // the listener's queue, where they cost this process nothing.
+                            // `send` waits while the node is busy. Meanwhile new connections stay
+                            // in the listener's queue, where they cost this process nothing.
                             let event = NetworkTaskEvent::Accepted(greeted, permit);
                             if network.send(event).await.is_err() {
                                 return;
                             }
                         }
-                        // Health checks and port scans often connect and leave, so this is no
-                        // warning.
+                        // Health checks and port scans often connect and leave, so this event is
+                        // not worth a warning.
                         Err(Refusal::Left) => {
                             tracing::debug!("a caller at {address} left without a message");
                         }
@@ -202,7 +202,7 @@ pub(super) async fn introduce(
         // `unisono doctor` authenticates and then drops the connection.
         ReadError::Ended | ReadError::CutOff => Refusal::Left,
         ReadError::Wire(WireError::NotAFrame(magic)) if is_secret_magic(&magic) => {
-            Refusal::Refused("it has a --secret-file, and this task has none".to_owned())
+            Refusal::Refused("it has a --secret-file, but this task has none".to_owned())
         }
         other => Refusal::Refused(other.to_string()),
     })?;
@@ -255,8 +255,8 @@ mod tests {
         };
         for (sent, why) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a Unisono frame: it starts with \"GET \""),
-            (b"\x16\x03\x01\x02", "it speaks TLS, and this task has no --tls-cert"),
-            (b"USH1", "it has a --secret-file, and this task has none"),
+            (b"\x16\x03\x01\x02", "it speaks TLS, but this task has no --tls-cert"),
+            (b"USH1", "it has a --secret-file, but this task has none"),
             (&hello[..hello.len() - 1], "closed by the other end in the middle of a message"),
             (&damaged, "damaged: the control part does not fit its checksum"),
             (&encode_to_vec(&push), "too large: 1 tensors, the limit is 0"),

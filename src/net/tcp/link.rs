@@ -113,8 +113,8 @@ async fn write_all(
 ) {
     while let Some(frame) = queue.recv().await {
         if writer.write(&frame).await.is_err() {
-            // The reader reports the error. The socket is broken for both halves, but it may still
-            // have received messages. These must reach the node before the end of the link.
+            // The reader will report the error. The broken socket may still hold received messages,
+            // which must reach the node before the end of the link is reported.
             return;
         }
         // The bytes are subtracted after the write, because the frame takes memory of this process
@@ -167,7 +167,8 @@ async fn read_all(
     let why = loop {
         match reader.message(&room, || events.send_progress()).await {
             Ok(message) => {
-                // This waits while the node is busy, so that TCP slows down the peer.
+                // `send` waits while the node is busy. Meanwhile nothing is read, so TCP slows down
+                // the peer.
                 if !events.send(LinkEvent::Received(message)).await {
                     return;
                 }
@@ -176,6 +177,6 @@ async fn read_all(
         }
     };
     events.send(LinkEvent::Ended(why)).await;
-    // The permit counts the link until the reader, and with it the socket, is dropped.
+    // The permit is held until here, so that the link counts as open while the reader runs.
     drop(permit);
 }

@@ -111,7 +111,8 @@ impl Acceptor {
     /// If called outside of a tokio runtime.
     pub(super) fn new(listeners: Listeners) -> io::Result<Self> {
         let to_tokio = |socket: TcpListener| {
-            // Tokio does not set this mode itself. A blocking socket would block the whole runtime.
+            // Tokio does not make the socket non-blocking itself. A blocking socket would block the
+            // whole runtime.
             socket.set_nonblocking(true)?;
             tokio::net::TcpListener::from_std(socket)
         };
@@ -147,7 +148,7 @@ pub fn bind_everywhere(port: u16) -> Result<Listeners, BindError> {
         Err(BindError::Refused { host, port, error }) if is_of_port(&error) => {
             return Err(BindError::Refused { host, port, error });
         }
-        // The kernel has no IPv6.
+        // Any other error means that the kernel has no IPv6.
         Err(_) => return bind(&format!("0.0.0.0:{port}")),
     };
     // With net.ipv6.bindv6only = 1, IPv4 needs its own socket. By default, the IPv6 socket also

@@ -72,8 +72,8 @@ fn shared_memory(n_bytes: usize) -> Option<SharedMemory> {
     let drawn = drawn.map_err(|_| io::Error::other("the system provides no randomness"));
     match drawn.and_then(|()| SharedMemory::new(n_bytes, token)) {
         Ok(memory) => Some(memory),
-        // This is not a warning, because the task also works without shared memory, through
-        // sockets.
+        // The failure is logged only at the level debug, because the task then sends its tensors
+        // through sockets.
         Err(why) => {
             tracing::debug!(%why, "cannot make shared memory");
             None
@@ -151,7 +151,8 @@ impl Outbox {
         if common.lent.len() + numbers.len() > MAX_LENT {
             return None;
         }
-        // While a clone of a tensor exists, its buffer is not written again.
+        // The clones in `lent` prevent the buffers from being written again before the peer has
+        // read the tensors.
         common.lent.extend(numbers.iter().copied().zip(frame.floats().iter().cloned()));
         Some(numbers)
     }
@@ -161,8 +162,9 @@ impl Outbox {
     pub(super) fn take_notes(&mut self) -> Vec<Note> {
         let (opened, read) = {
             let mut common = lock(&self.common);
-            // A tensor counts until its note is sent, not until the tensor is dropped. The peer
-            // counts it until it receives the note, and both ends must agree about `MAX_LENT`.
+            // A tensor is counted in `n_borrowed` until its `Note::Read` is sent, not only until
+            // the tensor is dropped. The peer counts the tensor until the peer receives the note,
+            // and both ends must agree about `MAX_LENT`.
             common.n_borrowed -= common.read.len();
             (take(&mut common.opened), take(&mut common.read))
         };
@@ -202,8 +204,8 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        // The link is closed, so no `Note::Read` will come. The peer may still be reading these
-        // buffers, so they must never be written again.
+        // The link is closed, so no `Note::Read` will arrive. The peer may still be reading the
+        // lent buffers, so these buffers must never be written again.
         lock(&self.common).lent.drain(..).for_each(|(_, floats)| floats.retire());
     }
 }
@@ -241,7 +243,7 @@ impl Inbox {
             Note::Taken(buffers) => {
                 let taken = &mut lock(&self.common).taken;
                 taken.extend(buffers);
-                // A malicious peer could send the note endlessly. A correct peer has at most
+                // A malicious peer could send `Taken` endlessly. A correct peer takes at most
                 // `MAX_BUFFERS` buffers.
                 taken.truncate(MAX_BUFFERS);
             }

@@ -119,7 +119,7 @@ impl TcpNetwork {
             // All listeners share one entrance, because the limits of admission apply to all
             // callers together.
             let acceptor = Acceptor::new(listeners)?;
-            // `addresses` has every task of the cluster. Each of them except this one may call.
+            // `addresses` has every task of the cluster. Each task except this one may call.
             let n_callers = config.addresses.len().saturating_sub(1);
             let entrance = Entrance::new(Arc::clone(&config.security), n_callers)?;
             let event_sender = event_sender.clone();
@@ -271,8 +271,8 @@ impl Network for TcpNetwork {
 
     fn send(&mut self, link: LinkId, message: Message) {
         let Some(known) = self.links.get_mut(&link) else { return };
-        // The size is stored before the frame is queued, because the answer may arrive before this
-        // function returns.
+        // `largest_sent` limits the tensors in the peer's answer. It is raised before the frame is
+        // queued, because the answer may arrive before this function returns.
         self.largest_sent.note(message.tensors().into_iter().map(|tensor| 4 * tensor.len()).sum());
         if let Err(full) = known.send(Frame::new(&message)) {
             let why = full.to_string();
@@ -313,8 +313,8 @@ impl Network for TcpNetwork {
             loop {
                 tokio::select! {
                     closed = closing.join_next() => if closed.is_none() { return },
-                    // The node takes no more events. If a reader waited for room in the channel, it
-                    // would not notice the end of its link. So its events are discarded.
+                    // The node takes no more events. A reader that waited for room in the channel
+                    // would not notice the end of its link. So all events are discarded.
                     _ = events.recv() => {}
                 }
             }

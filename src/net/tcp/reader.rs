@@ -52,7 +52,8 @@ impl ReadError {
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Ended | Self::EndedWithin | Self::CutOff => false,
-            // TLS and records report bytes that fail authentication as this kind of error.
+            // TLS, and the records of a cluster with a secret, report bytes that fail
+            // authentication as `InvalidData`.
             Self::Socket(error) => error.kind() == io::ErrorKind::InvalidData,
             Self::Wire(_) | Self::Memory(_) => true,
         }
@@ -62,7 +63,8 @@ impl ReadError {
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // A plain socket never returns this kind of error. Only TLS and records do.
+            // A plain socket never returns `UnexpectedEof`. Only TLS, and the records of a cluster
+            // with a secret, do.
             io::ErrorKind::UnexpectedEof => Self::CutOff,
             _ => Self::Socket(error),
         }

@@ -35,8 +35,8 @@ impl Room {
     /// Creates limits for a caller that claims to be `from`.
     pub(super) fn for_caller(from: Option<TaskId>, limits: Limits, sent: &LargestSent) -> Self {
         match from {
-            // The chief restores a shard's whole state before this task has sent any tensor, so it
-            // needs the full limits. A ps also gets the full limits, because it is trusted.
+            // The chief restores a shard's whole state before this task has sent any tensor, so the
+            // chief needs the full limits. A ps also gets the full limits, because it is trusted.
             Some(from) if from == TaskId::CHIEF || from.job == Job::Ps => Self::fixed(limits),
             _ => Self { limits, sent: Some(sent.clone()) },
         }

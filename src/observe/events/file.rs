@@ -78,7 +78,8 @@ impl EventFile {
         events.iter().for_each(|event| push_record(&event.encode(), &mut self.records));
         if let Err(error) = self.disk.append(&self.path, &self.records) {
             self.is_torn = true;
-            // If this fails, the torn record is removed before the next record is written.
+            // If `cut` fails, `is_torn` remains set, and the next append first removes the torn
+            // record.
             let _ = self.cut();
             return Err(DiskError::at("append to", &self.path)(error));
         }

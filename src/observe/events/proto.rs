@@ -7,7 +7,7 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Message(Vec<u8>);
 
-// How a field's value is encoded.
+// The wire types of protobuf. A wire type names the encoding of a field's value.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;

@@ -167,9 +167,8 @@ impl Recorder {
         step: Step,
         restored: Option<Arc<Snapshot>>,
     ) -> Option<Observation> {
-        // A result of an old generation may be requested again. It must not discard what was
-        // observed in newer generations. A generation that starts after the last step discards
-        // nothing, either.
+        // An effect of an older generation must not discard what was observed in a newer
+        // generation. A generation that starts after the last step discards nothing, either.
         if self.generation >= Some(generation) || step >= self.training_steps {
             return None;
         }

@@ -50,7 +50,8 @@ impl Series {
             file.seek(SeekFrom::Start(*offset))?;
             let mut bytes = Vec::new();
             file.take(MAX_READ_BYTES).read_to_end(&mut bytes)?;
-            // Only complete records count as read. A torn record is read again when it is complete.
+            // `take_records` returns the length of the complete records, so a torn record is read
+            // again when it is complete.
             *offset += take_records(&bytes, tag, points);
         }
         Ok(())
@@ -100,7 +101,8 @@ fn take_event(data: &[u8], tag: &str, points: &mut BTreeMap<Step, f32>) {
                     points.insert(step, value);
                 }
             }
-            // A session starts. Earlier points are void if their step is this step or a larger one.
+            // A session starts at `step`, so earlier points of this step and of later steps are
+            // void.
             (7, Field::Bytes(_)) => drop(points.split_off(&step)),
             _ => {}
         }

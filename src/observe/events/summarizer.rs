@@ -63,7 +63,8 @@ impl Summarizer {
         let summary = |step, values| event(step, Payload::Summary(values));
         match observation {
             Observation::Began { step, restored } => {
-                // Accuracies of later steps are void now, and may be reported again.
+                // Accuracies of this step and of later steps are void now, and may be reported
+                // again.
                 drop(self.evaluated.split_off(&step));
                 let mut values = vec![self.configuration()];
                 values.extend(restored.and_then(|snapshot| self.validation_accuracy(&snapshot)));
@@ -91,8 +92,8 @@ impl Summarizer {
         let mut values = self.update_values(of.step, &of.losses, of.steps_per_sec);
         values.push(scalar("gradient_norm", norm(&of.gradient)));
         values.extend(self.histograms(&of.parameters));
-        // This is skipped with moving averages: checkpoints are then evaluated with the averages,
-        // which a summary does not contain. One curve must not mix two models.
+        // With moving averages, the accuracy is left out. Checkpoints are evaluated with the
+        // averages, which a summary does not contain, and one curve must not mix two models.
         if !self.has_averages {
             values.extend(self.accuracy(of.step, &of.parameters));
         }

@@ -130,8 +130,8 @@ fn other_format(format: u32) -> String {
 }
 
 fn parse_line(text: &[u8]) -> Result<Line, String> {
-    // A later format may have other fields. The format is read separately, to distinguish a later
-    // format from damage.
+    // The header of a later format may have other fields. So the format number is also parsed
+    // alone, to distinguish a later format from damage.
     #[derive(Deserialize)]
     struct AnyHeader {
         header: AnyFormat,
@@ -145,8 +145,8 @@ fn parse_line(text: &[u8]) -> Result<Line, String> {
         Ok(line) => Ok(line),
         Err(error) => match serde_json::from_slice::<AnyHeader>(text) {
             Ok(any) if any.header.format != FORMAT => Err(other_format(any.header.format)),
-            // The parser sees only this line, so its line number is always 1. The error message
-            // already contains the right line number as `path:line`.
+            // The parser sees only this line, so the line number in the parser's error is always 1.
+            // The message already contains the right line number as `path:line`.
             _ => {
                 let why = shown(&error.to_string()).replace("at line 1 column", "at column");
                 Err(damaged(text, &why))
@@ -160,7 +160,8 @@ fn parse_line(text: &[u8]) -> Result<Line, String> {
 fn shown(why: &str) -> String {
     let in_line = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     let chars: Vec<char> = why.chars().map(in_line).collect();
-    // The end is kept, because it contains the expected content and the column.
+    // The end of a long message is kept, too, because it contains the expected content and the
+    // column.
     match chars.len().checked_sub(4 * MAX_SHOWN) {
         None | Some(0) => chars.iter().collect(),
         Some(_) => {

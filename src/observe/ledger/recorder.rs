@@ -85,8 +85,9 @@ impl Recorder {
                 Effect::Compute(Job::Update { cut, state, gradients }) => {
                     let cut = *cut;
                     self.begun = Some(self.begin(cut, state, gradients));
-                    // The update uses or drops every held gradient. Every gradient that is still
-                    // held was neither used nor reported as dropped.
+                    // The update must use every held gradient that the ps has not reported as
+                    // dropped. `uncounted` returns a line for each gradient that the update does
+                    // not use.
                     let held = std::mem::take(&mut self.held);
                     lines.extend(self.uncounted(&held, gradients));
                 }
@@ -112,8 +113,8 @@ impl Recorder {
                     loss: Loss(*loss),
                 };
                 let held = Held { push, cut: *cut, gradient: gradient.clone() };
-                // Every gradient is held at first. If it was dropped, a report among the effects
-                // removes it.
+                // Every gradient is held at first. If the ps dropped this gradient, a
+                // `Report::Dropped` among the effects removes it.
                 self.held.entry(*slot).or_default().push(held);
                 None
             }
@@ -164,7 +165,8 @@ impl Recorder {
         let (step, slot, worker) = named;
         let of_slot = self.held.get_mut(&slot)?;
         let is_it = |held: &Held| (held.cut.step, held.push.worker) == (step, worker.index);
-        // The search starts from the back: a duplicate arrives after the gradient that is kept.
+        // The search starts from the back, because a duplicate arrives after the gradient that the
+        // ps keeps.
         let held = of_slot.remove(of_slot.iter().rposition(is_it)?);
         let tells = |effect: &Effect| match effect {
             Effect::Send { message: Message::PushReply { verdict: told, .. }, .. } => {
@@ -187,8 +189,8 @@ impl Recorder {
         for (slot, held) in held.iter().flat_map(|(slot, all)| all.iter().map(|held| (*slot, held)))
         {
             let is_it = |(_, gradient): &(Slot, Floats)| gradient.same_buffer(&held.gradient);
-            // The gradient's own slot is checked first, because it is nearly always there. A scan
-            // for each of a thousand slots would be slow.
+            // The gradient's own slot is checked first, because the gradient is nearly always
+            // there. A scan of a thousand slots for each gradient would be slow.
             let place = used.binary_search_by_key(&slot, |(slot, _)| *slot);
             if !place.is_ok_and(|place| is_it(&used[place])) && !used.iter().any(is_it) {
                 lines.push(self.dropped(slot, held, DropReason::Uncounted, false));
@@ -387,10 +389,11 @@ mod tests {
         let answered = [reply(0, 3, Verdict::Stale), dropped(0, 3, stale)];
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &answered));
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &[dropped(0, 3, stale)]));
-        // A reply with another verdict does not answer the gradient.
+        // The reply has a verdict other than the reported one, so it does not answer the gradient.
         let wrong = [reply(0, 3, Verdict::Fenced), dropped(0, 3, stale)];
         lines.extend(told(&mut recorder, link(0), push(0, 3, &zero), &wrong));
-        // These gradients are held until the update uses other gradients.
+        // These two gradients are held until the update, which uses the gradient of slot 2 and
+        // drops the gradient of slot 1.
         lines.extend(told(&mut recorder, link(1), push(1, 4, &one), &[]));
         lines.extend(told(&mut recorder, link(2), push(2, 4, &two), &[]));
         let chosen = [dropped(1, 4, None), compute(4, &[(0, &zero), (2, &two)])];

@@ -123,7 +123,7 @@ mod tests {
             .with_failures(&[found, elsewhere, nowhere], &steps);
         let times: Vec<_> = document.failures.iter().map(|failure| failure.at).collect();
         assert_eq!(times, [31_000_000, 7_000_000, -1]);
-        // The trace already has a mark for the first failure.
+        // The first failure adds no mark, because the trace already has a mark for it.
         let marks: Vec<_> = document.marks.iter().map(|mark| (&*mark.kind, mark.at)).collect();
         assert_eq!(marks, [(marks::FAILURE, 7_000_000), (marks::FAILURE, 31_000_000)]);
     }

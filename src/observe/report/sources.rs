@@ -80,8 +80,8 @@ pub fn of_logdir(logdir: &Path) -> Result<Document, ReportError> {
             let mut document = with_notes(of_history(document, &history), &history)
                 .with_failures(failure.as_slice(), &Steps::of(&history))
                 .with_losses(&losses);
-            // The trace is more accurate, because the first task starts before the chief writes its
-            // first event.
+            // The trace replaces the start time from the event files, because the first task starts
+            // before the chief writes its first event.
             document.started_ms = Some(millis(history.began));
             document
         }

@@ -28,8 +28,8 @@ pub(super) fn corrections(run: &Run, deliveries: &[Delivery]) -> Vec<i64> {
         if corrections[first].is_some() {
             continue;
         }
-        // The first incarnation of each connected group keeps its clock. The clocks of the others
-        // follow from messages between them.
+        // In each group of incarnations that are connected by messages, the first incarnation keeps
+        // its clock. The other clocks are corrected with these messages.
         corrections[first] = Some(0);
         let mut reached = VecDeque::from([first]);
         while let Some(known) = reached.pop_front() {
@@ -80,8 +80,8 @@ mod tests {
         assert_eq!(correction(0, Some(-95), Some(105)), 100);
         assert_eq!(correction(0, Some(-95), None), 95);
         assert_eq!(correction(0, None, Some(-95)), -95);
-        // The first clock was moved. The second clock is right, and stays in place if the messages
-        // allow that.
+        // The first clock has a correction of 100. With this correction, all messages agree with
+        // the second clock, so the second clock is not corrected.
         assert_eq!(correction(100, Some(105), Some(-95)), 0);
     }
 }

@@ -95,8 +95,7 @@ impl History {
     #[must_use]
     pub fn of(mut run: Run) -> Self {
         let numbers = numbers(&run);
-        // If all events of an incarnation were lost, it only affects the numbering of later
-        // incarnations.
+        // An incarnation whose events were all lost affects only the numbers of later incarnations.
         run.lives.retain(|life| !life.events.is_empty());
         let Some(header) = run.lives.first().map(|life| life.header.clone()) else {
             return Self::default();
@@ -247,8 +246,9 @@ mod tests {
         let mut script = Script::two_steps();
         script.0.lives[2].header.origin = ms(50);
         let history = script.history();
-        // Messages from the third incarnation take at least 1 ms, and messages to it at least 0 ms.
-        // The allowed corrections are from 49 to 50 ms, so the correction is the middle.
+        // Without the wrong clock, messages from the third incarnation take at least 1 ms, and
+        // messages to it at least 0 ms. The allowed corrections are from -50 to -49 ms, and the
+        // middle is taken.
         let corrections: Vec<_> = history.lives.iter().map(|life| life.correction).collect();
         assert_eq!(corrections, [0, 0, -49_500_000]);
         for message in &history.messages {

@@ -85,7 +85,7 @@ fn has_left(history: &History, peer: Option<TaskId>, at: Duration) -> bool {
             .iter()
             .any(|done| matches!(done.what.kind, EventKind::Finishes | EventKind::SendsGoodbye))
     };
-    // A normal end is one of the last few events. Links may close after it.
+    // The last eight events are searched, because links may close after a normal end.
     life.is_some_and(|life| history.events[life.events.clone()].iter().rev().take(8).any(ends))
 }
 

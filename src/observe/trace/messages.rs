@@ -74,8 +74,8 @@ fn other_end(
                 && agree(here, there)
                 && agree(there, here);
             let Some((sent, ..)) = here.sent.first().filter(|_| is_it) else { continue };
-            // If several ends match, the last one that sent before this end received is taken.
-            // Clocks may be wrong, so any end is taken if none sent earlier.
+            // If several calling ends match, the last one that sent before the called end received
+            // is taken. Clocks may be wrong, so the first match is taken if none sent before.
             if found.is_none() || time(&run.lives[caller], *sent) <= came {
                 found = Some((caller, *link));
             }

@@ -46,8 +46,8 @@ pub fn critical_path(history: &History) -> Vec<Segment> {
                 let (state, task) = waited_for(history, number, cause);
                 (state, Some(cause), task)
             }
-            // The event has no known cause, such as a timer or an accepted link. The path continues
-            // with the previous event of the task.
+            // The event has no known cause: for example, it is a timer or an accepted link. The
+            // path continues with the previous event of the task.
             None if !is_first => (meanwhile(history, number), Some(number - 1), life.task),
             None => {
                 let earlier = history.lives_of(life.task).take_while(|it| it.number < life.number);

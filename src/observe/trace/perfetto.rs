@@ -181,7 +181,8 @@ impl<W: Write> List<'_, W> {
     }
 
     fn mark(&mut self, mark: &Mark) -> io::Result<()> {
-        // In this format, every instant belongs to a process.
+        // In Perfetto's format, every instant event belongs to a process, so a mark without a task
+        // is left out.
         let Some(task) = mark.task else { return Ok(()) };
         self.push(&TraceEvent {
             name: &mark.kind,

@@ -158,8 +158,9 @@ impl Lane {
             };
             at = span.end;
             match self.work.last_mut() {
-                // Two quiet spans are merged, because the message between them arrived before
-                // anything else happened.
+                // A quiet span ends when a message is sent. If that message is not shown, because
+                // it took no time or the task is still joining, the next quiet span extends the
+                // last span.
                 Some(last) if last.state == quiet && span.state == quiet => last.end = at,
                 _ => self.push(span),
             }

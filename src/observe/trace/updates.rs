@@ -62,7 +62,7 @@ pub fn updates(history: &History) -> Vec<UpdateMade> {
             if let (EventKind::ReceivesPush, Some(step), Some(slot)) =
                 (what.kind, what.step, what.slot)
             {
-                // The first arrival counts, because a duplicate changes nothing.
+                // The time of the first arrival is kept, because a duplicate changes nothing.
                 came.entry((step, slot)).or_insert((event.at, event.input.details.peer));
             }
             for done in event.does.iter().filter(|done| done.what.kind == EventKind::Updates) {

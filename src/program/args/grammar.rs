@@ -52,7 +52,7 @@ docs/exit-codes.md lists those of all commands."
 )]
 pub(super) struct Cli {
     /// Print this help
-    // Only the short help: in the long help, clap would print a blank line between flags.
+    // `HelpShort`, because clap would print a blank line between the flags of a long help.
     #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Help")]
     pub(super) help: Option<bool>,
     #[command(subcommand)]

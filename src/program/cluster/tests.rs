@@ -71,11 +71,11 @@ fn flags_override_tf_config_which_overrides_the_file_with_notes() {
     };
     insta::assert_snapshot!(told(asked, &tf_config(TF_CONFIG)), @r"
     ps 0, placed: ps 0 a:1, ps 1 q:1, worker 0 c:1, worker 1 v:1, worker 2 w:1
-    --ps-hosts says a:1,q:1, which overrides TF_CONFIG with p:1,q:1
-    TF_CONFIG says p:1,q:1, which overrides ps_hosts in the file with x:1
-    TF_CONFIG says c:1,v:1,w:1, which overrides worker_hosts in the file with y:1
-    the list of hosts says 3, which overrides workers in the file with 5
-    the command line says ps 0, which overrides TF_CONFIG with worker 2
+    --ps-hosts says a:1,q:1, and overrides TF_CONFIG, which says p:1,q:1
+    TF_CONFIG says p:1,q:1, and overrides ps_hosts in the file, which says x:1
+    TF_CONFIG says c:1,v:1,w:1, and overrides worker_hosts in the file, which says y:1
+    the list of hosts says 3, and overrides workers in the file, which says 5
+    the command line says ps 0, and overrides TF_CONFIG, which says worker 2
     ");
     let same = Asked { hosts: hosts("p:1,q:1", ""), task_id: Some(2), ..Asked::default() };
     assert_eq!(told(same, &tf_config(TF_CONFIG)).lines().count(), 1, "they agree");

@@ -267,8 +267,8 @@ mod tests {
         let plan = data(&run, &Workload::built_in(), SimdLevel::detect())
             .0
             .expect("the built-in digits are good");
-        // The model has 397,510 parameters. A run needs space for six copies, and for two losses at
-        // each of 10,000 steps.
+        // The model has 397,510 parameters of 4 bytes. A run needs space for six checkpoints, and
+        // for two losses of 24 bytes at each of 10,000 steps.
         assert_eq!(needed(&run, Some(&plan)), 4 * 397_510 * 6 + 24 * 20_000);
     }
 

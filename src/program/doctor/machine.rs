@@ -71,7 +71,7 @@ fn judge_wall_clock(since_1970: Duration) -> Finding {
 
 /// Checks that a process may open enough files.
 pub(super) fn open_files(run: &RunConfig) -> Finding {
-    // A task raises its soft limit to the hard limit, so only the hard limit counts.
+    // A task raises its soft limit to the hard limit, so only the hard limit is checked.
     let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     judge_open_files(limit, u64::from(run.n_ps) + u64::from(run.sync.total_num_replicas))
 }
@@ -81,11 +81,11 @@ fn judge_open_files(limit: u64, n_tasks: u64) -> Finding {
     if limit < wanted {
         return Finding::warn(
             "open-files",
-            format!("a process may open {limit} files, and may need {wanted} with {n_tasks} tasks"),
+            format!("a process may open {limit} files, but may need {wanted} with {n_tasks} tasks"),
             format!("raise the limit, as with `ulimit -n {wanted}` or LimitNOFILE= of systemd"),
         );
     }
-    Finding::ok("open-files", format!("a process may open {limit}, and needs up to {wanted}"))
+    Finding::ok("open-files", format!("a process may open {limit} files, and needs up to {wanted}"))
 }
 
 /// Checks that two processes can share memory.
@@ -119,7 +119,7 @@ mod tests {
         let told = line(judge_open_files(256, 12));
         assert_eq!(
             told,
-            "warn  open-files  a process may open 256 files, and may need 304 with 12 tasks; raise \
+            "warn  open-files  a process may open 256 files, but may need 304 with 12 tasks; raise \
              the limit, as with `ulimit -n 304` or LimitNOFILE= of systemd"
         );
         assert!(line(judge_open_files(304, 12)).starts_with("ok"));

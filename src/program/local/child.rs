@@ -103,7 +103,8 @@ async fn follow(
     readers.spawn(send_lines(task, Stream::Err, err, events.clone()));
     let ended = tokio::select! {
         ended = process.wait() => ended,
-        // The sender is only dropped when the launcher's loop ends. Then the child must end, too.
+        // `wait_for` also returns if the sender is dropped. The sender is dropped only when the
+        // launcher's loop ends, and then the child must end, too.
         () = async { let _ = kill.wait_for(|kill| *kill).await; } => {
             let _ = process.start_kill();
             process.wait().await

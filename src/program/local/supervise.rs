@@ -363,7 +363,7 @@ where
             }
             Phase::StoppingChief(ending) => {
                 self.view.own(&format!(
-                    "the chief did not stop within {:?}; {late} killed",
+                    "the chief did not stop within {:?}; killed {late}",
                     self.limits.chief
                 ));
                 self.kill_all(ending);

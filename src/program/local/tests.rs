@@ -204,7 +204,7 @@ fn chief_that_does_not_stop_in_time_is_killed() {
         Limits { chief: AT_ONCE, ..AMPLE },
     );
     assert_eq!(ending, Ending::Stopped(StopReason::Interrupted));
-    let told = "the chief did not stop within 1ms; worker 0 killed";
+    let told = "the chief did not stop within 1ms; killed worker 0";
     assert_eq!(lines.last().map(String::as_str), Some(told));
 }
 

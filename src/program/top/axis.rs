@@ -48,7 +48,7 @@ impl LossAxis {
         self.0 = Some(match self.0 {
             Some(ticks) if !ticks.cover(data.bulk) => grown,
             Some(ticks) if shrunk.span() >= SHRINK_BELOW * ticks.span() => ticks,
-            // There was no axis before, or the losses need too little of the axis.
+            // There was no axis before, or the new axis is less than half as long as the old one.
             _ => shrunk,
         });
     }
@@ -193,8 +193,9 @@ pub(super) fn steps(first: f64, newest: f64, training_steps: Option<u64>) -> [f6
         Some(all) => round.min(all),
         None => round,
     };
-    // A curve that begins late uses the whole width. The bound is a multiple of a tenth of the
-    // axis, because the first point moves a little when points are merged.
+    // The axis begins near the first point, so that a curve that begins late uses the whole width.
+    // When points are merged, the first point moves a little. The lower bound is rounded to a tenth
+    // of the axis, so that it seldom moves.
     let begin = (first / (end / 10.0)).floor() * (end / 10.0);
     [begin.max(0.0).floor(), end]
 }

@@ -72,8 +72,7 @@ impl Curve {
         self.points.push((step, loss));
         self.in_last = 1;
         if self.points.len() > MOST_POINTS {
-            // The number of points is odd, so the newest point has no partner with which it could
-            // be merged.
+            // The number of points is odd, so the newest point is alone in the last chunk.
             let mean = |pair: &[(f64, f64)]| match pair {
                 [a, b] => (a.0.midpoint(b.0), a.1.midpoint(b.1)),
                 _ => pair[0],

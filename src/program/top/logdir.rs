@@ -64,8 +64,8 @@ impl Logdir {
     /// checkpoint. Returns `None` if neither contains this number, or if the losses file has later
     /// steps.
     pub(super) fn training_steps(&self) -> Option<u64> {
-        // A ledger contains the number of the newest start of the run. A checkpoint may contain
-        // that of an earlier start.
+        // A ledger contains the `training_steps` of the newest start of the run. A checkpoint may
+        // contain those of an earlier start.
         let of_ledgers = self.ledgers.iter().filter_map(|ledger| ledger.training_steps).max();
         let of_checkpoint = || self.newest?.training_steps;
         of_ledgers.or_else(of_checkpoint).filter(|steps| self.losses.next_step() <= Some(*steps))
@@ -141,7 +141,8 @@ impl Logdir {
             self.newest = None;
             return;
         };
-        // A checkpoint file never changes, so each file is read only once.
+        // A checkpoint file never changes, so a file whose `training_steps` is known is not read
+        // again.
         if self.newest.is_none_or(|newest| newest.step != step || newest.training_steps.is_none()) {
             let description = read_description(&path).ok();
             let text = description.as_ref().and_then(|file| file.settings.value("training_steps"));
@@ -197,7 +198,7 @@ impl Ledger {
             faults.push(format!("{incarnations} incarnations in its ledger"));
         }
         if *dropped > 0 {
-            faults.push(format!("gradients dropped, in its ledger: {dropped}"));
+            faults.push(format!("dropped gradients in its ledger: {dropped}"));
         }
         TaskRow {
             name: format!("ps {ps}"),
@@ -286,7 +287,7 @@ mod tests {
         let rows = logdir.look(Duration::from_secs(3));
         assert_eq!(logdir.losses(), [(0.0, 3.0), (1.0, 2.0), (2.0, 1.0)]);
         assert_eq!(rows[0].step, Some(2));
-        let faults = ["2 incarnations in its ledger", "gradients dropped, in its ledger: 1"];
+        let faults = ["2 incarnations in its ledger", "dropped gradients in its ledger: 1"];
         assert_eq!(rows[0].faults, faults);
         assert_eq!(rows[1].rate, Some(0.5));
         assert_eq!(rows[1].checkpoint, Some(2));

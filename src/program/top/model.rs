@@ -128,7 +128,8 @@ impl Model {
     /// tasks wait for one task.
     pub(super) fn bottleneck(&self) -> Option<String> {
         let mut graph = WaitGraph::default();
-        // The files of a task do not show whether the task is waiting.
+        // The files of a task do not show whether the task is waiting, so rows from files are left
+        // out.
         for row in self.tasks.iter().filter(|row| row.state != State::File) {
             if let Some(task) = row.task() {
                 graph.add(task, row.wait.iter().flat_map(Wait::tasks));

@@ -33,7 +33,8 @@ fn summary_parts(model: &Model) -> Vec<String> {
     parts.extend(
         model.accuracy().map(|share| format!("validation accuracy {}", PercentG::new(share))),
     );
-    // The checkpoint of a finished run is not listed, because it is that of the last step.
+    // The final checkpoint of a finished run is not listed, because its step is already in the
+    // summary.
     let is_final = |step: &u64| model.is_done() && Some(*step) == model.step();
     let checkpoint = model.checkpoint().filter(|step| !is_final(step));
     parts.extend(checkpoint.map(|step| format!("checkpoint at {step}")));

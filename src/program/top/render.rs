@@ -59,7 +59,8 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     let room = usize::from(area.width).saturating_sub(summary.chars().count() + 2);
     let title = cut(&format!("unisono top {}", model.source), room);
     let summary = Line::styled(summary, paint.bold());
-    // The summary comes first in the line: if it does not fit, its end is cut off.
+    // If there is no room for the title, the summary begins at the left, so that only the end of
+    // the summary is cut off.
     let summary = if title.is_empty() { summary } else { summary.right_aligned() };
     frame.render_widget(Line::styled(title, paint.bold()), area);
     frame.render_widget(summary, area);

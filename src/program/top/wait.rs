@@ -43,7 +43,8 @@ impl Wait {
     pub(super) fn reason(&self, version: Option<u64>) -> String {
         let Self { what, .. } = self;
         match (what.as_str(), version) {
-            // The next update of a ps has the number of the present version of the ps.
+            // A ps at version k waits for the gradients or the choice of step k. A worker at
+            // version k waits for version k + 1.
             ("gradient" | "choice", Some(step)) => format!("{what} of step {step}"),
             ("version", Some(step)) => format!("version {}", step + 1),
             _ => what.clone(),

@@ -27,8 +27,8 @@ impl WaitGraph {
         if ends.any(|end| end != root) {
             return None;
         }
-        // Collects all tasks that wait for the root directly or through other tasks. A task that
-        // does not wait, or waits only in a circle, is not among them.
+        // The loop adds all tasks that wait for the root, directly or through other tasks. It does
+        // not add a task that does not wait, or that waits only in a circle.
         let mut reaching = BTreeSet::from([root]);
         loop {
             let reaches = |task: &&TaskId| {

@@ -42,7 +42,7 @@ pub fn init(screen: &Screen) {
     let subscriber = tracing_subscriber::registry().with(filter.unwrap_or_else(|_| default()));
     let writer = screen.clone();
     let lines = tracing_subscriber::fmt::layer().with_writer(move || ScreenWriter(writer.clone()));
-    // If this fails, a subscriber is already installed, as in tests.
+    // `try_init` fails only if a subscriber is already installed, as in tests.
     let _ = match screen.log_format() {
         LogFormat::Json => subscriber.with(lines.event_format(AsJson(screen.clone()))).try_init(),
         LogFormat::Text => {

@@ -87,7 +87,7 @@ impl ProgressView {
             ProgressMode::Json if self.is_due(step, elapsed) => {
                 self.printed = Some(elapsed);
                 let (training_steps, elapsed_secs) = (self.training_steps, elapsed.as_secs_f64());
-                // JSON cannot represent NaN and infinity.
+                // JSON cannot represent NaN and infinity, so such a loss is left out.
                 let loss = Some(loss).filter(|loss| loss.is_finite());
                 let line = ProgressLine { step, training_steps, loss, elapsed_secs };
                 self.screen.out(&line.to_string());

@@ -65,7 +65,7 @@ impl Screen {
     /// may be training. [`Self::conclude`] reports the error at the end.
     pub fn out(&self, line: &str) {
         self.bar.suspend(|| {
-            // Every line is flushed, because a reader of a pipe follows the run.
+            // Every line is flushed, so that a reader of a pipe gets each line at once.
             let mut stdout = io::stdout().lock();
             self.note(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
         });
@@ -118,7 +118,7 @@ impl Screen {
     /// names the other task.
     pub fn err_of(&self, task: TaskId, line: &str) {
         let line = match self.log_format() {
-            // If a task panics, or fails at its start, its lines are text whatever the format is.
+            // A task that panics, or fails at its start, prints text even if the format is JSON.
             LogFormat::Json if !JsonLine::is_one(line) => {
                 JsonLine::new(&Level::INFO, Some(task), TARGET, line).to_string()
             }

@@ -26,7 +26,7 @@ pub fn table(is_right: &[bool], rows: &[Vec<String>]) -> String {
 
 /// Pads a cell with spaces to `width` characters.
 fn padded(cell: &str, width: usize, is_right: bool) -> String {
-    // A width in a format string would panic above 65,535.
+    // `repeat` is used, because a width above 65,535 in a format string would panic.
     let spaces = " ".repeat(width.saturating_sub(cell.chars().count()));
     if is_right { spaces + cell } else { cell.to_owned() + &spaces }
 }

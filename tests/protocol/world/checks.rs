@@ -50,7 +50,7 @@ impl World {
         assert_eq!(wait.is_some(), waits, "{task} {does}");
         // At the end, a worker waits for the chief, and hears of the chief through the ps.
         if wait.is_some_and(|wait| wait.what != WaitFor::Checkpoint) {
-            assert_eq!(does.matches("heard of").count(), of.len(), "{task} {does}: {of:?}");
+            assert_eq!(does.matches("heard from").count(), of.len(), "{task} {does}: {of:?}");
             let is_named = |whom: &TaskId| does.contains(&format!("{whom}, "));
             assert!(of.iter().all(is_named), "{task} {does}: {of:?}");
         }

@@ -101,7 +101,7 @@ fn form(value: Value<'_>, table: &DeTable<'_>) -> Result<DistributionForm, Wrong
     let foreign = table.keys().find(|key| !form.keys().contains(&&**key.get_ref()));
     foreign.map_or(Ok(form), |key| {
         let (name, own, examples) = (key.get_ref(), form.keys()[0], examples());
-        let what = format!("{name} does not go with {own}; write one of {examples}");
+        let what = format!("{name} cannot be combined with {own}; write one of {examples}");
         Err(value.wrong_key(key, what))
     })
 }

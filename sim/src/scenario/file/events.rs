@@ -19,7 +19,8 @@ pub(super) enum Steps {
 
 pub(super) fn steps_of(event: EventKind) -> Steps {
     use EventKind::*;
-    // A message has the same step for its sender and its receiver.
+    // Sending a message and receiving it have the same step, so a receive event is treated as its
+    // send event.
     match event.sent_as().unwrap_or(event) {
         SendsPush | SendsPushReply | SendsReceived | SendsChosen | Computes | Computed
         | Updates | Updated | Records | NotRepeated | DropsStale | DropsDuplicate | DropsFenced
@@ -56,7 +57,7 @@ fn check_step(
         Steps::OfUpdate => {
             let last = steps - 1;
             let what =
-                format!("{step} never comes: of {steps} training_steps the last one is {last}");
+                format!("{step} never comes: the last of the {steps} training_steps is {last}");
             section.deny("step", step.0 > last, what)
         }
         Steps::OfVersion => section.check_version("step", step),

@@ -51,7 +51,7 @@ impl Check for Expect {
             section.check_version("final_step", step)?;
             let is_last = step.0 == training_steps;
             let what =
-                format!("a run that finishes is at step {training_steps}, its training_steps");
+                format!("a run that finishes ends at step {training_steps}, its training_steps");
             let finishes = self.outcome == ExpectedOutcome::Finished;
             section.deny("final_step", finishes && !is_last, what)?;
             let what = format!(
@@ -63,7 +63,7 @@ impl Check for Expect {
         let what = "with R below N timing chooses the slots, and a serial run cannot know them; write \
                 \"provenance\"";
         section.deny("oracle", self.oracle == Some(Oracle::Serial) && may_choose, what)?;
-        let what = format!("an update is made of exactly R gradients, and R is {replicas}");
+        let what = format!("an update uses exactly R gradients, and R is {replicas}");
         let is_wrong = self.gradients_per_update != Some(replicas);
         section.deny("gradients_per_update", is_wrong, what)?;
         self.virtual_time.map_or(Ok(()), |range| section.check_time("virtual_time", range.min))

@@ -33,7 +33,7 @@ pub(super) fn read(file: &DeTable<'_>, shape: &Shape) -> Result<Vec<Fault>, Wron
 fn family(table: Value<'_>) -> Result<Family, Wrong> {
     let Some(kind) = table.raw.get("kind") else {
         let names: Vec<_> = Family::NAMED.iter().map(|(_, name)| *name).collect();
-        let what = format!("kind is missing in [[fault]]; there are {}", names.join(", "));
+        let what = format!("kind is missing in [[fault]]; the kinds are {}", names.join(", "));
         return Err(Wrong { at: table.at, what });
     };
     table.inner("kind", kind).choice(Family::WHAT, Family::NAMED, None)
@@ -57,8 +57,8 @@ pub(super) fn tables() -> &'static [Known] {
 impl Check for Fault {
     fn check(&self, section: Section<'_>) -> Result<(), Wrong> {
         section.deny("id", self.id.is_empty(), "it is empty; reports name a fault by it")?;
-        // Faults that chaos draws may have no effect, and every draw of a seed must be a valid
-        // file.
+        // A fault that chaos draws may have no effect, but every drawn scenario must be a valid
+        // file. So this check is left out for faults that may be inert.
         if !self.may_be_inert {
             check_effect(&self.kind, section)?;
         }
@@ -116,7 +116,7 @@ fn check_end(fault: &Fault, section: Section<'_>) -> Result<(), Wrong> {
         Trigger::At(_) | Trigger::On(_) => None,
     };
     begins.map_or(Ok(()), |step| {
-        let what = format!("the fault begins at step {step}, and must end later");
+        let what = format!("the fault begins at step {step}, so it must end later");
         section.deny("until_step", until <= step, what)
     })
 }

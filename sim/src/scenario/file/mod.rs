@@ -71,8 +71,8 @@ impl Scenario {
 fn read(sources: &Sources) -> Result<Scenario, Wrong> {
     let file = &extends::merge(sources)?;
     check_sections(file)?;
-    // These sections are read first, because all other sections must fit the cluster that they
-    // describe.
+    // These sections are read first, because the checks of all other sections need the size of the
+    // cluster and the limits of the simulation.
     let any = Shape { tables: reference::all_tables, ..Shape::ANY };
     let sim: SimLimits = section(file, &any)?;
     let any = &Shape { max_virtual_time: sim.max_virtual_time, ..any };
@@ -87,7 +87,8 @@ fn read(sources: &Sources) -> Result<Scenario, Wrong> {
         total_num_replicas: workers,
     };
     let shape = &sections::shape(&run, chaos.as_ref(), &sim);
-    // `[cluster]` is read a second time, to check that the tasks that it names exist.
+    // `[cluster]` is read again, now with the size of the cluster, to check that the tasks in
+    // `start` and `wrong` exist.
     let Cluster { start, wrong, .. } = section(file, shape)?;
     check_wrong_settings(file, &run, shape)?;
     Ok(Scenario {
@@ -122,7 +123,8 @@ fn check_wrong_settings(file: &DeTable<'_>, run: &RunConfig, shape: &Shape) -> R
         let name = table.need("key")?.choice("setting that tasks compare", &named, None)?;
         let text = table.need("value")?.text("text in quotes")?;
         let is_right = settings.iter().any(|setting| setting == (name, text));
-        table.deny("value", is_right, format!("{text:?} is the run's value, and not wrong"))?;
+        let what = format!("{text:?} is the run's own value; give a different value");
+        table.deny("value", is_right, what)?;
     }
     Ok(())
 }

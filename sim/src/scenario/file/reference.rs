@@ -74,7 +74,7 @@ fn keys(heading: &str, about: &str, keys: &[Key]) -> String {
 fn key(Key { name, takes, default, meaning }: &Key) -> String {
     let mut details = Vec::new();
     let is_value = is_toml(default);
-    // The meaning of a choice explains every value that the key takes.
+    // If the meaning of a key explains every value that the key takes, the values need no list.
     let is_explained = takes.split(", ").all(|value| meaning.contains(&format!("{value}: ")));
     let is_shown = is_value && ["bool", "duration", "tables"].contains(&takes.as_str());
     if !is_explained && !is_shown {

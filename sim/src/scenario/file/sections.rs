@@ -33,7 +33,8 @@ impl Check for Limits {
         let order = |is_wrong, (less, least), (more, most)| {
             let (least, most) = (duration_text(least), duration_text(most));
             let what = format!("{more} ({most}) is too small for {less} ({least}): raise {more}");
-            // If two limits contradict each other, the file gives at least one of them.
+            // The default limits do not contradict each other. So if two limits contradict each
+            // other, the file gives at least one of them.
             match section.get(more).or_else(|| section.get(less)) {
                 Some(value) if is_wrong => Err(Wrong { at: value.at, what }),
                 _ => Ok(()),

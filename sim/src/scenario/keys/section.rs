@@ -116,7 +116,7 @@ impl<'a> Section<'a> {
         let (from_text, to_text) = (from.text(), to.text());
         let what = match (from, to) {
             (TaskSet::Task(from), TaskSet::Task(to)) if from == to => {
-                format!("from and to are both {to_text}, and a task has no link to itself")
+                format!("from and to are both {to_text}, but a task has no link to itself")
             }
             _ => format!(
                 "there is no link between {from_text} and {to_text}: workers have links with ps, \
@@ -142,7 +142,7 @@ fn unknown_key(known: &Known, given: &str, shape: &Shape) -> String {
             if kind.has_target { "" } else { "it is the chief's disk, and needs no target; " };
         let (name, own) = (kind.name, own.join(", "));
         return format!(
-            "a {name} fault has no {given}; {target}beside what all have, it has {own}"
+            "a {name} fault has no {given}; {target}beside the keys of every fault, it has {own}"
         );
     }
     let hint = if let Some(near) = nearest(given, known.names()) {

@@ -66,9 +66,7 @@ pub(crate) fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
         return Err(whole());
     }
     NonZeroU64::new(bits / 8).ok_or_else(|| {
-        format!(
-            "{text:?}: nothing would ever arrive; a rate is above 0, and a partition is a fault"
-        )
+        format!("{text:?}: nothing would ever arrive; give a rate above 0, or a partition fault")
     })
 }
 
@@ -97,7 +95,8 @@ fn fraction(rest: u64, size: u64) -> Option<String> {
     if rest == 0 {
         return Some(String::new());
     }
-    // 3.6e12 = 2^13 · 3^2 · 5^11, so a fraction with finitely many decimals has at most 13.
+    // The largest unit, the hour, has 3.6e12 ns = 2^13 · 3^2 · 5^11. So a fraction with finitely
+    // many decimals has at most 13 decimals.
     let (scaled, size) = (u128::from(rest) * 10_u128.pow(13), u128::from(size));
     let digits = format!(".{:013}", scaled / size);
     (scaled % size == 0).then(|| digits.trim_end_matches('0').to_owned())
@@ -137,7 +136,7 @@ fn times(number: &str, unit: u64) -> Result<u64, Problem> {
         return Err(Problem::NoNumber);
     }
     let decimals = decimals.trim_end_matches('0');
-    // A duration or a rate with more decimals is never a whole number of the smallest unit.
+    // A duration or a rate with more than 13 decimals is never a whole number of the smallest unit.
     if decimals.len() > 13 {
         return Err(Problem::Broken);
     }
@@ -193,7 +192,7 @@ mod tests {
         insta::assert_snapshot!(all, @r#"
         "-1MB" is negative; a rate is above 0
         "100" has no unit; write one like "1Gbit" or "50MB"
-        "0MB": nothing would ever arrive; a rate is above 0, and a partition is a fault
+        "0MB": nothing would ever arrive; give a rate above 0, or a partition fault
         "1bit" is not a whole number of bytes a second
         "1Gbits": there is no unit Gbits; did you mean Gbit?
         "5mb": there is no unit mb; there are B, bit, kB, kbit, MB, Mbit, GB, Gbit

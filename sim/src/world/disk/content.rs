@@ -68,7 +68,7 @@ impl Content {
             self.settle();
             return;
         }
-        // The operating system considers everything durable, so it writes nothing.
+        // The operating system considers all bytes durable, so a sync writes nothing.
         if self.n_clean == self.pending.len() {
             return;
         }
@@ -108,8 +108,8 @@ impl Content {
             1 => self.lose_unsynced(),
             2 => self.resize(self.written_back(stream)),
             _ => {
-                // In this case the file system wrote the new length before the blocks. Missing
-                // blocks read as zeros.
+                // The file system wrote the new length before the blocks. Missing blocks read as
+                // zeros.
                 let (n_bytes, n_written) = (self.pending.len(), self.written_back(stream));
                 self.resize(n_written);
                 self.resize(n_bytes);

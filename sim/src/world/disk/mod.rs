@@ -163,8 +163,8 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        // Does not call `begin`, because a failing disk still lists folders from the operating
-        // system's cache.
+        // `list` does not call `begin`, because `begin` fails on a failing disk. A failing disk can
+        // still list folders from the operating system's cache.
         let mut state = self.state();
         state.count()?;
         state.tree.list(dir)
@@ -218,8 +218,8 @@ impl Disk for SimDisk {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        // Does not call `begin`, because an I/O error in a sync also drops the bytes that were to
-        // be written.
+        // `sync` does not call `begin`, because an I/O error in a sync must also drop the bytes that
+        // were to be written. `check_sync` returns the error and drops these bytes.
         state.count()?;
         state.check_sync(path)?;
         let is_synced = state.file(path)?.is_synced();

@@ -22,7 +22,7 @@ impl Links {
     ) -> Result<(), Refusal> {
         if incarnation > Incarnation::LARGEST {
             let largest = Incarnation::LARGEST;
-            let reason = format!("{peer} has incarnation {incarnation}; the largest is {largest}");
+            let reason = format!("{peer} has incarnation {incarnation}; the limit is {largest}");
             return Err(Refusal { reason, older_than: None });
         }
         match self.incarnations.get(&peer) {
@@ -55,9 +55,10 @@ impl Links {
         let message = Message::Refused { reason: reason.clone(), older_than };
         self.send_on(now, link, message, out);
         out.push(Effect::Close { link });
-        // Without a counted failure, this task calls the next incarnation after the shortest pause.
-        // That incarnation must learn which incarnation to exceed before other peers give it work.
-        // Peers that have forgotten the newer incarnation would do so, and the work would be lost.
+        // The count of failures starts again, so this task calls again after the shortest pause.
+        // The peer's next incarnation must soon learn from this task which incarnation to exceed.
+        // Until then, peers that have forgotten the newer incarnation give work to the next one,
+        // and that work is lost.
         self.calls.insert(peer, Call::Linked { failures: 0 });
         self.remove_session(now, link, reason, out)
     }
@@ -77,7 +78,8 @@ impl Links {
             return None;
         }
         self.incarnations.insert(task, incarnation);
-        let why = format!("{task} has incarnation {known}, but incarnation {incarnation} is known");
+        let why =
+            format!("{task} has incarnation {known}, but a peer knows incarnation {incarnation}");
         self.drop_peer(now, task, why, out)
     }
 
@@ -110,9 +112,9 @@ impl Links {
         if !is_connected {
             return Some(Outcome::Outdated { exceed: incarnation, reason });
         }
-        // A peer with a session to the newer incarnation notices within `heartbeat_timeout` if that
-        // process has died. If the peer refuses this node for longer, the newer process is alive,
-        // and this process only started slowly.
+        // If the newer process has died, a peer that is connected to it notices within
+        // `heartbeat_timeout`. If the peer refuses this node for longer, the newer process is
+        // alive, and this process only started slowly.
         let limits = self.config.limits;
         let since = *self.contested_since.get_or_insert(now);
         let is_alive = now - since > limits.heartbeat_timeout + limits.heartbeat_interval;

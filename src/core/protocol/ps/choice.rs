@@ -38,8 +38,8 @@ impl Choice {
         if cut != self.cut || self.decided(cut).is_some() {
             return None;
         }
-        // After a ps has connected again, it reports all its slots again. So the same slot may come
-        // twice.
+        // A ps that has connected again reports all its slots again. So `holders` may already
+        // contain this ps.
         let holders = self.holders.entry(slot).or_default();
         if holders.insert(ps) && holders.len() == self.n_ps as usize {
             self.whole.push(slot);

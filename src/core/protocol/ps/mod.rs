@@ -178,11 +178,11 @@ impl Ps {
                 }
             }
             PeerEvent::Message { peer, message } => self.on_message(now, peer, message, out),
-            // The peer may already belong to the next run, and this ps needs nothing from it. But
-            // the peer may be a worker that knows a newer incarnation of this ps and does not know
-            // of the run's end. Then only an incarnation that exceeds the known one can inform the
-            // worker. A raise is safe even though this ps has joined the run, because the final
-            // state is durable (rule 10).
+            // A peer that refuses this ps may already belong to the next run, and this ps then
+            // needs nothing from it. But the peer may be a worker that knows a newer incarnation of
+            // this ps, and does not know of the run's end. Only an incarnation that exceeds the
+            // known one can inform such a worker. This ps may take a larger incarnation even though
+            // it has joined the run, because the final state is durable (rule 10).
             PeerEvent::Refused { refusal, .. } if self.ending.is_some() => {
                 if let Some(outcome @ Outcome::Outdated { .. }) =
                     self.links.outcome_of(now, refusal, false)
@@ -291,7 +291,7 @@ impl Ps {
     /// have accepted an older chief. A worker that has computed in the newer generation names the
     /// newer chief in its pull.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
-        // The largest incarnation fences no other, so it must not replace the known chief either.
+        // The largest incarnation cannot fence another one, so it must not replace the known chief.
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
         }
@@ -299,9 +299,10 @@ impl Ps {
         if let Some(event) = self.links.note_incarnation(now, TaskId::CHIEF, opener, out) {
             self.on_peer(now, event, out);
         } else if self.cut().is_some() && self.reported_cut().is_none() {
-            // A newer chief than `opener` is connected, but its state is older than the worker's
-            // state. This ps ends the session. When the chief calls again, this ps reports no
-            // state, so the chief opens a generation that is newer than the worker's.
+            // The connected chief is newer than `opener`, but the state of this shard is older than
+            // the worker's state. So this ps ends the chief's session. When the chief calls again,
+            // this ps reports no state, and the chief opens a generation that is newer than the
+            // worker's.
             let why = "the state of this ps is of an older generation than a worker's".to_owned();
             self.end_session(now, TaskId::CHIEF, why, out);
         }
@@ -328,8 +329,9 @@ impl Ps {
 
     fn on_push(&mut self, now: Moment, cut: Cut, slot: Slot, held: Held, out: &mut Vec<Effect>) {
         let worker = held.worker;
-        // A push also asks for the next version, whether or not its gradient is used. So the worker
-        // always gets an answer (rule 5). A worker of another generation can use any version.
+        // A push also requests the next version, whether or not its gradient is used, so that the
+        // worker always gets an answer (rule 5). A worker of another generation can continue with
+        // any version.
         self.judged.entry(worker).or_default().count();
         let Some(shard) = &mut self.shard else {
             self.waiting.insert(worker, Cut::default());
@@ -461,7 +463,7 @@ impl Ps {
             || !slots.is_sorted_by(|a, b| a < b)
             || slots.iter().any(|slot| slot.0 >= n_slots)
         {
-            let why = format!("it chose {} slots, which no update can use", slots.len());
+            let why = format!("it chose {} slots that no update can use", slots.len());
             self.end_session(now, TaskId::PS_ZERO, why, out);
         // Ps 0 may repeat its choice. A repeated choice must not restart an update that is being
         // computed.
@@ -659,8 +661,8 @@ impl Ps {
     }
 
     fn has_left(&self, worker: TaskId) -> bool {
-        // A goodbye of an earlier incarnation does not count, because the worker's present
-        // incarnation may not know of the end.
+        // A goodbye of an earlier incarnation is ignored, because the worker's present incarnation
+        // may not know of the end.
         let said = self.goodbyes.get(&worker);
         said.is_some_and(|said| self.links.incarnation_of(worker) == Some(*said))
     }

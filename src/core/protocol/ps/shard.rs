@@ -134,15 +134,15 @@ impl Shard {
         }
         if gradient.len() != self.state.parameters.len() {
             return Err(format!(
-                "pushed a gradient of {} values for a shard of {}",
+                "pushed a gradient of {} values, but the shard has {}",
                 gradient.len(),
                 self.state.parameters.len()
             ));
         }
-        // A version can come only from this shard. So no worker can have a later version than this
-        // shard.
+        // Only this ps makes versions of this shard, so no worker can have a later version of the
+        // same generation.
         if cut.generation == self.cut.generation && cut.step > self.cut.step {
-            return Err(format!("pushed a gradient of {cut}, which this ps has not made yet"));
+            return Err(format!("pushed a gradient of {cut}, but this ps is at {}", self.cut));
         }
         Ok(())
     }

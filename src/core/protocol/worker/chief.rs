@@ -97,7 +97,7 @@ impl Chief {
 
     /// Returns the state of the losses file, as far as the chief knows it.
     pub(super) fn recorded(&self) -> Recorded {
-        // A durable checkpoint has made the losses before it durable.
+        // A checkpoint is written only after the losses before it are durable.
         let durable = self.saver.saved().unwrap_or_default();
         Recorded { written: self.recorded.unwrap_or_default(), durable }
     }
@@ -168,15 +168,15 @@ impl Chief {
         let of_shard = state.map(|cut| cut.generation);
         self.note_number(of_shard);
         self.shards[ps.index as usize] = Some(of_shard);
-        // The answer to an earlier `Restore` is lost with its link, so the new link may carry a
-        // `Restore`.
+        // The answer to an earlier `Restore` was lost with the previous link, so a `Restore` may be
+        // sent on the new link.
         self.is_restoring[ps.index as usize] = false;
         if self.ending.is_some() {
             self.tell_finished(now, ps, links, out);
             return;
         }
         match &self.phase {
-            // The chief compares the shards once the checkpoint is read.
+            // The chief compares the shards after the checkpoint is read.
             Phase::Reading => {}
             Phase::Gathering { .. } => self.gather(now, links, out),
             Phase::Opening { generation, .. } if of_shard == Some(*generation) => {
@@ -273,8 +273,8 @@ impl Chief {
         self.shards[ps.index as usize] = None;
         self.save_live(out);
         if self.saver.is_writing() {
-            // No later version can be captured. So the checkpoint that is being written ends the
-            // stop, whatever its step is.
+            // No later version can be captured. So the stop is complete when the current write
+            // ends, whatever version it saves.
             self.stop_at = Step(0);
         } else {
             out.push(Effect::Halt(Outcome::Stopped { saved: None }));
@@ -340,8 +340,8 @@ impl Chief {
         let Some(all) = all else { return };
         let is_alike = |of: &Option<Generation>| *of == all[0];
         if let Some(generation) = all[0].filter(|_| all.iter().all(is_alike)) {
-            // The losses file may lack updates of the adopted state. The chief learns which from
-            // the updates that ps 0 sends.
+            // The losses file may lack updates of the adopted state. The updates that ps 0 sends
+            // show the chief how far the file reaches.
             self.recorded = None;
             self.run(now, generation, None, links, out);
             let step = self.at.map(|cut| cut.step);
@@ -358,9 +358,10 @@ impl Chief {
         self.highest_number += 1;
         let generation = Generation { opener: self.incarnation, number: self.highest_number };
         self.phase = Phase::Opening { generation, restored };
-        // The position in the losses file is that of the old generation, and is wrong in the new
-        // one. The first updates of the new generation may come before this chief knows that all
-        // shards are restored. They must not be taken for recorded updates.
+        // `recorded` is a position in the losses of the old generation, and is wrong in the new
+        // one. Worker 0 may push in the new generation before this chief knows that all shards are
+        // restored. With the old position in such a push, ps 0 would not send the first updates of
+        // the new generation.
         self.recorded = None;
         for ps in self.config.all_ps() {
             self.send_restore(now, ps, links, out);
@@ -389,8 +390,8 @@ impl Chief {
         self.is_restoring[ps.index as usize] = false;
         let Phase::Opening { generation: opening, restored } = &self.phase else { return };
         if generation != *opening {
-            // This is the answer to a restore of an abandoned generation. The link can now carry
-            // the restore of the current generation.
+            // This is the answer to the `Restore` of an abandoned generation. The `Restore` of the
+            // current generation can be sent now.
             self.send_restore(now, ps, links, out);
             return;
         }
@@ -477,7 +478,7 @@ impl Chief {
             return;
         }
         if updates.is_empty() {
-            // Ps 0 sends no unwritten update, so the previous chief has recorded all of them.
+            // Ps 0 has no unwritten update, so every update before this version is recorded.
             self.recorded = self.recorded.max(Some(version.step));
         }
         for update in updates {
@@ -499,8 +500,8 @@ impl Chief {
                     self.end(now, links, out);
                     return;
                 }
-                // The run waits for the final save. So the final save does not wait for its
-                // scheduled time.
+                // The final save starts at once instead of at its scheduled time, because the run
+                // waits for it.
                 if self.n_final_saves == 0 {
                     self.n_final_saves = 1;
                     self.saver.set_due(now);
@@ -510,9 +511,9 @@ impl Chief {
                 self.request_capture(now, cut, links, out);
             }
         }
-        // While the storage reads the newest checkpoint, it must not write another one. The written
-        // checkpoint would be newer than the restored one, but of a history that is rolled back.
-        // The losses of that history would be removed from the losses file.
+        // No checkpoint may be written while the storage reads the newest one. The written
+        // checkpoint would be newer than the restored one, but would belong to the history that is
+        // rolled back. The losses of that history are removed from the losses file.
         if matches!(self.phase, Phase::Running { .. }) {
             self.saver.write(self.recorded, out);
         }
@@ -545,8 +546,8 @@ impl Chief {
         links: &mut Links,
         out: &mut Vec<Effect>,
     ) {
-        // No shard has a version of a finished generation. Each further capture would miss, and the
-        // requests would never end.
+        // No shard has a version of a finished generation any more. Every later capture would miss,
+        // too, and the requests would never end.
         if !self.is_running(at.generation) {
             return;
         }
@@ -572,8 +573,9 @@ impl Chief {
             self.stop_by = None;
         }
         if self.stop_by.is_some() && step < self.stop_at {
-            // The save was already being written when the stop was requested, so its version is
-            // older than the stop. The save does not end the stop, whether it succeeded or failed.
+            // This save began before the stop was requested, so its version is older than the
+            // version that the stop must save. Whether the save succeeded or failed, the stop
+            // continues.
             self.saver.set_due(now);
             self.proceed(now, links, out);
             return;

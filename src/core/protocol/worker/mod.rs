@@ -81,9 +81,9 @@ impl Node for Worker {
             }
             Input::Network(event) => {
                 if self.is_done() {
-                    // Rule 10: a ps waits for a goodbye, or must be informed of the end, whatever
-                    // its incarnation is. An older incarnation of a ps can do no harm here, because
-                    // this worker sends it nothing else.
+                    // Rule 10: a ps of any incarnation waits for a goodbye, or must be informed of
+                    // the end. An older incarnation of a ps can do no harm here, because this
+                    // worker sends it nothing else.
                     self.links.forget_incarnations();
                 }
                 for event in self.links.on_network(now, event, None, out) {
@@ -191,8 +191,8 @@ impl Worker {
         if let Some(chief) = &mut self.chief {
             chief.on_ps_up(now, ps, state, &mut self.links, out);
             if chief.is_ending() {
-                // Here, the chief only has to inform the ps of the end. The chief sends nothing
-                // else, because the ps may be an older incarnation (rule 8).
+                // `on_ps_up` has informed the ps of the end. This worker sends the ps nothing else,
+                // because the ps may be an older incarnation (rule 8).
                 return;
             }
         }
@@ -228,9 +228,9 @@ impl Worker {
                 if !self.acknowledge(now, ps, acknowledged, out) {
                     return;
                 }
-                // The new version is handled before the acknowledgement. The acknowledgement may
-                // make room in a window. A further slot of the old version would then be computed
-                // for nothing.
+                // The worker advances to the new version before it computes. The acknowledgement
+                // may have made room in a window, and a further slot of the old version would be
+                // computed for nothing.
                 self.advance(now, out);
                 self.compute(out);
             }
@@ -335,8 +335,8 @@ impl Worker {
     /// worker requests the newer version from no shard, because the answer would replace the older
     /// version.
     fn mend(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        // With R < N, a gradient counts only when every shard holds its part. So no shard can be
-        // past a version while another shard lacks a gradient of it.
+        // With R < N, an update uses a gradient only if every shard holds its part of the gradient.
+        // So if one shard has made an update, no shard lacks a gradient of that update.
         if self.config.has_backup_workers() {
             return false;
         }
@@ -362,8 +362,8 @@ impl Worker {
             shards[0].tokens.iter().copied().filter(|slot| !everywhere(slot)).collect();
         let parameters: Vec<_> = shards.iter().map(|shard| shard.parameters.clone()).collect();
         self.work = Some(Work::new(cut, parameters.clone(), slots));
-        // If a link is down, its ps acknowledges nothing. The pushes of the previous version would
-        // fill the window, and the worker could compute nothing.
+        // A disconnected ps acknowledges nothing. The pushes of the previous version would fill its
+        // window, and the worker could compute nothing.
         for (ps, window) in self.config.all_ps().zip(&mut self.windows) {
             if !self.links.is_up(ps) {
                 window.restart(None).for_each(drop);

@@ -62,11 +62,13 @@ impl Saver {
     /// step of the restored checkpoint, or `None` if no checkpoint was restored.
     pub(super) fn begin_generation(&mut self, now: Moment, saved: Option<Step>) {
         self.saved = saved;
-        // The first save is due at once, as with TensorFlow's `Supervisor`.
+        // If no checkpoint was restored, the first save is due at once, as with TensorFlow's
+        // `Supervisor`.
         self.due = if saved.is_some() { now + self.interval } else { now };
         match &mut self.phase {
-            // A write cannot be interrupted, and its answer is still to come. That checkpoint is of
-            // a history that was rolled back, so it must not count as saved.
+            // A write cannot be interrupted, and its result is still to come. The checkpoint that
+            // is being written belongs to a history that was rolled back, so it must not count as
+            // saved.
             Phase::Writing { of_this_history, .. } => *of_this_history = false,
             phase => *phase = Phase::Idle,
         }
@@ -116,7 +118,8 @@ impl Saver {
         if !self.is_idle() || now < self.due {
             return None;
         }
-        // No update was made since the last checkpoint, so a new checkpoint would equal it.
+        // If no update was made since the last checkpoint, a new checkpoint would equal the last
+        // one.
         if self.saved == Some(at.step) {
             self.due = now + self.interval;
             return None;
@@ -142,8 +145,8 @@ impl Saver {
     /// Stores a captured state of a shard.
     pub(super) fn on_captured(&mut self, ps: u32, at: Cut, state: ShardState) {
         let Phase::Capturing { cut, shards, .. } = &mut self.phase else { return };
-        // Rule 7: the state answers an earlier request that another shard has missed, so it is of
-        // another version.
+        // Rule 7: a state of another version answers an earlier request, which another shard has
+        // missed.
         if at != *cut {
             return;
         }
@@ -159,7 +162,8 @@ impl Saver {
     /// the later version, or `None` if `at` is not the version that is being captured.
     pub(super) fn on_missed(&mut self, at: Cut, current: Step, last: Step) -> Option<Cut> {
         match self.phase {
-            // Several shards may miss the same version, but only the first miss counts.
+            // Several shards may miss the same version, but only the first miss starts a new
+            // capture.
             Phase::Capturing { cut, margin, .. } if at == cut => {
                 let margin = margin.saturating_mul(2).max(1);
                 let step = Step(current.0.saturating_add(margin)).min(last);

@@ -90,8 +90,8 @@ impl Versions {
             // behind the other shards and wait for this worker. A request for `target` could then
             // wait forever.
             (None, None) => Some((ps, Cut::default())),
-            // A pending request for an older cut does not suffice. The generation of that cut may
-            // be over, and then the cut never comes.
+            // A pending request for an earlier cut is not enough. If the generation of that cut is
+            // over, the shard never reaches that cut.
             (Some(version), asked) if version.cut < target => {
                 asked.is_none_or(|asked| asked < target).then_some((ps, target))
             }

@@ -46,7 +46,8 @@ impl Worker {
             leaving.missing().for_each(each_awaited);
             return WaitFor::Goodbye;
         }
-        // If slots are left while the worker waits, a window is full, and the worker cannot push.
+        // If the worker waits although slots of the step are left, a window is full, and the worker
+        // cannot push.
         if self.work.as_ref().is_some_and(|work| !work.is_complete()) {
             let all = self.config.all_ps().zip(&self.windows);
             all.filter(|(_, window)| !window.has_room()).for_each(|(ps, _)| each_awaited(ps));

@@ -127,8 +127,8 @@ fn missing_or_torn_state_file_is_a_warning_and_checkpoints_are_ordered_by_step()
     assert_eq!(step, Some(100));
     assert_eq!(
         warnings,
-        ["checkpoint: line 1 is not a whole `field: value`; using the checkpoints in the \
-          directory by step instead"]
+        ["checkpoint: line 1 is not a whole `field: value`; ordering the checkpoints in the \
+          directory by step"]
     );
     fs::remove_file(dir.path().join(STATE_FILE)).unwrap();
     assert_eq!(newest(dir.path()).1.len(), 1);

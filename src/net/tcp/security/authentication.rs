@@ -132,7 +132,7 @@ impl Security {
             (method, TLS_RECORD) => {
                 let has =
                     if matches!(method, Method::Open) { "no --tls-cert" } else { "--secret-file" };
-                Err(Refusal::Refused(format!("it speaks TLS, and this task has {has}")))
+                Err(Refusal::Refused(format!("it speaks TLS, but this task has {has}")))
             }
             (Method::Secret(secret), _) => {
                 let accepted = secret.accept(&mut stream).await;

@@ -163,7 +163,7 @@ pub(super) fn is_ca_certificate(error: &rustls::Error) -> bool {
 
 fn webpki_error(error: &CertificateError) -> Option<&webpki::Error> {
     match error {
-        // rustls wraps those errors of webpki for which it has no variant.
+        // rustls wraps the errors of webpki for which rustls has no variant.
         CertificateError::Other(other) => other.0.downcast_ref(),
         _ => None,
     }
@@ -191,7 +191,8 @@ pub(super) fn rejection_reason(error: &rustls::Error, ca: &str) -> String {
             format!("was not signed by {ca}: all tasks need certificates of one CA")
         }
         E::BadEncoding => "is not an X.509 certificate".to_owned(),
-        // Every task needs both purposes: with R < N, a ps is also a client of ps 0.
+        // Every task needs a certificate for both: with R < N, a ps is not only a server, but also
+        // a client of ps 0.
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "does not allow both server and client authentication: make a certificate that allows \
              both"

@@ -92,7 +92,8 @@ fn wait_until_readable(file: &File, deadline: Instant) -> io::Result<()> {
     match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&left)).map_err(io::Error::from) {
         Ok(0) => Err(io::Error::other("it did not end in time")),
         Ok(_) => Ok(()),
-        // The following read does not block, and the loop checks the deadline.
+        // If `poll` was interrupted, the caller may try to read: the read does not block, and the
+        // caller then calls this function again, which checks the deadline.
         Err(error) if is_temporary(&error) => Ok(()),
         Err(error) => Err(error),
     }

@@ -47,7 +47,7 @@ pub(super) fn private_key(file: FlagFile<'_>) -> Result<PrivateKeyDer<'static>, 
     // In OpenSSL's older format, an encrypted key has the label of an unencrypted key.
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return Err(file.unusable(format!(
-            "the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt \
+            "the private key in it is encrypted, but a task cannot ask for the passphrase: decrypt \
              it, as with `openssl pkey -in {} -out key.pem`, and keep the result from other users \
              (chmod 600)",
             file.path.display()
@@ -63,15 +63,15 @@ fn read(file: FlagFile<'_>) -> Result<Vec<u8>, SecurityError> {
     let path = file.path.display();
     if UTF_16_MARKS.iter().any(|mark| bytes.starts_with(mark)) {
         return Err(file.unusable(format!(
-            "it is UTF-16 text with a byte-order mark, and PEM is ASCII: convert it, as with `iconv \
+            "it is UTF-16 text with a byte-order mark, but PEM is ASCII: convert it, as with `iconv \
              -f UTF-16 -t ASCII {path}`"
         )));
     }
-    // If a file was concatenated from two files, the mark may also be in its middle. The parser
-    // would then silently skip the certificate after the mark.
+    // A file that was concatenated from two files may have a byte-order mark in the middle. The
+    // parser would silently skip the certificate after the mark.
     if bytes.windows(UTF_8_MARK.len()).any(|part| part == UTF_8_MARK) {
         return Err(file.unusable(format!(
-            "it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i \
+            "it has a byte-order mark, but PEM is ASCII: remove the mark, as with `sed -i \
              's/\\xef\\xbb\\xbf//' {path}`"
         )));
     }

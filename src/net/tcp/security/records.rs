@@ -139,8 +139,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
             this.seal(payload)?;
             n_taken += payload.len();
         }
-        // An encrypted payload counts as written, because it must not be encrypted again. If the
-        // target is not ready, the next call or a flush writes the rest.
+        // `n_taken` includes every encrypted payload, even if the target is not ready, because a
+        // payload must not be encrypted twice. The next call or a flush writes the rest.
         match this.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(n_taken)),
@@ -159,8 +159,8 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Sealer<W> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The records are written first. If the target is not ready, this function is called again,
-        // and must not add a second empty record.
+        // If the target is not ready, this function is called again. `is_ended` prevents a second
+        // empty record.
         ready!(this.poll_drain(cx))?;
         if !this.is_ended {
             this.seal(&[])?;
@@ -256,7 +256,8 @@ impl<R: AsyncRead + Unpin> Opener<R> {
         let mut room = ReadBuf::new(&mut self.arrived[self.end..]);
         ready!(Pin::new(&mut self.source).poll_read(cx, &mut room))?;
         match room.filled().len() {
-            // An attacker can end the TCP connection, but cannot forge the empty last record.
+            // A complete stream ends with an empty record, which an attacker cannot forge. Here
+            // this record is missing, so an attacker may have ended the TCP connection.
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             n_read => {
                 self.end += n_read;

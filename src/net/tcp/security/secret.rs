@@ -161,7 +161,7 @@ impl Secret {
         // show that the caller wants to reach this task.
         if to != self.me {
             let why = format!(
-                "{from} looks for {to} at the address of {}: compare --ps-hosts of the two",
+                "{from} looks for {to} at the address of {}: compare --ps-hosts of both",
                 self.me
             );
             return Err(send_refusal(stream, why).await);
@@ -169,7 +169,7 @@ impl Secret {
         let mut noise = self.handshake(&opening, |builder| builder.build_responder());
         if noise.read_message(&message, &mut []).is_err() {
             let why = format!(
-                "the secret of {from} differs from that of {}: compare --secret-file of the two",
+                "the secrets of {from} and {} differ: compare --secret-file of both",
                 self.me
             );
             return Err(send_refusal(stream, why).await);

@@ -256,7 +256,7 @@ fn unusable_files_are_reported_when_they_are_loaded() {
     let expired = ca.issue(&[PS], expired).unwrap();
     errors.push(Files::new(&expired, &ca.pair().cert).error(PS));
     insta::assert_snapshot!(errors.join("\n"), @"
-    --tls-cert cert: it names ps-1.unisono, and this is ps 0: give a certificate for ps-0.unisono
+    --tls-cert cert: it names ps-1.unisono, but this task is ps 0: give a certificate for ps-0.unisono
     --tls-cert cert: there is no certificate in it: it has to be PEM, as `unisono certs` makes it
     --tls-cert cert: it is not an X.509 certificate
     --tls-cert cert: the certificate in it is cut off: copy the file again, to its last line
@@ -322,14 +322,14 @@ fn each_wrong_kind_of_certificate_or_key_is_refused_with_its_own_remedy() {
     --tls-key key: it is damaged, or of an unsupported kind: make a key of a supported kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more) and a certificate for that key
     --tls-cert cert: it is signed with a key on the curve P-521, which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more)
     --tls-cert cert: it is signed with ECDSA and SHA-512 (the default of a CA on the curve P-521), which is not supported: make a CA with a key of another kind (ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 bits or more), and sign with SHA-256
-    --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
-    --tls-key key: the private key in it is encrypted, and a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
+    --tls-key key: the private key in it is encrypted, but a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
+    --tls-key key: the private key in it is encrypted, but a task cannot ask for the passphrase: decrypt it, as with `openssl pkey -in key -out key.pem`, and keep the result from other users (chmod 600)
     --tls-cert cert: there is no certificate in it, but a private key: give the file with the certificate that was made for that key
     --tls-cert cert: there is no certificate in it, but a certificate request: have the CA sign that request, and give the certificate that it makes
     --tls-cert cert: there is no certificate in it, but binary data: convert it to PEM, as with `openssl x509` or `openssl pkey` and `-inform der`, or with `openssl pkcs12 -nodes` if it is PKCS #12
-    --tls-cert cert: it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
-    --tls-cert cert: it has a byte-order mark, and PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
-    --tls-cert cert: it is UTF-16 text with a byte-order mark, and PEM is ASCII: convert it, as with `iconv -f UTF-16 -t ASCII cert`
+    --tls-cert cert: it has a byte-order mark, but PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
+    --tls-cert cert: it has a byte-order mark, but PEM is ASCII: remove the mark, as with `sed -i 's/\xef\xbb\xbf//' cert`
+    --tls-cert cert: it is UTF-16 text with a byte-order mark, but PEM is ASCII: convert it, as with `iconv -f UTF-16 -t ASCII cert`
     ");
 }
 
@@ -400,7 +400,7 @@ fn wildcard_certificate_for_other_names_is_refused() {
         assert_eq!(
             error,
             format!(
-                "--tls-cert cert: it names {name}, and this is ps 0: give a certificate for \
+                "--tls-cert cert: it names {name}, but this task is ps 0: give a certificate for \
                  ps-0.unisono"
             )
         );

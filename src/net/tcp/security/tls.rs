@@ -133,8 +133,8 @@ impl Tls {
         let mut stream = shaken.map_err(|error| explain(&error, "a task"))?;
         let admit = async {
             stream.write_u8(ADMITTED).await?;
-            // rustls buffers the byte, so it must be flushed. The caller waits for it before it
-            // sends its first frame.
+            // rustls buffers the byte, so the byte must be flushed. The caller waits for the byte
+            // before sending its first frame.
             stream.flush().await
         };
         admit.await.map_err(|error| explain(&error, "a task"))?;
@@ -172,7 +172,7 @@ fn check_own(
     names_me(own).map_err(|error| {
         let presented = names_presented(&error).unwrap_or_else(|| error.to_string());
         cert_file.unusable(format!(
-            "it names {presented}, and this is {me}: give a certificate for {}",
+            "it names {presented}, but this task is {me}: give a certificate for {}",
             name_of_task(me)
         ))
     })

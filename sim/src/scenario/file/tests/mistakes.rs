@@ -147,7 +147,7 @@ fn values_of_a_wrong_type_or_range_are_refused() {
         latency = "-1ms"
     a.toml:2: latency: "1mss": there is no unit mss; did you mean ms?
         latency = "1mss"
-    a.toml:2: bandwidth: "0MB": nothing would ever arrive; a rate is above 0, and a partition is a fault
+    a.toml:2: bandwidth: "0MB": nothing would ever arrive; give a rate above 0, or a partition fault
         bandwidth = "0MB"
     a.toml:2: bandwidth: it must be a string with a unit, such as "1Gbit" or "50MB", not 1000
         bandwidth = 1000
@@ -203,7 +203,7 @@ fn wrong_distributions_are_refused() {
         gradient = { uniform = ["1ms"] }
     a.toml:2: gradient: unknown key unifrom; did you mean uniform?
         gradient = { unifrom = ["1ms", "3ms"] }
-    a.toml:2: gradient: min does not go with const; write one of { const = "20ms" }, { uniform = ["1ms", "3ms"] }, { exponential = "2ms", min = "1ms" }, { usual = "1ms", rare = "50ms", share = 0.01 }, { pareto = 1.5, min = "1ms", max = "50ms" }
+    a.toml:2: gradient: min cannot be combined with const; write one of { const = "20ms" }, { uniform = ["1ms", "3ms"] }, { exponential = "2ms", min = "1ms" }, { usual = "1ms", rare = "50ms", share = 0.01 }, { pareto = 1.5, min = "1ms", max = "50ms" }
         gradient = { const = "1ms", min = "1ms" }
     a.toml:2: gradient: share is missing; write { usual = "1ms", rare = "50ms", share = 0.01 }
         gradient = { usual = "1ms", rare = "2ms" }
@@ -237,13 +237,13 @@ fn faults_with_wrong_kinds_and_keys_are_refused() {
     insta::assert_snapshot!(all, @r#"
     a.toml:3: kind: there is no kind of fault "crahs"; did you mean "crash"?
         kind = "crahs"
-    a.toml:1: kind is missing in [[fault]]; there are crash, pause, stop, slow, delay, partition, reset, half-open, duplicate, connect, corrupt, narrow-link, slow-reader, disk, clock, gradient
+    a.toml:1: kind is missing in [[fault]]; the kinds are crash, pause, stop, slow, delay, partition, reset, half-open, duplicate, connect, corrupt, narrow-link, slow-reader, disk, clock, gradient
         [[fault]]
     a.toml:1: node is missing in [[fault]]; it takes: tasks
         [[fault]]
-    a.toml:5: a crash fault has no factor; beside what all have, it has node, peers, power_loss
+    a.toml:5: a crash fault has no factor; beside the keys of every fault, it has node, peers, power_loss
         factor = 2
-    a.toml:5: a disk fault has no node; it is the chief's disk, and needs no target; beside what all have, it has mode, factor
+    a.toml:5: a disk fault has no node; it is the chief's disk, and needs no target; beside the keys of every fault, it has mode, factor
         node = "chief"
     a.toml:4: mode: "slow" needs factor: the factor by which an operation takes longer
         mode = "slow"
@@ -253,7 +253,7 @@ fn faults_with_wrong_kinds_and_keys_are_refused() {
         mode = "full"
     a.toml:5: factor: it must be a number above 0, not 0
         factor = 0
-    a.toml:6: rate: "0B": nothing would ever arrive; a rate is above 0, and a partition is a fault
+    a.toml:6: rate: "0B": nothing would ever arrive; give a rate above 0, or a partition fault
         rate = "0B"
     a.toml:1: no clock changes; give skew_ppm, jump or set_back
         [[fault]]
@@ -290,7 +290,7 @@ fn impossible_targets_are_refused() {
         node = 1
     a.toml:4: node: there is no ps 1 in a cluster of 1 ps; the last one is ps 0
         node = "ps 1"
-    a.toml:5: to: from and to are both worker 1, and a task has no link to itself
+    a.toml:5: to: from and to are both worker 1, but a task has no link to itself
         to = "worker 1"
     a.toml:5: to: there is no link between worker 1 and chief: workers have links with ps, and if R is below N each ps has one with ps 0
         to = "chief"
@@ -324,7 +324,7 @@ fn impossible_targets_are_refused() {
         start = { chief = "1h" }
     a.toml:3: key: there is no setting that tasks compare "batch"; did you mean "batch_size"?
         key = "batch"
-    a.toml:4: value: "10" is the run's value, and not wrong
+    a.toml:4: value: "10" is the run's own value; give a different value
         value = "10"
     a.toml:2: node: it must be one task, such as "worker 1", not "workers"
         node = "workers"
@@ -368,9 +368,9 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
     insta::assert_snapshot!(fault_errors(&all), @r#"
     a.toml:1: the fault has no beginning; give at, at_step or on
         [[fault]]
-    a.toml:6: at_step: the fault begins by at, too; give one of them
+    a.toml:6: at_step: the start of the fault is given by at, too; give one of them
         at_step = 5
-    a.toml:6: on: the fault begins by at, too; give one of them
+    a.toml:6: on: the start of the fault is given by at, too; give one of them
         on = {}
     a.toml:5: at: the run is given up at 600s, its max_virtual_time
         at = "1h"
@@ -380,11 +380,11 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
         at_step = 21
     a.toml:5: at_step: it must be a whole number of 0 or above, not -1
         at_step = -1
-    a.toml:6: until_step: the fault begins at step 5, and must end later
+    a.toml:6: until_step: the fault begins at step 5, so it must end later
         until_step = 5
     a.toml:6: until_step: 21 never comes: the run ends at version 20, its training_steps
         until_step = 21
-    a.toml:7: until_step: the fault ends by for, too; give one of them
+    a.toml:7: until_step: the end of the fault is given by for, too; give one of them
         until_step = 5
     a.toml:6: for: it must be above 0
         for = "0s"
@@ -396,7 +396,7 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
         on = { event = "zzz" }
     a.toml:5: unknown key evnet in on = { … }; did you mean event?
         on = { evnet = "saves" }
-    a.toml:5: step: 20 never comes: of 20 training_steps the last one is 19
+    a.toml:5: step: 20 never comes: the last of the 20 training_steps is 19
         on = { event = "sends-push", step = 20 }
     a.toml:5: step: 21 never comes: the run ends at version 20, its training_steps
         on = { event = "sends-version", step = 21 }
@@ -406,7 +406,7 @@ fn impossible_beginnings_and_ends_of_faults_are_refused() {
         on = { event = "saves", nth = 0 }
     a.toml:5: when: there is no side "during"; there are "before", "after"
         on = { event = "saves", when = "during" }
-    a.toml:6: until_step: the fault begins at step 7, and must end later
+    a.toml:6: until_step: the fault begins at step 7, so it must end later
         until_step = 7
     "#);
     let all = fault_errors(&[
@@ -468,7 +468,7 @@ fn contradictory_expectations_are_refused() {
         because = "NaN"
     a.toml:4: final_step: a run whose last checkpoint is of step 20, its training_steps, has finished, but the outcome is "failed"
         final_step = 20
-    a.toml:2: final_step: a run that finishes is at step 20, its training_steps
+    a.toml:2: final_step: a run that finishes ends at step 20, its training_steps
         final_step = 19
     a.toml:2: final_step: 21 never comes: the run ends at version 20, its training_steps
         final_step = 21
@@ -478,7 +478,7 @@ fn contradictory_expectations_are_refused() {
         oracle = "serial"
     a.toml:2: oracle: with R below N timing chooses the slots, and a serial run cannot know them; write "provenance"
         oracle = "serial"
-    a.toml:2: gradients_per_update: an update is made of exactly R gradients, and R is 2
+    a.toml:2: gradients_per_update: an update uses exactly R gradients, and R is 2
         gradients_per_update = 3
     a.toml:2: stale: the range is empty, because min is above max
         stale = { min = 3, max = 2 }
@@ -490,7 +490,7 @@ fn contradictory_expectations_are_refused() {
         rollbacks = "none"
     a.toml:2: event: there is no event "computs"; did you mean "computes"?
         event = "computs"
-    a.toml:3: step: 20 never comes: of 20 training_steps the last one is 19
+    a.toml:3: step: 20 never comes: the last of the 20 training_steps is 19
         step = 20
     "#);
 }

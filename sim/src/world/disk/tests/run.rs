@@ -70,7 +70,7 @@ fn check(disk: &SimDisk, persisted: u64) -> Result<(), String> {
     }
     // The losses file is created with the first update, so it may be missing at step 0.
     if step > 0 && !rows(disk).starts_with(&rows_below(step)) {
-        return Err(format!("a checkpoint of {step}, and the losses {}", rows(disk)));
+        return Err(format!("a checkpoint of {step}, but losses {}", rows(disk)));
     }
     play_undisturbed(disk).map_err(|err| err.to_string())?;
     if rows(disk) != rows_below(STEPS) {

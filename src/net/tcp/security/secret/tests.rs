@@ -43,14 +43,14 @@ async fn tasks_with_the_same_secret_authenticate_each_other() {
 #[tokio::test(start_paused = true)]
 async fn different_secret_is_refused_with_a_reason_for_the_caller() {
     let results = run_handshake(&secret("one", WORKER), PS, &secret("another", PS)).await;
-    let why = "the secret of worker 3 differs from that of ps 1: compare --secret-file of the two";
+    let why = "the secrets of worker 3 and ps 1 differ: compare --secret-file of both";
     assert_eq!(results, [Err(format!("it refused this task: {why}")), Err(why.to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn caller_with_a_permuted_host_list_gets_the_remedy() {
     let results = run_handshake(&secret("one", WORKER), TaskId::ps(0), &secret("one", PS)).await;
-    let why = "worker 3 looks for ps 0 at the address of ps 1: compare --ps-hosts of the two";
+    let why = "worker 3 looks for ps 0 at the address of ps 1: compare --ps-hosts of both";
     assert_eq!(results, [Err(format!("it refused this task: {why}")), Err(why.to_owned())]);
 }
 

@@ -17,8 +17,7 @@ const KEY_BYTES: usize = 32;
 
 /// Returns a resolver that takes all cryptography from `ring`.
 pub(super) fn resolver() -> BoxedCryptoResolver {
-    // The fallback is asked only for algorithms that the first resolver lacks. That is only
-    // Diffie-Hellman.
+    // `RingResolver` lacks only Diffie-Hellman, so the fallback is asked only for Diffie-Hellman.
     Box::new(FallbackResolver::new(Box::new(RingResolver), Box::new(DiffieHellman)))
 }
 

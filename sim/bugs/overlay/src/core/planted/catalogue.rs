@@ -28,7 +28,7 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    // How an update is computed.
+    // Updates.
     SumInArrivalOrder, "sum-in-arrival-order", rule 3,
         "an update sums its gradients in the order in which they arrived",
         needs "at least two slots per update; at least three for different bits";
@@ -76,7 +76,7 @@ catalogue! {
         "a worker that finds the shards at two versions asks only for the newer one",
         needs "R >= N, two ps, a worker that crashes between its pushes";
 
-    // Tokens, and messages of a lost link.
+    // Tokens and lost messages.
     TokenLostWithWorker, "token-lost-with-worker", rule 0,
         "ps 0 issues the token of a slot only once, even if the worker restarts",
         needs "a worker crash or a lost link between ps 0's version and the worker's push";
@@ -99,7 +99,7 @@ catalogue! {
         "the chief does not repeat its request for a state after a lost link",
         needs "a link between chief and ps that is lost during a save";
 
-    // Gradients that are not used.
+    // Unused gradients.
     StaleNotTold, "stale-not-told", rule 5,
         "a stale gradient is dropped without an answer",
         needs "R < N and a straggler; or a link that is lost before the answer to a push";
@@ -192,7 +192,7 @@ catalogue! {
         "a chief that is asked to stop reports a save before the checkpoint is written",
         needs "a stop of the chief between two checkpoints";
 
-    // Waits, and the end of the run.
+    // Waits and the end of the run.
     WaitWithoutTelling, "wait-without-telling", rule 9,
         "no task reports that it waits",
         needs "a wait that is longer than report_after";
