@@ -3,7 +3,7 @@
 //!
 //! The simulator contains no second version of the protocol or of the arithmetic. madsim polls and
 //! drops the futures of the tasks. The seed determines the order in which madsim polls futures that
-//! are ready at the same time. Clocks, links and durations are events of a [`Universe`], so times
+//! are ready at the same time. Clocks, links and durations are events of a `Universe`, so times
 //! are exact to the nanosecond.
 //!
 //! A scenario and a seed determine a run. A scenario is parsed from TOML, or built in code:

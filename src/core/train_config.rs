@@ -84,9 +84,9 @@ pub enum Order {
     Shuffled,
     /// The slots share one permutation per epoch.
     Partitioned,
-    /// All slots read the examples in the order of the file. Slot s of step k takes the rows ((k·S
-    /// + s)·B + j) mod n, for j from 0 to B − 1. S is the number of slots per step, B is the batch
-    /// size, and n is the number of examples.
+    /// All slots read the examples in the order of the file. Slot s of step k takes the rows
+    /// ((k·S + s)·B + j) mod n, for j from 0 to B − 1. S is the number of slots per step, B is the
+    /// batch size, and n is the number of examples.
     Sequential,
 }
 

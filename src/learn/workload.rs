@@ -189,7 +189,8 @@ impl Workload {
             return Err(format!("{key} is unknown; the model has {known}"));
         }
         let value = |flag: &OwnFlag| {
-            let text = given.get(flag.key()).map_or(flag.default_text(), String::as_str);
+            let given = given.get(flag.key()).map(String::as_str);
+            let text = given.unwrap_or_else(|| flag.default_text());
             let value = flag.canonical(text);
             let value = value.map_err(|why| format!("{} is {text:?}: {why}", flag.key()))?;
             Ok((flag.key().to_owned(), value))

@@ -1,10 +1,8 @@
 //! Plays a scenario with a seed: the start of a run, its loop, and the collection of its result.
 //!
 //! Every task is a madsim node that runs the production loop (`process.rs`). madsim only polls the
-//! futures of the tasks. Time and all events belong to the [`Universe`]. `ends.rs` decides when a
+//! futures of the tasks. Time and all events belong to the `Universe`. `ends.rs` decides when a
 //! run is given up, and `verdict.rs` judges the result.
-//!
-//! [`Universe`]: crate::world::universe::Universe
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
