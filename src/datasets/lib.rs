@@ -12,24 +12,15 @@
 
 pub mod arrays;
 pub mod cifar;
+mod division;
 mod error;
 pub mod table;
 
 use std::path::Path;
 
-use unisono_core::train_config::Portion;
 use unisono_learn::data::{Dataset, DatasetError};
 
-/// The parts into which a data set is divided, and the column of the labels.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Division<'a> {
-    /// The training examples that are used for validation; `None` for the default of the format.
-    pub validation: Option<Portion>,
-    /// The examples of a table that are used as test examples; `None` for a fifth of them.
-    pub test: Option<Portion>,
-    /// The name of a table's column of labels; `None` for `label`.
-    pub label_column: Option<&'a str>,
-}
+pub use division::Division;
 
 /// Opens a data set in any format. Without a path, returns the embedded digits.
 ///

@@ -13,7 +13,7 @@ use std::path::Path;
 use unisono_core::train_config::Portion;
 use unisono_learn::data::{Dataset, DatasetError, Examples, permutation};
 
-use crate::Division;
+use crate::division::Division;
 use crate::error::{read, unfit};
 
 /// The name of the column of labels, unless another name is given.

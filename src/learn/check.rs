@@ -15,8 +15,9 @@ use crate::workload::Workload;
 const CHECK: u64 = 1 << 33;
 /// Number of directions in which the derivative with respect to each variable is compared.
 const DIRECTIONS: u64 = 4;
-/// Distance of the two points of a difference quotient, in the Euclidean norm of the variable.
-const H: f64 = 1e-2;
+/// Distance of the points of a difference quotient from the variable's value, in the Euclidean norm.
+/// With a larger distance, more units of the model would cross a kink of their activation.
+const H: f64 = 2e-3;
 /// Largest relative difference between a derivative and its difference quotient.
 const TOLERANCE: f64 = 0.02;
 

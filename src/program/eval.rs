@@ -206,9 +206,10 @@ impl Evaluator<'_> {
         if self.workload.open_data(run, self.level).is_ok_and(|data| is_trained_on(&data)) {
             return Ok(None);
         }
+        let own = if self.workload.name().is_some() { "data" } else { "digits" };
         bail!(
-            "checkpoint {} was trained on data with the digest {}, which are not the built-in \
-             data: give --data-dir with the folder of those data{why}",
+            "checkpoint {} was trained on data with the digest {}, which are not the built-in {own}: \
+             give --data-dir with the folder of those data{why}",
             path.display(),
             checkpoint.data.as_deref().unwrap_or("(unknown)")
         )

@@ -163,6 +163,6 @@ mod tests {
         insta::assert_snapshot!("whole", report(&bytes).to_string());
         *bytes.last_mut().unwrap() ^= 0x7f;
         let damaged = report(&bytes).to_string();
-        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has digest 077050d7, but 28fb38fe was recorded: it is corrupt");
+        insta::assert_snapshot!(damaged.lines().next().unwrap(), @"model.ckpt-200.safetensors is DAMAGED: its content has digest ee96f182, but c11d99ab was recorded: it is corrupt");
     }
 }

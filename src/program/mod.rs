@@ -8,6 +8,7 @@ mod action;
 pub mod args;
 pub mod argv;
 pub mod audit;
+mod built_in;
 pub mod certs;
 mod cluster;
 pub mod convert;
@@ -47,7 +48,7 @@ use unisono_task::{incarnation, ps, worker};
 /// Runs the program `unisono`.
 #[must_use]
 pub fn main() -> ExitCode {
-    main_with(&data::workload())
+    main_with(&built_in::workload())
 }
 
 /// Runs a program with all commands of `unisono`, which trains the given workload.

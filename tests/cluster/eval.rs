@@ -87,7 +87,9 @@ fn eval_refuses_a_checkpoint_that_does_not_fit_the_data() {
     data.write(&folder.join("data"));
     let mut command = unisono("eval --validation-size 50");
     command.arg("--logdir").arg(folder.logdir()).arg("--data-dir").arg(folder.join("data"));
-    Process::start(command).wait().expect_error(1, &["layers of [784, 32, 10]", "4 features"]);
+    Process::start(command)
+        .wait()
+        .expect_error(1, &["layer1/weights has shape [784, 32]", "4 features"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::program::built_in;
 use unisono_config::RunConfig;
 use unisono_config::values::Part;
 use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
@@ -38,7 +39,7 @@ pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     // Only a folder of IDX files has four parts that can be examined one by one.
     let idx = path.filter(|path| !path.is_file() && !unisono_datasets::cifar::is_in(path));
     let survey = idx.map(Survey::of);
-    let opened = super::open(&RunConfig {
+    let opened = built_in::open(&RunConfig {
         data_dir: args.path.clone(),
         validation_size: args.validation_size.map(Part::get),
         test_size: args.test_size.map(Part::get),

@@ -9,10 +9,6 @@ use clap::Subcommand;
 
 use self::fetch::FetchArgs;
 use self::info::InfoArgs;
-use unisono_config::RunConfig;
-use unisono_datasets::Division;
-use unisono_learn::Workload;
-use unisono_learn::data::{Dataset, DatasetError};
 use unisono_task::process::Process;
 
 /// The commands of `unisono data`.
@@ -55,23 +51,4 @@ pub fn run_data(command: DataCommand, process: &Process) -> anyhow::Result<ExitC
         DataCommand::Fetch(args) => fetch::run_fetch(&args, process),
         DataCommand::Info(args) => Ok(info::run_info(&args, process)),
     }
-}
-
-/// Returns the workload of the program: the built-in models, on data in any format.
-#[must_use]
-pub fn workload() -> Workload {
-    Workload::built_in().with_data(|setup| open(setup.run()))
-}
-
-/// Opens the data that a configuration names.
-///
-/// # Errors
-/// Returns an error if the data are missing or malformed.
-pub fn open(run: &RunConfig) -> Result<Dataset, DatasetError> {
-    let division = Division {
-        validation: run.validation_size,
-        test: run.test_size,
-        label_column: run.label_column.as_deref(),
-    };
-    unisono_datasets::open(run.data_dir.as_deref(), division)
 }

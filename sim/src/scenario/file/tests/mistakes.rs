@@ -50,7 +50,7 @@ fn unknown_sections_and_keys_are_refused() {
     insta::assert_snapshot!(all, @r#"
     a.toml:1: there is no section [netwrok]; did you mean [network]?
         [netwrok]
-    a.toml:1: there is no section [zzz]; there are [train], [cluster], [sync], [limits], [compute], [network], [storage], [sim], [fault], [chaos], [expect], [liveness]
+    a.toml:1: there is no section [zzz]; there are [train], [model], [cluster], [sync], [limits], [compute], [network], [storage], [sim], [fault], [chaos], [expect], [liveness]
         [zzz]
     a.toml:1: the key latency belongs in the section [network]
         latency = "1ms"

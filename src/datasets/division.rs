@@ -1,0 +1,14 @@
+//! How a data set is divided into its parts.
+
+use unisono_core::train_config::Portion;
+
+/// The parts into which a data set is divided, and the column of the labels.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Division<'a> {
+    /// The training examples that are used for validation; `None` for the default of the format.
+    pub validation: Option<Portion>,
+    /// The examples of a table that are used as test examples; `None` for a fifth of them.
+    pub test: Option<Portion>,
+    /// The name of a table's column of labels; `None` for `label`.
+    pub label_column: Option<&'a str>,
+}
