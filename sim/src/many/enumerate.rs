@@ -49,8 +49,8 @@ pub(crate) fn crash_points(trace: &Trace) -> Vec<CrashPoint> {
         for effect in &event.effects {
             let at = Some(effect.what.kind);
             let nth = count(at);
-            // A report changes no state. So a crash before or after a report has the same result as
-            // a crash at the next effect.
+            // A report changes no state, so a crash beside a report is the same as a crash beside
+            // the next effect that is not a report.
             if effect.is_report {
                 continue;
             }

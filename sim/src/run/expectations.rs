@@ -94,7 +94,8 @@ fn within(
     let range = range.filter(|range| !range.contains(&n))?;
     let n_text = counted_as(n, what, &format!("{what}s"));
     let what = format!("{n_text}; expected {}", times_text(range));
-    // No event breaks the expectation if a count is too small: the missing event never happened.
+    // If the count is too large, one event exceeds the range. If the count is too small, there is
+    // no such event.
     let broken_by = if n > range.max { breaker(range.max + 1) } else { None };
     Some(unmet(scenario, name, what, broken_by))
 }

@@ -15,8 +15,8 @@ impl FirstLosses {
     /// rollback removed.
     pub(super) fn cut(&mut self, rows: impl IntoIterator<Item = (Step, Slot, f32)>) {
         let mut rows: VecDeque<_> = rows.into_iter().collect();
-        // An earlier rollback may have removed rows of later steps than this rollback removes.
-        // These rows are kept, because the updates of those steps will be recomputed, too.
+        // `self` still has the rows that an earlier rollback removed. Rows of later steps than
+        // those of `rows` stay in `self`, because their updates will be recomputed, too.
         let last = rows.back().map(|row| row.0);
         rows.extend(self.0.iter().filter(|row| last.is_none_or(|last| row.0 > last)));
         self.0 = rows;

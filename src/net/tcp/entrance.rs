@@ -170,8 +170,8 @@ impl Entrance {
                 let secs = GREETING_TIMEOUT.as_secs();
                 Err(Refusal::Refused(format!("it did not identify itself within {secs} s")))
             });
-            // The caller is settled here rather than in `run`. `run` may be waiting for the node,
-            // and a caller that has sent its first message must not be evicted meanwhile.
+            // From here on, the caller cannot be evicted. `run` would be too late for this call,
+            // because `run` may be waiting for the node.
             admission.settle(caller);
             (caller, address, greeted)
         });

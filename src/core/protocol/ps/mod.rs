@@ -291,7 +291,7 @@ impl Ps {
     /// have accepted an older chief. A worker that has computed in the newer generation names the
     /// newer chief in its pull.
     fn note_opener(&mut self, now: Moment, opener: Incarnation, out: &mut Vec<Effect>) {
-        // The largest incarnation cannot fence another one, so it must not replace the known chief.
+        // `Incarnation::LARGEST` fences no chief, so it must not replace the known chief.
         if opener <= self.newest_opener || opener >= Incarnation::LARGEST {
             return;
         }

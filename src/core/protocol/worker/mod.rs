@@ -228,9 +228,8 @@ impl Worker {
                 if !self.acknowledge(now, ps, acknowledged, out) {
                     return;
                 }
-                // The worker advances to the new version before it computes. The acknowledgement
-                // may have made room in a window, and a further slot of the old version would be
-                // computed for nothing.
+                // `advance` must precede `compute`. The acknowledgement may have made room in a
+                // window, so `compute` would otherwise begin a slot of the old version for nothing.
                 self.advance(now, out);
                 self.compute(out);
             }
