@@ -80,12 +80,14 @@ fn info_prints_shapes_classes_and_labels() {
     train-labels-idx1-ubyte  plain     338 bytes  330
     t10k-images-idx3-ubyte   plain   31216 bytes  52 x 20 x 30
     t10k-labels-idx1-ubyte   plain      60 bytes  52
-    It is another data set: 270 examples to train on, 60 for validation, 52 to test; 600 pixels each, 3 classes.
+    It is another data set: 270 examples to train on, 60 for validation, 52 to test; 600 features each, 3 classes.
 
     label  training  validation      test
         0        90          20        18
         1        90          20        17
         2        90          20        17
+
+    Features other than 0 are from 0.011764707 to 0.7960785.
     ");
 }
 
