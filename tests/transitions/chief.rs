@@ -382,6 +382,21 @@ fn awaiting_final_captures() -> Script<Worker> {
     chief
 }
 
+/// Ps 0 may have more updates than fit in one message.
+#[test]
+fn last_version_is_captured_only_after_the_losses_of_all_updates_are_recorded() {
+    let mut chief = adopted_at(1, 1);
+    let at_three = |step| with_updates(version(1, 3, &[], 0.5), vec![update(step, &[(0, 2.0)])]);
+    chief.receives(1, version(1, 3, &[], 0.5));
+    let recorded = Recorded { written: Step(2), durable: Step(0) };
+    let want = Want::AtLeast(cut(1, 3));
+    let asks_again = send(0, Message::Pull { want, recorded });
+    let record = |step| Effect::Record(update(step, &[(0, 2.0)]));
+    assert_eq!(chief.receives(0, at_three(1)), [record(1), asks_again]);
+    let captures = [record(2), send(0, capture(1, 3)), send(1, capture(1, 3))];
+    assert_eq!(chief.receives(0, at_three(2)), captures);
+}
+
 #[test]
 fn end_is_announced_only_after_the_final_checkpoint_is_durable() {
     let mut chief = awaiting_final_captures();
