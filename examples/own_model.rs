@@ -14,7 +14,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array1, Array2, ArrayD, Axis, Ix1, Ix2};
+use ndarray::{Array1, Array2, Axis};
 use unisono::config::RunConfig;
 use unisono::data::{Dataset, Examples};
 use unisono::in_process::{Trained, train_cluster, train_serially};
@@ -112,11 +112,11 @@ struct Forward {
 impl TwoHeads {
     fn forward(batch: Batch<'_>, parameters: Parameters<'_>) -> Forward {
         let pixels = batch.features();
-        let hidden = product(pixels.view(), matrix(parameters, HIDDEN).view())
-            + vector(parameters, HIDDEN_BIASES);
+        let hidden = product(pixels.view(), parameters.matrix(HIDDEN).view())
+            + parameters.vector(HIDDEN_BIASES);
         let hidden = hidden.mapv_into(|value| if value > 0.0 { value } else { 0.0 });
-        let digit = product(hidden.view(), matrix(parameters, DIGIT).view());
-        let parity = product(hidden.view(), matrix(parameters, PARITY).view());
+        let digit = product(hidden.view(), parameters.matrix(DIGIT).view());
+        let parity = product(hidden.view(), parameters.matrix(PARITY).view());
         Forward { pixels, hidden, digit, parity: parity.remove_axis(Axis(1)) }
     }
 }
@@ -154,8 +154,8 @@ impl Model for TwoHeads {
             parity[row] = PARITY_WEIGHT * error * scale;
         }
         let parity = parity.insert_axis(Axis(1));
-        let back = product(digit.view(), matrix(parameters, DIGIT).t())
-            + product(parity.view(), matrix(parameters, PARITY).t());
+        let back = product(digit.view(), parameters.matrix(DIGIT).t())
+            + product(parity.view(), parameters.matrix(PARITY).t());
         let back = ndarray::Zip::from(&back)
             .and(&hidden)
             .map_collect(|back, hidden| if *hidden > 0.0 { *back } else { 0.0 });
@@ -171,16 +171,4 @@ impl Model for TwoHeads {
         logits.clear();
         logits.extend(Self::forward(batch, parameters).digit);
     }
-}
-
-fn matrix(parameters: Parameters<'_>, variable: usize) -> Array2<f32> {
-    of_rank::<Ix2>(parameters.read(variable))
-}
-
-fn vector(parameters: Parameters<'_>, variable: usize) -> Array1<f32> {
-    of_rank::<Ix1>(parameters.read(variable))
-}
-
-fn of_rank<D: ndarray::Dimension>(array: ArrayD<f32>) -> ndarray::Array<f32, D> {
-    array.into_dimensionality().expect("the array has the rank of its variable")
 }

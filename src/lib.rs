@@ -51,7 +51,9 @@ pub use unisono_core::{
 pub use unisono_core::{floats, host, ids, protocol, random, time, train_config, wire};
 pub use unisono_datasets as datasets;
 pub use unisono_files::{checkpoint, disk, losses, run_files};
-pub use unisono_learn::{Setup, Workload, WorkloadError, check_model, data, model, training};
+pub use unisono_learn::{
+    DataSource, Setup, Workload, WorkloadError, check_model, data, model, training,
+};
 pub use unisono_metrics as metrics;
 pub use unisono_net::tcp;
 pub use unisono_observe::{events, ledger, report, trace};

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use ndarray::{Array1, Array2, Ix1, Ix2};
+use ndarray::Array2;
 use unisono::datasets::{self, Division};
 use unisono::model::blocks::{column_sums, product, softmax_cross_entropy};
 use unisono::model::{Batch, Gradient, Model, Parameters, Variable};
@@ -15,18 +15,10 @@ struct Wine {
     regularization_rate: f64,
 }
 
-fn matrix(parameters: Parameters<'_>, variable: usize) -> Array2<f32> {
-    parameters.read(variable).into_dimensionality::<Ix2>().expect("a matrix")
-}
-
-fn vector(parameters: Parameters<'_>, variable: usize) -> Array1<f32> {
-    parameters.read(variable).into_dimensionality::<Ix1>().expect("a vector")
-}
-
 fn forward(x: &Array2<f32>, p: Parameters<'_>) -> [Array2<f32>; 2] {
-    let hidden = product(x.view(), matrix(p, 0).view()) + vector(p, 1);
+    let hidden = product(x.view(), p.matrix(0).view()) + p.vector(1);
     let hidden = hidden.mapv(|z| if z > 0.0 { z } else { 0.0 });
-    let logits = product(hidden.view(), matrix(p, 2).view()) + vector(p, 3);
+    let logits = product(hidden.view(), p.matrix(2).view()) + p.vector(3);
     [hidden, logits]
 }
 
@@ -45,7 +37,7 @@ impl Model for Wine {
         let x = batch.features();
         let [hidden, mut deltas] = forward(&x, p);
         let loss = softmax_cross_entropy(&mut deltas, &batch.labels());
-        let mut back = product(deltas.view(), matrix(p, 2).t());
+        let mut back = product(deltas.view(), p.matrix(2).t());
         back.zip_mut_with(&hidden, |delta, h| *delta = if *h > 0.0 { *delta } else { 0.0 });
         out.write(0, product(x.t(), back.view()).view().into_dyn());
         out.write(1, column_sums(back.view()).view().into_dyn());
@@ -66,10 +58,10 @@ fn wine() -> Workload {
         Ok(Wine { sizes, regularization_rate: setup.run().train.regularization_rate })
     })
     .flag("width", &16_usize, "Units of the hidden layer")
-    .with_data(|setup| {
-        let path = setup.run().data_dir.clone().unwrap_or_else(|| "wine.csv".into());
-        let division = Division { label_column: Some("cultivar"), ..Division::default() };
-        Ok(datasets::open(Some(&path), division)?.standardized())
+    .with_data(|source| {
+        let path = source.path().unwrap_or_else(|| "wine.csv".as_ref());
+        let division = Division { label_column: Some("cultivar"), ..Division::of(source) };
+        Ok(datasets::open(Some(path), division)?.standardized())
     })
 }
 

@@ -14,7 +14,7 @@
 //!     .check();
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,9 @@ use crate::many::pool;
 use crate::many::shrink::Shrinker;
 use crate::run::play::{configured, default_jobs};
 use crate::run::played::{PlayOptions, Played};
-use crate::scenario::{End, Fault, FaultKind, Oracle, PartitionMode, PeersSee, TaskSet, Trigger};
+use crate::scenario::{
+    End, Fault, FaultKind, Oracle, PartitionMode, PeersSee, ScenarioError, TaskSet, Trigger,
+};
 use crate::show::capsule::Capsule;
 use crate::show::report::{Explained, explain};
 use crate::{ComputeCaches, Scenario};
@@ -42,7 +44,6 @@ pub struct Sim {
     workload: Workload,
     scenario: Scenario,
     seeds: std::ops::Range<u64>,
-    failures: PathBuf,
 }
 
 /// A fault under construction. A fault without a beginning begins with the run.
@@ -128,7 +129,7 @@ impl Sim {
     /// Begins a test of a workload: 2 ps, 2 workers, few steps, no faults, and 16 seeds.
     #[must_use]
     pub fn of(workload: Workload) -> Self {
-        Self { workload, scenario: Scenario::default(), seeds: 0..16, failures: FAILURES.into() }
+        Self { workload, scenario: Scenario::default(), seeds: 0..16 }
     }
 
     /// Takes everything but the workload from the text of a scenario file.
@@ -137,9 +138,7 @@ impl Sim {
     /// If the text is not a scenario.
     #[must_use]
     pub fn scenario(self, toml: &str) -> Self {
-        let scenario = Scenario::parse(toml, "the scenario").unwrap_or_else(|why| panic!("{why}"));
-        let seeds = 0..scenario.sim.seeds.into();
-        Self { scenario, seeds, ..self }
+        self.with(Scenario::parse(toml, "the scenario"))
     }
 
     /// Takes everything but the workload from a scenario file.
@@ -148,7 +147,11 @@ impl Sim {
     /// If the file cannot be read, or is not a scenario.
     #[must_use]
     pub fn scenario_file(self, path: impl AsRef<Path>) -> Self {
-        let scenario = Scenario::load(path.as_ref()).unwrap_or_else(|why| panic!("{why}"));
+        self.with(Scenario::load(path.as_ref()))
+    }
+
+    fn with(self, scenario: Result<Scenario, ScenarioError>) -> Self {
+        let scenario = scenario.unwrap_or_else(|why| panic!("{why}"));
         let seeds = 0..scenario.sim.seeds.into();
         Self { scenario, seeds, ..self }
     }
@@ -209,7 +212,7 @@ impl Sim {
     /// smaller scenario that fails in the same way, are written to `target/unisono-failures`. Also
     /// panics if the scenario is not valid.
     pub fn check(self) {
-        let Self { workload, scenario, seeds, failures } = self;
+        let Self { workload, scenario, seeds } = self;
         let caches = ComputeCaches::new(workload);
         // The scenario was built in code and has not been checked. Every valid scenario can be
         // written as a file, so parsing the file's text makes all checks.
@@ -217,7 +220,8 @@ impl Sim {
         let scenario = Arc::new(scenario.unwrap_or_else(|why| panic!("{why}")));
         let scenario = configured(&scenario, caches.workload());
         let scenario = scenario.unwrap_or_else(|why| panic!("{why}"));
-        let source = Source { path: failures.join(format!("{}.toml", test_name())), scenario };
+        let source =
+            Source { path: Path::new(FAILURES).join(format!("{}.toml", test_name())), scenario };
         let options = PlayOptions::default();
         let fails = |seed| {
             let played = source.case(seed).brief(&caches, options);

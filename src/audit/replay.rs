@@ -271,7 +271,7 @@ impl<'b> Run<'b> {
         let updates = &standing[&from];
         let config = config_of(updates[0])?;
         let on = RunConfig { data_dir: inputs.data_dir.clone(), ..config.clone() };
-        let data = Arc::new(inputs.workload.open_data(&on, inputs.level)?);
+        let data = Arc::new(inputs.workload.open_data(&on)?);
         check_data(audit, &data)?;
         let plan = inputs.workload.plan_on(&config, Arc::clone(&data), inputs.level)?;
         let snapshot = match checkpoint {

@@ -35,7 +35,7 @@ impl OwnFlag {
     /// same value.
     ///
     /// # Panics
-    /// If the key is not made of lower-case letters, digits and underscores.
+    /// Panics if the key is not made of lower-case letters, digits and underscores.
     #[must_use]
     pub fn new<T: FromStr<Err: Display> + Display>(key: &str, default: &T, help: &str) -> Self {
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';

@@ -29,49 +29,28 @@ pub fn load(path: &Path, validation: Option<Portion>) -> Result<Dataset, Dataset
         format.ok_or_else(|| unfit(path, "its name ends in neither .npz nor .safetensors"))?;
     let contents = Contents::decode(format, &read(path)?);
     let contents = contents.map_err(|error| unfit(path, error))?;
-    let parts = parts(&contents.tensors, path, validation);
-    parts.map_err(|error| match error {
-        Wrong::Array(why) => unfit(path, why),
-        Wrong::Dataset(error) => error,
-    })
-}
-
-/// The reason why arrays are not a data set.
-enum Wrong {
-    Array(String),
-    Dataset(DatasetError),
-}
-
-impl From<String> for Wrong {
-    fn from(why: String) -> Self {
-        Self::Array(why)
-    }
-}
-
-impl From<DatasetError> for Wrong {
-    fn from(error: DatasetError) -> Self {
-        Self::Dataset(error)
-    }
+    parts(&contents.tensors, path, validation)
 }
 
 fn parts(
     arrays: &BTreeMap<String, AnyTensor>,
     path: &Path,
     validation: Option<Portion>,
-) -> Result<Dataset, Wrong> {
+) -> Result<Dataset, DatasetError> {
+    let wrong = |why: String| unfit(path, why);
     let array = |name: &str| {
         arrays.get(name).ok_or_else(|| {
             let known: Vec<_> = arrays.keys().map(String::as_str).collect();
-            format!(
+            wrong(format!(
                 "it has no array {name}, but {}: name the arrays x_train, y_train, x_test and y_test",
                 if known.is_empty() { "none at all".to_owned() } else { known.join(", ") }
-            )
+            ))
         })
     };
-    let part = |x: &str, y: &str| Part::new((x, array(x)?), (y, array(y)?));
+    let part = |x: &str, y: &str| Part::new((x, array(x)?), (y, array(y)?)).map_err(wrong);
     let (train, test) = (part("x_train", "y_train")?, part("x_test", "y_test")?);
     if (train.n_features, train.is_bytes()) != (test.n_features, test.is_bytes()) {
-        return Err(Wrong::Array(format!(
+        return Err(wrong(format!(
             "x_train has {} features of type {}, but x_test has {} of type {}: give arrays of one \
              data set",
             train.n_features, train.x.dtype, test.n_features, test.x.dtype
@@ -79,11 +58,11 @@ fn parts(
     }
     let name = path.display().to_string();
     if train.is_bytes() && train.labels.iter().chain(&test.labels).all(|label| *label < 256) {
-        return Ok(Dataset::of_bytes(&name, train.bytes(), test.bytes(), validation)?);
+        return Dataset::of_bytes(&name, train.bytes(), test.bytes(), validation);
     }
     let n_classes =
         1 + train.labels.iter().chain(&test.labels).max().copied().unwrap_or(0) as usize;
-    Ok(Dataset::divided(&name, train.examples(n_classes), test.examples(n_classes), validation)?)
+    Dataset::divided(&name, train.examples(n_classes), test.examples(n_classes), validation)
 }
 
 /// The arrays of the training examples or of the test examples.
@@ -154,26 +133,12 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Returns the elements of an array. Each is exact, but for integers of 2^53 and above.
+/// Returns the elements of an array.
 fn numbers(array: &AnyTensor, name: &str) -> Result<Vec<f64>, String> {
-    macro_rules! read {
-        ($type:ty) => {
-            array.bytes.as_chunks().0.iter().map(|b| <$type>::from_le_bytes(*b) as f64).collect()
-        };
-    }
-    Ok(match array.dtype {
-        Dtype::U8 => read!(u8),
-        Dtype::I8 => read!(i8),
-        Dtype::U16 => read!(u16),
-        Dtype::I16 => read!(i16),
-        Dtype::U32 => read!(u32),
-        Dtype::I32 => read!(i32),
-        Dtype::U64 => read!(u64),
-        Dtype::I64 => read!(i64),
-        Dtype::F32 => read!(f32),
-        Dtype::F64 => read!(f64),
-        other => return Err(format!("{name} is of type {other}, which is not read: convert it")),
-    })
+    let mut numbers = Vec::new();
+    let is_read = array.for_each_number(|number| numbers.push(number));
+    let unread = || format!("{name} is of type {}, which is not read: convert it", array.dtype);
+    is_read.then_some(numbers).ok_or_else(unread)
 }
 
 #[cfg(test)]
@@ -199,10 +164,8 @@ mod tests {
     }
 
     fn open(arrays: &BTreeMap<String, AnyTensor>) -> Result<Dataset, String> {
-        parts(arrays, Path::new("data.npz"), Some(1.into())).map_err(|wrong| match wrong {
-            Wrong::Array(why) => why,
-            Wrong::Dataset(error) => error.to_string(),
-        })
+        let data = parts(arrays, Path::new("data.npz"), Some(1.into()));
+        data.map_err(|error| error.to_string())
     }
 
     /// The bytes of an IDX file.
@@ -262,10 +225,10 @@ mod tests {
             let bytes: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
             array(Dtype::F32, &[labels.len()], &bytes)
         };
-        insta::assert_snapshot!(open(&BTreeMap::new()).unwrap_err(), @"it has no array x_train, but none at all: name the arrays x_train, y_train, x_test and y_test");
-        insta::assert_snapshot!(why("y_train", labels(&[1.0; 5])), @"x_train has 6 examples, but y_train has the shape [5]: give one label for each");
-        insta::assert_snapshot!(why("y_train", labels(&[0.0, 1.0, 0.5, 0.0, 0.0, 0.0])), @"y_train has 0.5 in row 2, but a label is a whole number from 0 on");
-        insta::assert_snapshot!(why("x_test", array(Dtype::U8, &[2, 3], &[0; 6])), @"x_train has 4 features of type U8, but x_test has 3 of type U8: give arrays of one data set");
-        insta::assert_snapshot!(why("x_train", array(Dtype::F16, &[6, 4], &[0; 48])), @"x_train is of type F16, but only U8, I32, F32 and F64 are read: convert it");
+        insta::assert_snapshot!(open(&BTreeMap::new()).unwrap_err(), @"data.npz: it has no array x_train, but none at all: name the arrays x_train, y_train, x_test and y_test");
+        insta::assert_snapshot!(why("y_train", labels(&[1.0; 5])), @"data.npz: x_train has 6 examples, but y_train has the shape [5]: give one label for each");
+        insta::assert_snapshot!(why("y_train", labels(&[0.0, 1.0, 0.5, 0.0, 0.0, 0.0])), @"data.npz: y_train has 0.5 in row 2, but a label is a whole number from 0 on");
+        insta::assert_snapshot!(why("x_test", array(Dtype::U8, &[2, 3], &[0; 6])), @"data.npz: x_train has 4 features of type U8, but x_test has 3 of type U8: give arrays of one data set");
+        insta::assert_snapshot!(why("x_train", array(Dtype::F16, &[6, 4], &[0; 48])), @"data.npz: x_train is of type F16, but only U8, I32, F32 and F64 are read: convert it");
     }
 }

@@ -1,6 +1,7 @@
-//! How a data set is divided into its parts.
+//! The division of a data set into training, validation and test examples.
 
 use unisono_core::train_config::Portion;
+use unisono_learn::DataSource;
 
 /// The parts into which a data set is divided, and the column of the labels.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,4 +12,16 @@ pub struct Division<'a> {
     pub test: Option<Portion>,
     /// The name of a table's column of labels; `None` for `label`.
     pub label_column: Option<&'a str>,
+}
+
+impl<'a> Division<'a> {
+    /// Returns the division that the settings of a run select.
+    #[must_use]
+    pub fn of(source: &'a DataSource<'_>) -> Self {
+        Self {
+            validation: source.validation_size(),
+            test: source.test_size(),
+            label_column: source.label_column(),
+        }
+    }
 }

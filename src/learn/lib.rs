@@ -14,4 +14,4 @@ pub mod training;
 pub mod workload;
 
 pub use check::check_model;
-pub use workload::{Setup, Workload, WorkloadError};
+pub use workload::{DataSource, Setup, Workload, WorkloadError};

@@ -5,17 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use unisono_config::{OwnFlag, OwnSettings, RunConfig};
+use unisono_core::train_config::Portion;
 use unisono_files::checkpoint::GLOBAL_STEP;
 
 use crate::data::{Dataset, DatasetError};
 use crate::model::{Mlp, Model, SimdLevel, Variable};
 use crate::training::Plan;
 
-type OpenData = dyn Fn(&Setup<'_>) -> Result<Dataset, DatasetError> + Send + Sync;
+type OpenData = dyn Fn(&DataSource<'_>) -> Result<Dataset, DatasetError> + Send + Sync;
 type MakeModel = dyn Fn(&Setup<'_>, &Dataset) -> Result<Box<dyn Model>, String> + Send + Sync;
 
 /// A model and its data, and the flags that configure both. A clone shares the functions of the
@@ -34,6 +36,13 @@ pub struct Workload {
 pub struct Setup<'a> {
     run: &'a RunConfig,
     level: SimdLevel,
+}
+
+/// The settings that select the data of a run, for the function that opens them. The data may depend
+/// on no other setting, so runs that differ in other settings share the opened data.
+#[derive(Clone, Copy, Debug)]
+pub struct DataSource<'a> {
+    run: &'a RunConfig,
 }
 
 /// The reason why a run of a workload cannot be planned.
@@ -79,17 +88,61 @@ impl Setup<'_> {
         self.level
     }
 
-    /// Returns the value of a flag that the workload has declared with [`Workload::flag`]. `key` is
-    /// the name of the flag with underscores.
+    /// Returns the value of a flag of the workload. `key` is the name of the flag with underscores.
     ///
     /// # Panics
-    /// If the workload has no such flag, or the flag has values of another type.
+    /// Panics if the workload has no such flag, or the flag has values of another type.
     #[must_use]
     pub fn get<T: FromStr>(&self, key: &str) -> T {
-        let text = self.run.own.values.get(key);
-        let text = text.unwrap_or_else(|| panic!("the workload has no flag {key}"));
-        text.parse().unwrap_or_else(|_| panic!("the flag {key} has values of another type"))
+        value_of(&self.run.own, key)
     }
+}
+
+impl DataSource<'_> {
+    /// Returns the path of `--data-dir`; `None` for the data that the program has without a path.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.run.data_dir.as_deref()
+    }
+
+    /// Returns the training examples that are used for validation; `None` for the default.
+    #[must_use]
+    pub const fn validation_size(&self) -> Option<Portion> {
+        self.run.validation_size
+    }
+
+    /// Returns the examples of a table that are used as test examples; `None` for the default.
+    #[must_use]
+    pub const fn test_size(&self) -> Option<Portion> {
+        self.run.test_size
+    }
+
+    /// Returns the name of a table's column of labels; `None` for the default.
+    #[must_use]
+    pub fn label_column(&self) -> Option<&str> {
+        self.run.label_column.as_deref()
+    }
+
+    /// Returns the value of a flag of the workload. `key` is the name of the flag with underscores.
+    ///
+    /// # Panics
+    /// Panics if the workload has no such flag, or the flag has values of another type.
+    #[must_use]
+    pub fn get<T: FromStr>(&self, key: &str) -> T {
+        value_of(&self.run.own, key)
+    }
+
+    /// Returns a text that is equal for two sources of equal data.
+    fn key(&self) -> String {
+        let Self { run } = self;
+        let parts = (run.validation_size, run.test_size, &run.label_column, &run.own.values);
+        format!("{:?} {parts:?}", run.data_dir)
+    }
+}
+
+fn value_of<T: FromStr>(own: &OwnSettings, key: &str) -> T {
+    let text = own.values.get(key).unwrap_or_else(|| panic!("the workload has no flag {key}"));
+    text.parse().unwrap_or_else(|_| panic!("the flag {key} has values of another type"))
 }
 
 impl Workload {
@@ -136,7 +189,7 @@ impl Workload {
     #[must_use]
     pub fn with_data(
         self,
-        open: impl Fn(&Setup<'_>) -> Result<Dataset, DatasetError> + Send + Sync + 'static,
+        open: impl Fn(&DataSource<'_>) -> Result<Dataset, DatasetError> + Send + Sync + 'static,
     ) -> Self {
         Self { open_data: Arc::new(open), ..self }
     }
@@ -147,7 +200,7 @@ impl Workload {
     /// underscores. Tasks compare the values, and checkpoints and ledgers record them.
     ///
     /// # Panics
-    /// If the key is not made of lower-case letters, digits and underscores, or the workload has it
+    /// Panics if the key is not made of lower-case letters, digits and underscores, or the workload has it
     /// already.
     #[must_use]
     pub fn flag<T: FromStr<Err: Display> + Display>(
@@ -180,7 +233,7 @@ impl Workload {
     /// defaults.
     ///
     /// # Errors
-    /// If a given value is not one of its flag, or there is no such flag. The text has the key.
+    /// Returns an error if a given value is not one of its flag, or there is no such flag. The text has the key.
     pub fn settings(&self, given: &BTreeMap<String, String>) -> Result<OwnSettings, String> {
         let unknown = |key: &&String| self.flags.iter().all(|flag| flag.key() != *key);
         if let Some(key) = given.keys().find(unknown) {
@@ -203,7 +256,7 @@ impl Workload {
     /// defaults.
     ///
     /// # Errors
-    /// If the run's settings are those of another workload.
+    /// Returns an error if the run's settings are those of another workload.
     pub fn configure(&self, run: &RunConfig) -> Result<RunConfig, WorkloadError> {
         let described = |name: Option<&String>| {
             name.map_or_else(|| "a built-in model".to_owned(), |name| format!("the model {name}"))
@@ -233,16 +286,24 @@ impl Workload {
     /// Opens the data of a run.
     ///
     /// # Errors
-    /// If the data are missing or malformed.
-    pub fn open_data(&self, run: &RunConfig, level: SimdLevel) -> Result<Dataset, WorkloadError> {
+    /// Returns an error if the data are missing or malformed.
+    pub fn open_data(&self, run: &RunConfig) -> Result<Dataset, WorkloadError> {
         let run = self.configure(run)?;
-        Ok((self.open_data)(&Setup { run: &run, level })?)
+        Ok((self.open_data)(&DataSource { run: &run })?)
+    }
+
+    /// Returns a key of the data of a run: two runs with the same key have the same data.
+    ///
+    /// # Errors
+    /// Returns an error if the run's settings are those of another workload.
+    pub fn data_key(&self, run: &RunConfig) -> Result<String, WorkloadError> {
+        Ok(DataSource { run: &self.configure(run)? }.key())
     }
 
     /// Creates the model of a run on `data`.
     ///
     /// # Errors
-    /// If the data or the settings do not fit the model.
+    /// Returns an error if the data or the settings do not fit the model.
     pub fn model(
         &self,
         run: &RunConfig,
@@ -256,15 +317,15 @@ impl Workload {
     /// Opens the data of a run, and returns the run's plan.
     ///
     /// # Errors
-    /// If the data or the model do not fit the configuration.
+    /// Returns an error if the data or the model do not fit the configuration.
     pub fn plan(&self, run: &RunConfig, level: SimdLevel) -> Result<Plan, WorkloadError> {
-        self.plan_on(run, self.open_data(run, level)?, level)
+        self.plan_on(run, self.open_data(run)?, level)
     }
 
     /// Returns the plan of a run on data that are already open.
     ///
     /// # Errors
-    /// If the data or the model do not fit the configuration.
+    /// Returns an error if the data or the model do not fit the configuration.
     pub fn plan_on(
         &self,
         run: &RunConfig,
@@ -273,14 +334,12 @@ impl Workload {
     ) -> Result<Plan, WorkloadError> {
         let (run, data) = (self.configure(run)?, data.into());
         data.check_batch_size(run.train.batch_size)?;
-        let variables = self.model(&run, &data, level)?.variables();
-        check_names(&variables).map_err(WorkloadError::Model)?;
         let (make_model, of_run, on) =
             (Arc::clone(&self.make_model), run.clone(), Arc::clone(&data));
-        let make = move || {
-            let model = make_model(&Setup { run: &of_run, level }, &on);
-            model.expect("equal arguments have made a model before")
-        };
+        let make = move || make_model(&Setup { run: &of_run, level }, &on);
+        let variables = make().map_err(WorkloadError::Model)?.variables();
+        check_names(&variables).map_err(WorkloadError::Model)?;
+        let make = move || make().expect("equal arguments have made a model before");
         Ok(Plan::new_for(&run, data, level, variables, make))
     }
 }
@@ -290,7 +349,7 @@ impl Plan {
     /// speed.
     ///
     /// # Errors
-    /// If the batch size is 0 or larger than the number of training examples.
+    /// Returns an error if the batch size is 0 or larger than the number of training examples.
     pub fn new(
         run: &RunConfig,
         data: impl Into<Arc<Dataset>>,
@@ -301,8 +360,8 @@ impl Plan {
 }
 
 /// Opens the data of `--data-dir`, or else the embedded digits.
-fn open_data_dir(setup: &Setup<'_>) -> Result<Dataset, DatasetError> {
-    Dataset::open(setup.run.data_dir.as_deref(), setup.run.validation_size)
+fn open_data_dir(source: &DataSource<'_>) -> Result<Dataset, DatasetError> {
+    Dataset::open(source.path(), source.validation_size())
 }
 
 /// Checks that the variables can be stored in a checkpoint under their names.

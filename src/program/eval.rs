@@ -172,11 +172,11 @@ impl Evaluator<'_> {
             ..RunConfig::default()
         };
         if run.data_dir.is_some() {
-            return Ok(self.workload.open_data(&run, self.level)?);
+            return Ok(self.workload.open_data(&run)?);
         }
         let of_training = RunConfig { validation_size: trained, ..run.clone() };
         let data_dir = self.folder_of(path, checkpoint, &of_training)?;
-        Ok(self.workload.open_data(&RunConfig { data_dir, ..run }, self.level)?)
+        Ok(self.workload.open_data(&RunConfig { data_dir, ..run })?)
     }
 
     /// Returns the folder of the data on which a checkpoint was trained; `None` for the data that
@@ -195,7 +195,7 @@ impl Evaluator<'_> {
         let mut why = String::new();
         if let Some(folder) = &noted {
             let run = RunConfig { data_dir: noted.clone(), ..run.clone() };
-            match self.workload.open_data(&run, self.level) {
+            match self.workload.open_data(&run) {
                 Ok(data) if is_trained_on(&data) => return Ok(noted),
                 Ok(data) => {
                     why = format!("; {} has the digest {} now", folder.display(), data.digest());
@@ -203,7 +203,7 @@ impl Evaluator<'_> {
                 Err(error) => why = format!("; {error}"),
             }
         }
-        if self.workload.open_data(run, self.level).is_ok_and(|data| is_trained_on(&data)) {
+        if self.workload.open_data(run).is_ok_and(|data| is_trained_on(&data)) {
             return Ok(None);
         }
         let own = if self.workload.name().is_some() { "data" } else { "digits" };

@@ -50,7 +50,7 @@ impl Trained {
     /// Checks that two runs have the same losses, bit for bit.
     ///
     /// # Errors
-    /// If they differ. The text names the first difference.
+    /// Returns an error if they differ. The text names the first difference.
     pub fn check_same_losses(&self, other: &Self) -> anyhow::Result<()> {
         ensure!(
             self.losses.len() == other.losses.len(),
@@ -73,7 +73,7 @@ impl Trained {
 /// cluster has to match to the bit.
 ///
 /// # Errors
-/// If the data or the model cannot be used, or a loss is not finite.
+/// Returns an error if the data or the model cannot be used, or a loss is not finite.
 pub fn train_serially(workload: &Workload, run: &RunConfig) -> anyhow::Result<Trained> {
     let plan = workload.plan(run, setup::simd_level()?)?;
     let mut reference = Reference::new(&plan, plan.initial(run.init_from.as_deref())?);
@@ -94,10 +94,10 @@ pub fn train_serially(workload: &Workload, run: &RunConfig) -> anyhow::Result<Tr
 /// own; everything else is in one thread.
 ///
 /// # Errors
-/// If the data, the model or the logdir cannot be used, or if a task fails.
+/// Returns an error if the data, the model or the logdir cannot be used, or if a task fails.
 ///
 /// # Panics
-/// If the caller runs in a tokio runtime.
+/// Panics if the caller runs in a tokio runtime.
 pub fn train_cluster(workload: &Workload, run: &RunConfig) -> anyhow::Result<Trained> {
     let run = workload.configure(run)?;
     let plan = workload.plan(&run, setup::simd_level()?)?;

@@ -1,6 +1,5 @@
 //! Statistics of a tensor's values.
 
-use safetensors::tensor::Dtype;
 use serde::Serialize;
 
 use crate::tensor::AnyTensor;
@@ -22,50 +21,25 @@ impl Statistics {
     /// Returns the statistics of a tensor. Returns `None` if no value is finite, or if the type is
     /// not supported, such as `F16` and complex numbers.
     pub(super) fn of(tensor: &AnyTensor) -> Option<Self> {
-        let bytes = &tensor.bytes;
-        macro_rules! over {
-            ($type:ty) => {{
-                let (values, _) = bytes.as_chunks();
-                Self::over(values.iter().map(|value| <$type>::from_le_bytes(*value) as f64))
-            }};
-        }
-        match tensor.dtype {
-            Dtype::F32 => over!(f32),
-            Dtype::F64 => over!(f64),
-            Dtype::BF16 => {
-                let (values, _) = bytes.as_chunks();
-                let upper_half = |value: &[u8; 2]| u32::from(u16::from_le_bytes(*value)) << 16;
-                Self::over(values.iter().map(|value| f32::from_bits(upper_half(value)).into()))
-            }
-            Dtype::I8 => over!(i8),
-            Dtype::U8 | Dtype::BOOL => over!(u8),
-            Dtype::I16 => over!(i16),
-            Dtype::U16 => over!(u16),
-            Dtype::I32 => over!(i32),
-            Dtype::U32 => over!(u32),
-            Dtype::I64 => over!(i64),
-            Dtype::U64 => over!(u64),
-            _ => None,
-        }
-    }
-
-    fn over(values: impl Iterator<Item = f64>) -> Option<Self> {
         let (mut min, mut max, mut sum) = (f64::INFINITY, f64::NEG_INFINITY, 0.0);
         let (mut n_finite, mut not_finite) = (0u64, 0);
-        for value in values {
+        let is_read = tensor.for_each_number(|value| {
             if value.is_finite() {
                 (min, max, sum) = (min.min(value), max.max(value), sum + value);
                 n_finite += 1;
             } else {
                 not_finite += 1;
             }
-        }
-        (n_finite > 0).then(|| Self { min, max, mean: sum / n_finite as f64, not_finite })
+        });
+        let mean = sum / n_finite as f64;
+        (is_read && n_finite > 0).then_some(Self { min, max, mean, not_finite })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::Dtype;
+
     use super::*;
 
     fn of(dtype: Dtype, bytes: &[u8]) -> Option<Statistics> {

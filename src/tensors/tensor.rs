@@ -53,6 +53,39 @@ impl AnyTensor {
     pub fn new(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Self {
         Self { dtype, shape: shape.to_vec(), bytes: bytes.to_vec() }
     }
+
+    /// Calls `take` with each element, in row-major order. Only integers above 2^53 are rounded.
+    /// Returns `false` without a call for an unsupported type, such as `F16` and complex numbers.
+    pub fn for_each_number(&self, mut take: impl FnMut(f64)) -> bool {
+        macro_rules! each {
+            ($type:ty) => {
+                self.bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .for_each(|b| take(<$type>::from_le_bytes(*b) as f64))
+            };
+        }
+        match self.dtype {
+            Dtype::F32 => each!(f32),
+            Dtype::F64 => each!(f64),
+            Dtype::BF16 => {
+                let upper_half = |value: &[u8; 2]| u32::from(u16::from_le_bytes(*value)) << 16;
+                let values = self.bytes.as_chunks().0.iter();
+                values.for_each(|value| take(f32::from_bits(upper_half(value)).into()));
+            }
+            Dtype::I8 => each!(i8),
+            Dtype::U8 | Dtype::BOOL => each!(u8),
+            Dtype::I16 => each!(i16),
+            Dtype::U16 => each!(u16),
+            Dtype::I32 => each!(i32),
+            Dtype::U32 => each!(u32),
+            Dtype::I64 => each!(i64),
+            Dtype::U64 => each!(u64),
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// The content of a file of tensors.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
@@ -30,12 +31,16 @@ pub fn in_order<T: Send, B>(
     let (give, given) = mpsc::channel();
     let (finish, finished) = mpsc::channel();
     let (given, work) = (&Mutex::new(given), &work);
+    let has_ended = &AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..n_threads {
             let finish = finish.clone();
             scope.spawn(move || {
                 loop {
                     let Ok(number) = lock(given).recv() else { return };
+                    if has_ended.load(Ordering::Relaxed) {
+                        return;
+                    }
                     // A panic is passed on like a result, so that the caller gets the panic in the
                     // order of the numbers. Otherwise the caller would wait for ever for the result.
                     let result = catch_unwind(AssertUnwindSafe(|| work(number)));
@@ -59,9 +64,9 @@ pub fn in_order<T: Send, B>(
                 Err(panic) => Some(Err(panic)),
             }
         });
-        // The numbers that no thread has begun are taken back.
+        // The threads begin none of the numbers that are still in the channel.
+        has_ended.store(true, Ordering::Relaxed);
         drop(give);
-        lock(given).iter().for_each(drop);
         ended.transpose().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }

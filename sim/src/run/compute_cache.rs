@@ -41,8 +41,8 @@ const RECHECK: u64 = 256;
 pub struct ComputeCaches {
     workload: Workload,
     caches: Mutex<BTreeMap<String, Arc<ComputeCache>>>,
-    /// The data of each set of own settings, because opening data takes longer than a run.
-    data: Mutex<BTreeMap<BTreeMap<String, String>, Arc<Dataset>>>,
+    /// The opened data by [`Workload::data_key`], because opening data takes longer than a run.
+    data: Mutex<BTreeMap<String, Arc<Dataset>>>,
     /// Bytes of results in all caches.
     n_bytes: Arc<AtomicUsize>,
 }
@@ -116,22 +116,19 @@ impl ComputeCaches {
         caches.insert(key, Arc::clone(&cache));
         Ok(cache)
     }
-}
 
-impl ComputeCaches {
     fn plan(&self, run: &RunConfig) -> Result<Plan, WorkloadError> {
-        let level = SimdLevel::detect();
-        let run = self.workload.configure(run)?;
+        let key = self.workload.data_key(run)?;
         let mut all_data = lock(&self.data);
-        let data = match all_data.get(&run.own.values) {
+        let data = match all_data.get(&key) {
             Some(data) => Arc::clone(data),
             None => {
-                let data = Arc::new(self.workload.open_data(&run, level)?);
-                all_data.insert(run.own.values.clone(), Arc::clone(&data));
+                let data = Arc::new(self.workload.open_data(run)?);
+                all_data.insert(key, Arc::clone(&data));
                 data
             }
         };
-        self.workload.plan_on(&run, data, level)
+        self.workload.plan_on(run, data, SimdLevel::detect())
     }
 }
 

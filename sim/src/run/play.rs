@@ -58,7 +58,7 @@ pub(crate) fn configured(
 /// and a run must not see the state of an earlier run.
 ///
 /// # Panics
-/// If the system cannot start a thread.
+/// Panics if the system cannot start a thread.
 #[must_use]
 pub fn play(
     scenario: &Arc<Scenario>,

@@ -4,7 +4,7 @@
 //! shortness, not for speed. A library's product may add its terms in an order that depends on the
 //! CPU, and a platform's `exp` has different bits on different CPUs.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
 
 use crate::model::model::{Batch, Parameters};
 use crate::model::portable::Portable;
@@ -30,6 +30,24 @@ impl Batch<'_> {
 }
 
 impl Parameters<'_> {
+    /// Returns the values of a variable of two dimensions. `variable` counts in creation order.
+    ///
+    /// # Panics
+    /// Panics if the variable has another number of dimensions.
+    #[must_use]
+    pub fn matrix(&self, variable: usize) -> Array2<f32> {
+        self.read(variable).into_dimensionality().expect("a variable of two dimensions")
+    }
+
+    /// Returns the values of a variable of one dimension. `variable` counts in creation order.
+    ///
+    /// # Panics
+    /// Panics if the variable has another number of dimensions.
+    #[must_use]
+    pub fn vector(&self, variable: usize) -> Array1<f32> {
+        self.read(variable).into_dimensionality().expect("a variable of one dimension")
+    }
+
     /// Returns the L2 term λ·Σ w²/2 over all regularized variables, for the loss of a model (rules
     /// 17 to 19). `rate` is λ. With λ = 0, the result is 0.
     #[must_use]
@@ -86,14 +104,12 @@ pub fn softmax_cross_entropy(logits: &mut Array2<f32>, labels: &[u32]) -> f64 {
 
 /// Returns the sum of each column, with plain additions in the order of the rows (rule 14).
 #[must_use]
-pub fn column_sums(matrix: ArrayView2<'_, f32>) -> ndarray::Array1<f32> {
-    matrix.outer_iter().fold(ndarray::Array1::zeros(matrix.ncols()), |sums, row| sums + row)
+pub fn column_sums(matrix: ArrayView2<'_, f32>) -> Array1<f32> {
+    matrix.outer_iter().fold(Array1::zeros(matrix.ncols()), |sums, row| sums + row)
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Ix1, Ix2};
-
     use super::*;
     use crate::data::Dataset;
     use crate::model::{Gradient, Model, Variable};
@@ -118,8 +134,7 @@ mod tests {
             parameters: Parameters<'_>,
             mut gradient: Gradient<'_>,
         ) -> f32 {
-            let matrix = |n| parameters.read(n).into_dimensionality::<Ix2>().expect("a matrix");
-            let vector = |n| parameters.read(n).into_dimensionality::<Ix1>().expect("a vector");
+            let (matrix, vector) = (|n| parameters.matrix(n), |n| parameters.vector(n));
             let inputs = batch.features();
             let hidden = product(inputs.view(), matrix(0).view()) + vector(1);
             let hidden = hidden.mapv_into(|z| if z < 0.0 { 0.0 } else { z });

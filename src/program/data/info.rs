@@ -9,7 +9,8 @@ use clap::Args;
 use crate::program::built_in;
 use unisono_config::RunConfig;
 use unisono_config::values::Part;
-use unisono_learn::data::{Compression, Dataset, DatasetError, FileSurvey, Survey};
+use unisono_learn::WorkloadError;
+use unisono_learn::data::{Compression, Dataset, FileSurvey, Survey};
 use unisono_task::process::Process;
 
 /// The arguments of `unisono data info`.
@@ -39,7 +40,7 @@ pub fn run_info(args: &InfoArgs, process: &Process) -> ExitCode {
     // Only a folder of IDX files has four parts that can be examined one by one.
     let idx = path.filter(|path| !path.is_file() && !unisono_datasets::cifar::is_in(path));
     let survey = idx.map(Survey::of);
-    let opened = built_in::open(&RunConfig {
+    let opened = built_in::workload().open_data(&RunConfig {
         data_dir: args.path.clone(),
         validation_size: args.validation_size.map(Part::get),
         test_size: args.test_size.map(Part::get),
@@ -82,7 +83,7 @@ fn files(survey: &Survey) -> String {
 }
 
 /// Lists all defects. The first defect is the one that a run would report.
-fn problems(first: &DatasetError, survey: Option<&Survey>) -> String {
+fn problems(first: &WorkloadError, survey: Option<&Survey>) -> String {
     let mut told = vec![first.to_string()];
     for file in survey.iter().flat_map(|survey| &survey.files) {
         told.extend(file.as_ref().err().map(ToString::to_string).filter(|why| *why != told[0]));
