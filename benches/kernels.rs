@@ -38,7 +38,7 @@ const SAMPLE_TIME: Duration = Duration::from_millis(5);
 fn main() {
     let data = Dataset::embedded();
     let rows: Vec<_> = (0..BATCH).collect();
-    let batch = Batch { examples: &data.train, rows: &rows };
+    let batch = Batch::evaluation(&data.train, &rows);
     for level in SimdLevel::available() {
         let model = Mlp::new(&SIZES, 1e-4, level);
         let layout = Layout::new(model.variables(), 1, Placement::Even);

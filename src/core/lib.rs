@@ -10,6 +10,7 @@ mod partial_debug;
 pub mod floats;
 pub mod host;
 pub mod ids;
+pub mod network;
 pub mod percent_g;
 pub mod protocol;
 pub mod random;

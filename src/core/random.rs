@@ -16,6 +16,9 @@ pub enum Purpose {
     /// The order of the training examples. The entity is the slot, or 0 for an order that all slots
     /// share. The index is the epoch.
     Permutation = 2,
+    /// The numbers that a model draws for a batch. The entity is the slot, and the index is the
+    /// step. Each layer has its own nonce.
+    Batch = 3,
 }
 
 impl From<Purpose> for u64 {
@@ -39,6 +42,18 @@ impl Stream {
             place.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(key))
+    }
+
+    /// Returns the stream with the same key and another nonce. [`Self::new`] has the nonce 0.
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: u64) -> Self {
+        self.0.set_stream(nonce);
+        self
+    }
+
+    /// Returns 32 random bits.
+    pub fn word(&mut self) -> u32 {
+        self.0.next_u32()
     }
 
     /// Returns 64 random bits.
@@ -80,6 +95,16 @@ mod tests {
         assert_ne!(first(1, 2, 3), first(2, 2, 3));
         assert_ne!(first(1, 2, 3), first(1, 3, 3));
         assert_ne!(first(1, 2, 3), first(1, 2, 4));
+    }
+
+    #[test]
+    fn streams_of_different_nonces_differ_and_two_words_are_64_bits() {
+        let stream = || Stream::new(1, Purpose::Batch, 2, 3);
+        assert_eq!(stream().bits(), stream().with_nonce(0).bits());
+        assert_ne!(stream().bits(), stream().with_nonce(1).bits());
+        let mut words = stream();
+        let (low, high) = (words.word(), words.word());
+        assert_eq!(stream().bits(), u64::from(high) << 32 | u64::from(low));
     }
 
     #[test]

@@ -109,6 +109,11 @@ impl<'a> Part<'a> {
         Ok(Self { x, n_features, labels: labels.map(label).collect::<Result<_, _>>()? })
     }
 
+    /// Returns the dimensions of each example.
+    fn shape(&self) -> &[usize] {
+        if self.x.shape.len() == 1 { &[1] } else { &self.x.shape[1..] }
+    }
+
     fn is_bytes(&self) -> bool {
         self.x.dtype == Dtype::U8
     }
@@ -118,14 +123,15 @@ impl<'a> Part<'a> {
         LabelledBytes {
             content: self.x.bytes.clone(),
             start: 0,
-            n_features: self.n_features,
+            shape: self.shape().to_vec(),
             labels: self.labels.iter().map(|label| *label as u8).collect(),
         }
     }
 
     fn examples(&self, n_classes: usize) -> Examples {
         let values = numbers(self.x, "x").expect("the type was checked");
-        let mut examples = Examples::new(self.n_features, n_classes);
+        let examples = Examples::new(self.n_features, n_classes);
+        let mut examples = examples.with_shape(self.shape());
         for (row, label) in values.chunks(self.n_features).zip(&self.labels) {
             examples.push(row.iter().map(|value| *value as f32), *label);
         }

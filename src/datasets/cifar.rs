@@ -50,8 +50,9 @@ pub fn load(folder: &Path, validation: Option<Portion>) -> Result<Dataset, Datas
     Dataset::of_bytes(&folder.display().to_string(), train, test, validation)
 }
 
-const fn empty() -> LabelledBytes {
-    LabelledBytes { content: Vec::new(), start: 0, n_features: N_FEATURES, labels: Vec::new() }
+fn empty() -> LabelledBytes {
+    let shape = vec![32, 32, N_CHANNELS];
+    LabelledBytes { content: Vec::new(), start: 0, shape, labels: Vec::new() }
 }
 
 fn append(examples: &mut LabelledBytes, path: &Path) -> Result<(), DatasetError> {

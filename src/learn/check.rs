@@ -5,10 +5,11 @@ use ndarray::ArrayD;
 
 use unisono_config::RunConfig;
 use unisono_core::floats::{Buffer, Floats};
+use unisono_core::ids::{Slot, Step};
 use unisono_core::random::Stream;
 use unisono_core::train_config::Placement;
 
-use crate::model::{Batch, Gradient, Layout, Model, Parameters, SimdLevel, Variable};
+use crate::model::{Batch, Draw, Gradient, Layout, Model, Parameters, SimdLevel, Variable};
 use crate::workload::Workload;
 
 /// The purpose of the random streams of the checks. The purposes of training are below 2^32.
@@ -38,7 +39,8 @@ pub fn check_model(workload: &Workload, run: &RunConfig) -> Result<(), String> {
     let rows: Vec<_> = (0..n).collect();
     let others: Vec<_> = (0..n.div_ceil(2)).rev().collect();
     let examples = &plan.data.train;
-    let batch = Batch { examples, rows: &rows };
+    let draw = Some(Draw { seed: 1, slot: Slot(0), step: Step(0) });
+    let batch = Batch { examples, rows: &rows, draw };
     let mut model = plan.model();
 
     let variables = model.variables();
@@ -66,7 +68,7 @@ pub fn check_model(workload: &Workload, run: &RunConfig) -> Result<(), String> {
     }
     let same = |computed: &Computed, when: &str| first.compare(computed, &variables, when);
     same(&one(&whole, &mut *model)?, "in a second call")?;
-    Computed::new(&whole, &mut *model, &values, Batch { examples, rows: &others })?;
+    Computed::new(&whole, &mut *model, &values, Batch { examples, rows: &others, draw })?;
     same(&one(&whole, &mut *model)?, "after a batch of another size")?;
     same(&one(&whole, &mut *plan.model())?, "on a new instance")?;
     model.prepare(batch);
@@ -275,7 +277,7 @@ mod tests {
 
         fn gradient(
             &mut self,
-            Batch { examples, rows }: Batch<'_>,
+            Batch { examples, rows, .. }: Batch<'_>,
             parameters: Parameters<'_>,
             mut gradient: Gradient<'_>,
         ) -> f32 {

@@ -10,6 +10,7 @@ mod corpus;
 mod check;
 pub mod data;
 pub mod model;
+pub mod network;
 pub mod training;
 pub mod workload;
 

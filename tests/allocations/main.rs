@@ -60,7 +60,7 @@ fn gradient_of_the_model_allocates_nothing() {
         batches.rows_into(Slot(0), step, &mut drawn);
         rows.clear();
         rows.extend(drawn.iter().map(|&row| row as usize));
-        let batch = Batch { examples: &plan.data.train, rows: &rows };
+        let batch = Batch::evaluation(&plan.data.train, &rows);
         model.prepare(batch);
         model.gradient(
             batch,

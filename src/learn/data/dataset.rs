@@ -117,12 +117,13 @@ impl Dataset {
         let paths = [train_images.path().to_owned(), test_images.path().to_owned()];
         let train = labelled(train_images, &train_labels)?;
         let test = labelled(test_images, &test_labels)?;
-        if train.n_features != test.n_features {
+        if train.n_features() != test.n_features() {
             let [train_path, test_path] = paths.each_ref().map(|path| path.display());
             return Err(DatasetError::Unfit(format!(
                 "{train_path} holds images of {} pixels, but {test_path} holds images of {} pixels; \
                  give files of one data set",
-                train.n_features, test.n_features
+                train.n_features(),
+                test.n_features()
             )));
         }
         Self::of_bytes(name, train, test, validation_size)
@@ -143,16 +144,18 @@ impl Dataset {
         test: LabelledBytes,
         validation_size: Option<Portion>,
     ) -> Result<Self, DatasetError> {
-        assert_eq!(train.n_features, test.n_features, "features of the parts of {name}");
+        assert_eq!(train.n_features(), test.n_features(), "features of the parts of {name}");
         assert!(!train.labels.is_empty() && !test.labels.is_empty(), "{name} has empty parts");
         let n_train = train.labels.len();
         let validation_size = validation_examples(name, n_train, validation_size)?;
         let n_classes = train.n_classes().max(test.n_classes());
         let digest = train.digest(validation_size, n_classes);
+        let shape = train.shape.clone();
         let (train, train_labels) = train.into_rows();
         let (test, test_labels) = test.into_rows();
         let examples = |rows: &Arc<PixelRows>, images: Range<usize>, labels: &[u8]| {
-            Examples::of_pixels(Arc::clone(rows), images.clone(), &labels[images], n_classes)
+            let rows = Arc::clone(rows);
+            Examples::of_pixels(rows, images.clone(), &labels[images], n_classes).with_shape(&shape)
         };
         Ok(Self {
             train: examples(&train, validation_size..n_train, &train_labels),
@@ -208,21 +211,27 @@ impl Dataset {
     pub fn standardized(self) -> Self {
         let n = self.train.len() as f64;
         let mut means = vec![0.0; self.train.n_features()];
-        let rows = || (0..self.train.len()).map(|row| self.train.dense_row(row));
-        rows().for_each(|row| means.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(x)));
+        let mut features = vec![0.0; means.len()];
+        for row in 0..self.train.len() {
+            self.train.read_row(row, &mut features);
+            means.iter_mut().zip(&features).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
         means.iter_mut().for_each(|sum| *sum /= n);
         let mut deviations = vec![0.0; means.len()];
-        for row in rows() {
-            for ((sum, x), mean) in deviations.iter_mut().zip(row).zip(&means) {
+        for row in 0..self.train.len() {
+            self.train.read_row(row, &mut features);
+            for ((sum, &x), mean) in deviations.iter_mut().zip(&features).zip(&means) {
                 let difference = f64::from(x) - mean;
                 *sum += difference * difference;
             }
         }
         deviations.iter_mut().for_each(|sum| *sum = (*sum / n).sqrt());
-        let scaled = |examples: &Examples| {
-            let mut scaled = Examples::new(examples.n_features(), examples.n_classes());
+        let mut scaled = |examples: &Examples| {
+            let scaled = Examples::new(examples.n_features(), examples.n_classes());
+            let mut scaled = scaled.with_shape(examples.shape());
             for row in 0..examples.len() {
-                let values = examples.dense_row(row).into_iter().zip(means.iter().zip(&deviations));
+                examples.read_row(row, &mut features);
+                let values = features.iter().copied().zip(means.iter().zip(&deviations));
                 let value = |(x, (mean, deviation)): (f32, (&f64, &f64))| {
                     if *deviation > 0.0 { ((f64::from(x) - mean) / deviation) as f32 } else { 0.0 }
                 };
@@ -230,7 +239,8 @@ impl Dataset {
             }
             scaled
         };
-        let [train, validation, test] = [&self.train, &self.validation, &self.test].map(scaled);
+        let [train, validation, test] =
+            [&self.train, &self.validation, &self.test].map(&mut scaled);
         Self::of_examples(&self.name, train, validation, test)
     }
 
@@ -334,7 +344,7 @@ fn embedded_files() -> [IdxFile; 4] {
 fn labelled(images_file: IdxFile, labels_file: &IdxFile) -> Result<LabelledBytes, DatasetError> {
     let images = images_file.parse(Images::parse)?;
     let labels = labels_file.parse(parse_labels)?;
-    let (n_images, n_features) = (images.len(), images.n_pixels_each());
+    let n_images = images.len();
     if n_images != labels.len() {
         return Err(DatasetError::Unfit(format!(
             "{} holds {n_images} images, but {} holds {} labels; give files that belong together",
@@ -343,10 +353,11 @@ fn labelled(images_file: IdxFile, labels_file: &IdxFile) -> Result<LabelledBytes
             labels.len()
         )));
     }
+    let (shape, n_pixels) = (images.shape_of_each(), n_images * images.n_pixels_each());
     let content = images_file.into_content();
     // The pixels are the last bytes of the file.
-    let start = content.len() - n_images * n_features;
-    Ok(LabelledBytes { content, start, n_features, labels: labels.to_vec() })
+    let start = content.len() - n_pixels;
+    Ok(LabelledBytes { content, start, shape, labels: labels.to_vec() })
 }
 
 /// Examples whose features are bytes, such as images.
@@ -356,13 +367,18 @@ pub struct LabelledBytes {
     pub content: Vec<u8>,
     /// The offset of the first example in `content`.
     pub start: usize,
-    /// The number of features of each example.
-    pub n_features: usize,
+    /// The dimensions of each example.
+    pub shape: Vec<usize>,
     /// The label of each example. Their number is the number of examples.
     pub labels: Vec<u8>,
 }
 
 impl LabelledBytes {
+    /// Returns the number of features of each example.
+    fn n_features(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     fn n_classes(&self) -> usize {
         self.labels.iter().max().map_or(0, |&label| usize::from(label) + 1)
     }
@@ -372,18 +388,20 @@ impl LabelledBytes {
         let labels = &self.labels[n..];
         let mut hasher = Sha256::new();
         hasher.update(b"unisono training data 1\n");
-        for number in [labels.len(), self.n_features, n_classes] {
+        let n_features = self.n_features();
+        for number in [labels.len(), n_features, n_classes] {
             hasher.update((number as u64).to_le_bytes());
         }
-        let end = self.start + self.labels.len() * self.n_features;
-        hasher.update(&self.content[self.start + n * self.n_features..end]);
+        let end = self.start + self.labels.len() * n_features;
+        hasher.update(&self.content[self.start + n * n_features..end]);
         hasher.update(labels);
         sha256::hex(hasher)
     }
 
     /// Converts the features to the form from which training reads, within the same buffer.
     fn into_rows(self) -> (Arc<PixelRows>, Vec<u8>) {
-        let rows = PixelRows::new(self.content, self.start, self.labels.len(), self.n_features);
+        let n_features = self.n_features();
+        let rows = PixelRows::new(self.content, self.start, self.labels.len(), n_features);
         (Arc::new(rows), self.labels)
     }
 }

@@ -12,6 +12,8 @@ use super::pixels::PixelRows;
 #[derive(Clone, Debug)]
 pub struct Examples {
     n_features: usize,
+    /// The dimensions of an example, whose product is `n_features`.
+    shape: Vec<usize>,
     n_classes: usize,
     labels: Vec<u32>,
     rows: Rows,
@@ -40,7 +42,19 @@ impl Examples {
     #[must_use]
     pub fn new(n_features: usize, n_classes: usize) -> Self {
         let rows = Rows::Sparse { starts: vec![0], columns: Vec::new(), values: Vec::new() };
-        Self { n_features, n_classes, labels: Vec::new(), rows }
+        let shape = vec![n_features];
+        Self { n_features, shape, n_classes, labels: Vec::new(), rows }
+    }
+
+    /// Returns the examples with the dimensions `shape` of each. They do not affect the features,
+    /// but only how a model that needs images reads them.
+    ///
+    /// # Panics
+    /// Panics if an example of this shape does not have [`Self::n_features`] features.
+    #[must_use]
+    pub fn with_shape(self, shape: &[usize]) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), self.n_features, "features of {shape:?}");
+        Self { shape: shape.to_vec(), ..self }
     }
 
     /// Returns some images of a file as examples. `images` is the range of these images in `rows`,
@@ -62,7 +76,7 @@ impl Examples {
         let labels: Vec<u32> = labels.iter().map(|&label| label.into()).collect();
         assert!(labels.iter().all(|&label| (label as usize) < n_classes), "labels are classes");
         let (n_features, rows) = (rows.n_features(), Rows::Pixels { rows, first: images.start });
-        Self { n_features, n_classes, labels, rows }
+        Self { n_features, shape: vec![n_features], n_classes, labels, rows }
     }
 
     /// Appends an example. Features that are exactly zero are not stored.
@@ -94,7 +108,7 @@ impl Examples {
     /// Panics if there are fewer than `n` examples.
     #[must_use]
     pub fn split_at(self, n: usize) -> (Self, Self) {
-        let Self { n_features, n_classes, labels, rows } = self;
+        let Self { n_features, shape, n_classes, labels, rows } = self;
         let (head, tail) = match rows {
             Rows::Sparse { starts, columns, values } => {
                 let at = starts[n];
@@ -112,7 +126,7 @@ impl Examples {
         };
         let part = |labels: &[u32], rows| {
             let labels = labels.to_vec();
-            Self { n_features, n_classes, labels, rows }
+            Self { n_features, shape: shape.clone(), n_classes, labels, rows }
         };
         (part(&labels[..n], head), part(&labels[n..], tail))
     }
@@ -133,6 +147,12 @@ impl Examples {
     #[must_use]
     pub const fn n_features(&self) -> usize {
         self.n_features
+    }
+
+    /// Returns the dimensions of each example, such as the height and the width of an image.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     /// Returns the number of classes. Every label is below this number.
@@ -181,12 +201,17 @@ impl Examples {
         features
     }
 
-    /// Returns all features of example `row`.
-    pub(crate) fn dense_row(&self, row: usize) -> Vec<f32> {
-        let mut values = vec![0.0; self.n_features];
-        let (columns, present) = self.row(row);
-        columns.iter().zip(present).for_each(|(column, value)| values[*column as usize] = value);
-        values
+    /// Copies all features of example `row`.
+    ///
+    /// # Panics
+    /// Panics if `features` does not have [`Self::n_features`] places.
+    pub fn read_row(&self, row: usize, features: &mut [f32]) {
+        assert_eq!(features.len(), self.n_features, "features of an example");
+        features.fill(0.0);
+        self.for_each_pair(row, |pair, values| {
+            let places = features[2 * pair as usize..].iter_mut();
+            places.zip(values).for_each(|(place, value)| *place = value);
+        });
     }
 
     /// Returns the label of example `row`.

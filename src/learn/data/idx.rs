@@ -160,10 +160,11 @@ impl fmt::Display for Shape {
 }
 
 /// The images of an IDX file of rank 2 or more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images<'a> {
     pixels: &'a [u8],
     n_pixels_each: usize,
+    shape_of_each: Vec<usize>,
 }
 
 impl<'a> Images<'a> {
@@ -183,7 +184,8 @@ impl<'a> Images<'a> {
         if pixels.is_empty() {
             return Err(IdxError::NoPixels { shape });
         }
-        Ok(Self { pixels, n_pixels_each: pixels.len() / shape.0[0] as usize })
+        let shape_of_each: Vec<_> = shape.0[1..].iter().map(|size| *size as usize).collect();
+        Ok(Self { pixels, n_pixels_each: pixels.len() / shape.0[0] as usize, shape_of_each })
     }
 
     /// Returns the number of images.
@@ -202,6 +204,12 @@ impl<'a> Images<'a> {
     #[must_use]
     pub const fn n_pixels_each(&self) -> usize {
         self.n_pixels_each
+    }
+
+    /// Returns the dimensions of each image.
+    #[must_use]
+    pub fn shape_of_each(&self) -> Vec<usize> {
+        self.shape_of_each.clone()
     }
 
     /// Returns the pixels of all images, one image after the other.

@@ -15,7 +15,7 @@ pub fn accuracy(model: &mut dyn Model, parameters: Parameters<'_>, examples: &Ex
     let mut logits = Vec::new();
     let mut n_right = 0;
     for rows in rows.chunks(EXAMPLES_A_BATCH) {
-        model.logits(Batch { examples, rows }, parameters, &mut logits);
+        model.logits(Batch::evaluation(examples, rows), parameters, &mut logits);
         for (&row, logits) in rows.iter().zip(logits.chunks(examples.n_classes())) {
             n_right += usize::from(first_maximum(logits) == examples.label(row) as usize);
         }

@@ -279,7 +279,7 @@ mod tests {
     fn gradient_agrees_with_the_textbook_formulas() {
         for sizes in SHAPES {
             let examples = examples(17, sizes[0], sizes[sizes.len() - 1]);
-            let batch = Batch { examples: &examples, rows: &[3, 0, 16, 3, 8] };
+            let batch = Batch::evaluation(&examples, &[3, 0, 16, 3, 8]);
             let mut model = Mlp::new(sizes, REGULARIZATION_RATE, SimdLevel::detect());
             let layout = Layout::new(model.variables(), 2, Placement::Even);
             let variables = variables(&model);
@@ -297,7 +297,7 @@ mod tests {
         const H: f64 = 1e-5;
         let sizes = [20, 13, 4];
         let examples = examples(8, 20, 4);
-        let batch = Batch { examples: &examples, rows: &[0, 1, 2, 3, 4, 5, 6, 7] };
+        let batch = Batch::evaluation(&examples, &[0, 1, 2, 3, 4, 5, 6, 7]);
         let mut model = Mlp::new(&sizes, REGULARIZATION_RATE, SimdLevel::detect());
         let layout = Layout::new(model.variables(), 3, Placement::Even);
         let variables = variables(&model);
@@ -339,7 +339,7 @@ mod tests {
             let mut gradients = Vec::new();
             for slot in 0..2 {
                 let rows: Vec<_> = (0..11).map(|j| (step * 22 + slot * 11 + j) % 64).collect();
-                let batch = Batch { examples: &examples, rows: &rows };
+                let batch = Batch::evaluation(&examples, &rows);
                 let mut gradient: Vec<_> = (0..n_ps).map(|_| Buffer::default()).collect();
                 let parameters = Parameters::new(&layout, &shards);
                 losses.push(model.gradient(
@@ -394,7 +394,7 @@ mod tests {
             let layout = Layout::new(model.variables(), 1, Placement::Even);
             let variables = variables(&model);
             let mut run = |rows| {
-                let batch = Batch { examples: &examples, rows };
+                let batch = Batch::evaluation(&examples, rows);
                 run_gradient(&mut model, &layout, &variables, batch)
             };
             run(first);
@@ -407,7 +407,7 @@ mod tests {
     fn gradient_of_a_prepared_batch_is_the_same() {
         let sizes = [20, 13, 4];
         let examples = examples(40, 20, 4);
-        let batch = |rows| Batch { examples: &examples, rows };
+        let batch = |rows| Batch::evaluation(&examples, rows);
         let run = |prepared: &[&'static [usize]]| {
             let mut model = Mlp::new(&sizes, REGULARIZATION_RATE, SimdLevel::detect());
             let layout = Layout::new(model.variables(), 1, Placement::Even);
@@ -427,15 +427,15 @@ mod tests {
         let mut model = Mlp::new(&[20, 4], 0.0, SimdLevel::detect());
         let layout = Layout::new(model.variables(), 1, Placement::Even);
         let variables = variables(&model);
-        model.prepare(Batch { examples: &examples, rows: &[0, 1] });
-        run_gradient(&mut model, &layout, &variables, Batch { examples: &examples, rows: &[1] });
+        model.prepare(Batch::evaluation(&examples, &[0, 1]));
+        run_gradient(&mut model, &layout, &variables, Batch::evaluation(&examples, &[1]));
     }
 
     #[test]
     fn nan_in_the_parameters_makes_the_loss_nan() {
         let sizes = [20, 13, 4];
         let examples = examples(4, 20, 4);
-        let batch = Batch { examples: &examples, rows: &[0, 1, 2, 3] };
+        let batch = Batch::evaluation(&examples, &[0, 1, 2, 3]);
         for variable in 0..4 {
             let mut model = Mlp::new(&sizes, 0.0, SimdLevel::detect());
             let layout = Layout::new(model.variables(), 1, Placement::Even);

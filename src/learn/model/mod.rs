@@ -4,15 +4,15 @@
 //! or threads.
 
 pub mod accuracy;
-mod aligned;
+pub(crate) mod aligned;
 pub mod blocks;
-mod elementary;
-mod elementwise;
+pub(crate) mod elementary;
+pub(crate) mod elementwise;
 pub mod initial;
 mod inputs;
-mod lanes;
+pub(crate) mod lanes;
 pub mod layout;
-mod matrix;
+pub(crate) mod matrix;
 mod mean;
 pub mod mlp;
 #[expect(clippy::module_inception, reason = "one main type per file, and this one is `Model`")]
@@ -20,11 +20,11 @@ pub mod model;
 mod optimizer;
 mod panels;
 mod portable;
-mod product;
+pub(crate) mod product;
 pub mod simd;
-mod softmax;
+pub(crate) mod softmax;
 mod sparse;
-mod squares;
+pub(crate) mod squares;
 #[cfg(test)]
 #[path = "../../../tests/unit/kernels.rs"]
 mod testing;
@@ -38,6 +38,6 @@ pub use workspace::benching;
 pub use accuracy::accuracy;
 pub use layout::{Layout, Piece, Variable};
 pub use mlp::Mlp;
-pub use model::{Batch, Gradient, Model, Parameters};
+pub use model::{Batch, Draw, Gradient, Model, Parameters};
 pub use simd::{SimdError, SimdLevel};
 pub use update::UpdateRule;

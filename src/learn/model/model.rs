@@ -7,8 +7,10 @@ use ndarray::{ArrayD, ArrayViewD};
 
 use crate::data::Examples;
 use crate::model::initial;
-use crate::model::layout::{Layout, Variable};
+use crate::model::layout::{Layout, RowBlock, Variable};
 use unisono_core::floats::{Buffer, Floats};
+use unisono_core::ids::{Slot, Step};
+use unisono_core::random::{Purpose, Stream};
 
 /// A selection of examples. An example may occur more than once.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,39 @@ pub struct Batch<'a> {
     /// Indices of the selected examples. A sum over the batch adds its terms in the order of these
     /// indices.
     pub rows: &'a [usize],
+    /// The key of random numbers that the model may draw for the batch; `None` if the model is
+    /// evaluated, and must not draw any.
+    pub draw: Option<Draw>,
+}
+
+impl<'a> Batch<'a> {
+    /// Selects examples for an evaluation.
+    #[must_use]
+    pub const fn evaluation(examples: &'a Examples, rows: &'a [usize]) -> Self {
+        Self { examples, rows, draw: None }
+    }
+}
+
+/// The key of the random numbers of a batch, for example for dropout. Every computation of the same
+/// batch has the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The slot of the batch.
+    pub slot: Slot,
+    /// The step of the batch.
+    pub step: Step,
+}
+
+impl Draw {
+    /// Returns a stream of random numbers for this batch. Streams with different numbers are
+    /// independent; a layer uses its own number.
+    #[must_use]
+    pub fn stream(self, number: u64) -> Stream {
+        let Self { seed, slot, step } = self;
+        Stream::new(seed, Purpose::Batch, slot.0.into(), step.0).with_nonce(number)
+    }
 }
 
 /// One version of all variables, split into shards.
@@ -43,6 +78,61 @@ impl<'a> Parameters<'a> {
     #[must_use]
     pub fn read(&self, variable: usize) -> ArrayD<f32> {
         self.layout.read(variable, self.shards)
+    }
+
+    /// Copies the values of variable number `variable`, in row-major order.
+    ///
+    /// # Panics
+    /// Panics if `values` does not have the length of the variable.
+    pub fn read_into(&self, variable: usize, values: &mut [f32]) {
+        let n_elements = self.layout.variables()[variable].n_elements();
+        assert_eq!(values.len(), n_elements, "elements of a variable");
+        let mut values = values;
+        for block in self.layout.row_blocks(variable) {
+            let (here, rest) = values.split_at_mut(block.range.len());
+            self.shards[block.ps].read(block.range.start, here);
+            values = rest;
+        }
+    }
+
+    /// Returns row `row` of a variable if the row ends in the block `part`. Otherwise returns
+    /// `None`.
+    ///
+    /// If several shards share the row, the row is assembled in `room`, which must have the length
+    /// of a row. The caller visits the blocks in ascending order, so the row is complete when its
+    /// last part is read.
+    #[inline(always)]
+    pub(crate) fn whole_row<'b>(
+        &'b self,
+        part: &RowBlock,
+        row: usize,
+        room: &'b mut [f32],
+    ) -> Option<&'b [f32]> {
+        let RowBlock { ps, range, rows, columns } = part;
+        let (shard, start) = (&self.shards[*ps], range.start + (row - rows.start) * columns.len());
+        if columns.len() == room.len() {
+            return Some(shard.chunk(start..start + columns.len(), room));
+        }
+        shard.read(start, &mut room[columns.clone()]);
+        (columns.end == room.len()).then_some(room)
+    }
+
+    /// Visits the rows of variable number `variable`, ascending. `room` is scratch memory of the
+    /// length of a row.
+    #[inline(always)]
+    pub(crate) fn for_each_row(
+        &self,
+        variable: usize,
+        room: &mut [f32],
+        mut visit: impl FnMut(usize, &[f32]),
+    ) {
+        for part in self.layout.row_blocks(variable) {
+            for row in part.rows.clone() {
+                if let Some(values) = self.whole_row(part, row, room) {
+                    visit(row, values);
+                }
+            }
+        }
     }
 }
 

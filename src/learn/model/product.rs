@@ -17,6 +17,19 @@ pub(crate) enum Left<'a> {
     Plain(&'a Matrix),
     /// The transpose of the first rows of a matrix. The second field is the number of these rows.
     Transposed(&'a Matrix, usize),
+    /// Any regular selection of values, such as the patches of an image.
+    Indexed(Indexed<'a>),
+}
+
+/// A matrix whose element (i, k) is `values[rows[i] + terms[k]]`. It has as many columns as there
+/// are `terms`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Indexed<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) rows: &'a [u32],
+    pub(crate) terms: &'a [u32],
+    /// Above the largest of `terms`.
+    pub(crate) span: usize,
 }
 
 /// The destination of a product: rows of `n_columns` values. The starts of consecutive rows are
@@ -26,6 +39,8 @@ pub(crate) struct Out<'a> {
     pub(crate) values: &'a mut [f32],
     pub(crate) stride: usize,
     pub(crate) n_columns: usize,
+    /// Whether the product is added to the values. Otherwise it replaces them.
+    pub(crate) adds: bool,
 }
 
 /// A function that is applied to each element of a product before the element is stored.
@@ -86,30 +101,31 @@ impl Out<'_> {
     /// Stores vectors in one row, beginning at the given row and column. Drops the values beyond
     /// the last column.
     #[inline(always)]
-    #[expect(clippy::manual_memcpy, reason = "the vectors are in registers")]
     pub(crate) fn store<L: Lanes, const NV: usize>(
         &mut self,
+        lanes: L,
         (row, column): (usize, usize),
         vectors: &[L::V; NV],
     ) {
+        let adds = self.adds;
         let place = self.rest_of_row(row, column);
         if place.len() >= NV * L::LANES {
             let (place, _) = L::split_mut(place);
             for v in 0..NV {
-                place[v] = vectors[v];
+                place[v] = if adds { lanes.add(place[v], vectors[v]) } else { vectors[v] };
             }
         } else {
             let (place, rest) = L::split_mut(place);
             for v in 0..NV {
                 if v < place.len() {
-                    place[v] = vectors[v];
+                    place[v] = if adds { lanes.add(place[v], vectors[v]) } else { vectors[v] };
                 } else if v == place.len() {
                     // A local copy is needed, because taking the address of `vectors` would move
                     // all vectors from registers to memory.
                     let copy = [vectors[v]];
-                    rest.iter_mut()
-                        .zip(L::floats(&copy))
-                        .for_each(|(place, value)| *place = *value);
+                    for (place, value) in rest.iter_mut().zip(L::floats(&copy)) {
+                        *place = if adds { *place + *value } else { *value };
+                    }
                 }
             }
         }
@@ -135,12 +151,12 @@ pub(crate) fn product<L: Lanes>(
     let mut first = 0;
     while first < n_vectors {
         // AVX-512 and NEON have 32 registers, and 24 of them contain sums. AVX2 has 16 registers,
-        // and 12 of them contain sums. A block may include vectors of padding, whose products
-        // `store` drops.
+        // and 12 of them contain sums.
         let of = Operands { left, right, rows: rows.clone() };
-        first += match (L::REGISTERS >= 32, right.stride() / L::LANES - first) {
+        first += match (L::REGISTERS >= 32, n_vectors - first) {
+            // Two strips of two are faster than one of three and one of one.
+            (true, 4 | 2) => lanes.call(Strip::<_, 8, 2> { of, last, first, out }),
             (true, 3..) => lanes.call(Strip::<_, 8, 3> { of, last, first, out }),
-            (true, 2) => lanes.call(Strip::<_, 8, 2> { of, last, first, out }),
             (true, _) => lanes.call(Strip::<_, 8, 1> { of, last, first, out }),
             (false, 2..) => lanes.call(Strip::<_, 6, 2> { of, last, first, out }),
             (false, _) => lanes.call(Strip::<_, 6, 1> { of, last, first, out }),
@@ -216,6 +232,17 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
                 add_products::<L, MR, NV>(lanes, |i| factors[i], right_row(k), &mut sums);
             }
         }
+        Left::Indexed(Indexed { values, rows, terms, span }) => {
+            // All slices have the same length, so one comparison checks the term of all of them.
+            let mut left_rows: [&[f32]; MR] = [&[]; MR];
+            for i in 0..MR {
+                left_rows[i] = &values[rows[row + i] as usize..][..span];
+            }
+            for (k, &term) in terms.iter().enumerate() {
+                let factor = |i: usize| left_rows[i][term as usize];
+                add_products::<L, MR, NV>(lanes, factor, right_row(k), &mut sums);
+            }
+        }
     }
     for i in 0..MR {
         // Adding +0 turns -0 into +0. The result then equals a sum without the terms whose left
@@ -225,7 +252,7 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
             done[v] = lanes.add(sums[i][v], zero);
         }
         let done = last.apply(lanes, (row + i, first), done);
-        out.store::<L, NV>((row - of.rows.start + i, first * L::LANES), &done);
+        out.store::<L, NV>(lanes, (row - of.rows.start + i, first * L::LANES), &done);
     }
     MR
 }
@@ -267,7 +294,7 @@ mod tests {
         #[inline(always)]
         fn run<L: Lanes>(self, lanes: L) {
             let n_columns = self.right.n_columns();
-            let mut out = Out { values: self.out, stride: n_columns, n_columns };
+            let mut out = Out { values: self.out, stride: n_columns, n_columns, adds: false };
             product(lanes, self.left, self.rows, self.right, self.last, &mut out);
         }
     }

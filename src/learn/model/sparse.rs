@@ -94,8 +94,8 @@ impl Forward<'_> {
             sums[v] = if self.activation == Activation::Relu { lanes.relu(sum) } else { sum };
         }
         let (stride, n_columns) = (self.outputs.stride(), self.outputs.n_columns());
-        let mut out = Out { values: self.outputs.values_mut(), stride, n_columns };
-        out.store::<L, NV>((row, first * L::LANES), &sums);
+        let mut out = Out { values: self.outputs.values_mut(), stride, n_columns, adds: false };
+        out.store::<L, NV>(lanes, (row, first * L::LANES), &sums);
     }
 }
 
@@ -229,8 +229,8 @@ impl<const NV: usize> Kernel for PairStrip<'_, '_, NV> {
                 (even[v], odd[v]) = (lanes.add(even[v], zero), lanes.add(odd[v], zero));
             }
             let (row, column) = (place + 2 * i, first * L::LANES);
-            out.store::<L, NV>((row, column), &even);
-            out.store::<L, NV>((row + 1, column), &odd);
+            out.store::<L, NV>(lanes, (row, column), &even);
+            out.store::<L, NV>(lanes, (row + 1, column), &odd);
         }
     }
 }
@@ -341,7 +341,7 @@ mod tests {
                     _ => panels.set_row::<L, NARROW>(lanes, row, deltas.row(row)),
                 }
             }
-            let mut out = Out { values: out, stride: n_columns, n_columns };
+            let mut out = Out { values: out, stride: n_columns, n_columns, adds: false };
             let operands = Operands { inputs, deltas: &panels, zeros };
             pair_products(lanes, &operands, pairs, &mut out);
         }

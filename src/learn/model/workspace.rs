@@ -99,7 +99,7 @@ impl Workspace {
 
     /// Copies the features and labels of a batch into the workspace.
     pub(crate) fn load_batch(&mut self, batch: Batch<'_>) {
-        let Batch { examples, rows } = batch;
+        let Batch { examples, rows, .. } = batch;
         for layer in &mut self.layers {
             layer.outputs.reserve_rows(rows.len());
             layer.deltas.reserve_rows(rows.len());
@@ -147,7 +147,7 @@ impl Workspace {
         let (before, rest) = self.layers.split_at_mut(i);
         let Layer { outputs, weights, bias, .. } = &mut rest[0];
         let (stride, n_columns) = (outputs.stride(), outputs.n_columns());
-        let mut out = Out { values: outputs.values_mut(), stride, n_columns };
+        let mut out = Out { values: outputs.values_mut(), stride, n_columns, adds: false };
         let left = Left::Plain(&before[i - 1].outputs);
         product(lanes, left, 0..n_rows, weights, Identity, &mut out);
         add_bias(outputs, n_rows, bias.values(), activation);
@@ -181,7 +181,7 @@ impl Workspace {
                 let is_used = !inputs.is_unused(row);
                 let is_wanted = is_used || squares == Squares::Wanted;
                 let values =
-                    if is_wanted { whole_row(parameters, part, row, room) } else { Some(&[][..]) };
+                    if is_wanted { parameters.whole_row(part, row, room) } else { Some(&[][..]) };
                 // `whole_row` returns `None` if the rest of the row is in the next row block of the
                 // layout.
                 let Some(values) = values else { continue };
@@ -215,20 +215,17 @@ impl Workspace {
     ) -> f64 {
         let Layer { weights, transposed, .. } = &mut self.layers[i];
         let room = &mut self.rows[..weights.n_columns()];
-        for part in parameters.layout.row_blocks(2 * i) {
-            for row in part.rows.clone() {
-                let Some(values) = whole_row(parameters, part, row, room) else { continue };
-                if squares == Squares::Wanted {
-                    total += f64::from(sum_of_squares(lanes, values));
-                }
-                let stride = transposed.stride();
-                let column = transposed.values_mut()[row..].iter_mut().step_by(stride);
-                let places = weights.row_mut(row).iter_mut().zip(column);
-                for ((place, transposed), value) in places.zip(values) {
-                    (*place, *transposed) = (*value, *value);
-                }
+        parameters.for_each_row(2 * i, room, |row, values| {
+            if squares == Squares::Wanted {
+                total += f64::from(sum_of_squares(lanes, values));
             }
-        }
+            let stride = transposed.stride();
+            let column = transposed.values_mut()[row..].iter_mut().step_by(stride);
+            let places = weights.row_mut(row).iter_mut().zip(column);
+            for ((place, transposed), value) in places.zip(values) {
+                (*place, *transposed) = (*value, *value);
+            }
+        });
         total
     }
 
@@ -271,7 +268,7 @@ impl Workspace {
         let Layer { deltas: next_deltas, transposed, .. } = &rest[0];
         let Layer { outputs, deltas, .. } = &mut before[i - 1];
         let (stride, n_columns) = (deltas.stride(), deltas.n_columns());
-        let mut out = Out { values: deltas.values_mut(), stride, n_columns };
+        let mut out = Out { values: deltas.values_mut(), stride, n_columns, adds: false };
         product(
             lanes,
             Left::Plain(next_deltas),
@@ -340,12 +337,17 @@ impl Workspace {
             if pairs.start < pairs.end {
                 let start = range.start + (2 * pairs.start - rows.start) * n_columns;
                 let values = &mut gradient.shards[*ps][start..range.end];
-                let mut out = Out { values, stride: n_columns, n_columns };
+                let mut out = Out { values, stride: n_columns, n_columns, adds: false };
                 pair_products(lanes, &operands, pairs, &mut out);
             }
         }
         for &pair in &*split_pairs {
-            let mut out = Out { values: &mut rows[..2 * n_columns], stride: n_columns, n_columns };
+            let mut out = Out {
+                values: &mut rows[..2 * n_columns],
+                stride: n_columns,
+                n_columns,
+                adds: false,
+            };
             pair_products(lanes, &operands, pair..pair + 1, &mut out);
             for block in blocks {
                 let rows_here = block.rows.start.max(2 * pair)..block.rows.end.min(2 * pair + 2);
@@ -373,7 +375,7 @@ impl Workspace {
             // only its part.
             let whole = block.columns.len() == n_columns;
             let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
-            let mut out = Out { values, stride: n_columns, n_columns };
+            let mut out = Out { values, stride: n_columns, n_columns, adds: false };
             let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
             product(lanes, left, block.rows.clone(), deltas, Identity, &mut out);
             if !whole {
@@ -387,26 +389,4 @@ impl Workspace {
     pub(crate) fn logits(&self, row: usize) -> &[f32] {
         self.layers[self.layers.len() - 1].outputs.row(row)
     }
-}
-
-/// Returns row `row` of a variable if the row ends in the block `part`. Otherwise returns `None`.
-///
-/// If several shards share the row, the row is assembled in `room`, which must have the length of a
-/// row. The caller visits the blocks in ascending order, so the row is complete when its last part
-/// is read.
-#[inline(always)]
-fn whole_row<'a>(
-    parameters: Parameters<'a>,
-    part: &RowBlock,
-    row: usize,
-    room: &'a mut [f32],
-) -> Option<&'a [f32]> {
-    let RowBlock { ps, range, rows, columns } = part;
-    let (shard, start) =
-        (&parameters.shards[*ps], range.start + (row - rows.start) * columns.len());
-    if columns.len() == room.len() {
-        return Some(shard.chunk(start..start + columns.len(), room));
-    }
-    shard.read(start, &mut room[columns.clone()]);
-    (columns.end == room.len()).then_some(room)
 }

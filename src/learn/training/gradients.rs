@@ -7,7 +7,7 @@ use unisono_core::ids::{Cut, Slot, Step};
 
 use super::plan::Plan;
 use crate::data::{Batches, Dataset};
-use crate::model::{Batch, Gradient, Layout, Model, Parameters};
+use crate::model::{Batch, Draw, Gradient, Layout, Model, Parameters};
 use unisono_core::floats::{Floats, MakeBuffer, Pool};
 use unisono_core::host::Work;
 use unisono_core::protocol::{Done, Job};
@@ -22,6 +22,7 @@ pub struct Gradients {
     data: Arc<Dataset>,
     layout: Arc<Layout>,
     batches: Batches,
+    seed: u64,
     model: Box<dyn Model>,
     /// The row indices of the current batch, in the type that [`Batches`] returns. The vector is
     /// kept to reuse its memory.
@@ -53,6 +54,7 @@ impl Gradients {
             data: Arc::clone(&plan.data),
             layout: Arc::clone(&plan.layout),
             batches: Batches::new(plan.batch_order()),
+            seed: plan.train.seed,
             model,
             drawn: Vec::new(),
             rows: Vec::new(),
@@ -82,7 +84,8 @@ impl Gradients {
         let lens = (0..).map(|ps| self.layout.shard_len(ps));
         let mut buffers: Vec<_> =
             self.pools.iter_mut().zip(lens).map(|(pool, len)| pool.take(len)).collect();
-        let batch = Batch { examples: &self.data.train, rows: &self.rows };
+        let draw = Some(Draw { seed: self.seed, slot, step });
+        let batch = Batch { examples: &self.data.train, rows: &self.rows, draw };
         let loss = self.model.gradient(
             batch,
             Parameters::new(&self.layout, parameters),
@@ -96,7 +99,8 @@ impl Gradients {
         self.batches.rows_into(slot, step, &mut self.drawn);
         self.rows.clear();
         self.rows.extend(self.drawn.iter().map(|&row| row as usize));
-        self.model.prepare(Batch { examples: &self.data.train, rows: &self.rows });
+        let draw = Some(Draw { seed: self.seed, slot, step });
+        self.model.prepare(Batch { examples: &self.data.train, rows: &self.rows, draw });
         self.prepared = Some((step, slot));
     }
 }
