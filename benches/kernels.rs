@@ -6,8 +6,10 @@
 #![expect(clippy::print_stdout, reason = "it prints its figures")]
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
-use std::time::{Duration, Instant};
+#[path = "support/timing.rs"]
+mod timing;
 
+use timing::{SAMPLES, median, print_head, print_row, time};
 use unisono_core::train_config::Placement;
 use unisono_learn::data::Dataset;
 use unisono_learn::model::benching::{Bench, Part, Peak};
@@ -30,11 +32,6 @@ const PARTS: [(Part, &str); 11] = [
     (Part::Whole, "a whole gradient"),
 ];
 
-/// Number of samples per part. The parts take turns, because a machine's speed changes from one
-/// second to the next.
-const SAMPLES: usize = 40;
-const SAMPLE_TIME: Duration = Duration::from_millis(5);
-
 fn main() {
     let data = Dataset::embedded();
     let rows: Vec<_> = (0..BATCH).collect();
@@ -55,37 +52,10 @@ fn main() {
             }
         }
         let peak = median(peaks);
-        println!("{level}: peak {:.1} GFLOP/s, medians of {SAMPLES}\n", peak / 1e9);
-        println!("| part | µs | fastest | GFLOP/s | of the peak |\n|---|---|---|---|---|");
+        print_head(level, peak);
         for ((part, name), seconds) in PARTS.iter().zip(seconds) {
-            let fastest = seconds.iter().copied().fold(f64::INFINITY, f64::min);
-            let (flops, seconds) = (bench.flops(*part) as f64, median(seconds));
-            let rate = if flops > 0.0 {
-                format!("{:.1} | {:.0} %", flops / seconds / 1e9, 100.0 * flops / seconds / peak)
-            } else {
-                " | ".to_owned()
-            };
-            println!("| {name} | {:.0} | {:.0} | {rate} |", 1e6 * seconds, 1e6 * fastest);
+            print_row(name, bench.flops(*part), seconds, peak);
         }
         println!();
     }
-}
-
-/// Returns the seconds per call of `run`, averaged over a sample.
-fn time(mut run: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    let mut n_runs = 0;
-    loop {
-        run();
-        n_runs += 1;
-        let elapsed = start.elapsed();
-        if elapsed >= SAMPLE_TIME {
-            return elapsed.as_secs_f64() / f64::from(n_runs);
-        }
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -12,11 +12,13 @@ use serde::Deserialize;
 
 use super::MetricsAddress;
 use super::hosts::HostList;
+use super::layers::{LayerList, ModelName};
 use super::values::{
     BatchSize, DecayRate, Fraction, Hidden, LogFormat, Named, NotNegative, OpenFraction,
     OptimizerName, Part, Patience, Positive, ProgressMode, Replicas, Restarts, Seconds, Seed,
     Steps, Tasks,
 };
+use unisono_core::network::{Loss, Sizes};
 use unisono_core::train_config::{Order, Placement};
 
 /// Declares the struct of a section, and the method `or`, which takes missing fields from a source
@@ -69,8 +71,20 @@ section! {
         moving_average_decay: OpenFraction = "DECAY",
         /// Updates of the whole run, including those before a restart [default: 10000]
         training_steps: Steps = "STEPS",
-        /// Sizes of the hidden layers, comma-separated; "" is softmax regression [default: 500]
+        /// Built-in model to train [default: mlp]
+        model: ModelName = "NAME",
+        /// For mlp: sizes of the hidden layers, comma-separated; "" is softmax regression [default:
+        /// 500]
         hidden: Hidden = "SIZES",
+        /// Layers of a network, separated by semicolons, such as "conv2d filters=32 kernel=5; relu;
+        /// max_pool size=2; flatten; dense"; a dense layer without units has one for each class
+        /// [default: none]
+        layers: LayerList = "LAYERS",
+        /// For lenet5 and --layers: shape of an example, as height x width x channels, such as
+        /// 28x28x1 [default: the shape in the data]
+        input: Sizes = "SHAPE",
+        /// Loss of the outputs [default: softmax-cross-entropy]
+        loss: Named<Loss> = "NAME",
         /// Rule that makes an update from the mean gradient [default: sgd]
         optimizer: OptimizerName = "NAME",
         /// For momentum: decay of the accumulated gradient [default: 0.9]
@@ -303,6 +317,7 @@ impl RunKeys {
             // optimizer does not have are dropped.
             file.train.keep_parameters_of(optimizer);
         }
+        file.train.drop_model_unless(&self.train);
         file.security.drop_contradictions(&self.security);
         Self {
             train: self.train.or(file.train),

@@ -15,7 +15,8 @@ mod host;
 pub mod hosts;
 pub mod hosts_error;
 pub mod keys;
-pub mod metrics;
+pub mod layers;
+mod metrics;
 mod own;
 #[cfg(test)]
 #[path = "../../tests/unit/reference_table.rs"]

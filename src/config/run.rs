@@ -220,8 +220,9 @@ impl RunConfig {
     }
 }
 
-fn train_config(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
+fn train_config(mut keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
     let optimizer = optimizer(&keys)?;
+    let (hidden, network) = keys.network()?;
     let default = TrainConfig::default();
     Ok(TrainConfig {
         batch_size: keys.batch_size.map_or(default.batch_size, |size| size.get()),
@@ -235,7 +236,9 @@ fn train_config(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
             .map_or(default.regularization_rate, NotNegative::get),
         moving_average_decay: keys.moving_average_decay.map(|decay| decay.get()),
         training_steps: keys.training_steps.map_or(default.training_steps, |steps| steps.get()),
-        hidden: keys.hidden.map_or(default.hidden, |hidden| hidden.into_sizes()),
+        hidden,
+        network,
+        loss: keys.loss.map_or(default.loss, |loss| loss.0),
         optimizer,
         seed: keys.seed.map_or(default.seed, |seed| seed.get()),
         order: keys.order.map_or(default.order, |order| order.0),

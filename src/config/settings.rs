@@ -10,11 +10,13 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
+use super::layers::LayerList;
 use super::values::{
     BatchSize, ClusterTasks, DecayRate, Fraction, Hidden, Named, NotNegative, OpenFraction,
     OptimizerName, OutOfRange, Part, Positive, Replicas, Seed, Steps, name_of,
 };
 use super::{OwnSettings, RunConfig};
+use unisono_core::network::{Loss, Network, Sizes};
 use unisono_core::protocol::Settings;
 use unisono_core::train_config::{Optimizer, Portion};
 
@@ -85,7 +87,21 @@ fn each_setting(run: &mut RunConfig, pass: &mut Pass<'_>) -> Result<(), Settings
     let rate = &mut train.regularization_rate;
     pass.setting("regularization_rate", rate, NotNegative::get, decimal)?;
     pass.setting("training_steps", &mut train.training_steps, Steps::get, whole)?;
-    pass.setting("hidden", &mut train.hidden, Hidden::into_sizes, |sizes| self::sizes(sizes))?;
+    if pass.has("layers", train.network.is_some()) {
+        let network = train.network.get_or_insert_with(Network::lenet5);
+        // A network has no hidden layers but those that it lists.
+        train.hidden = Vec::new();
+        pass.setting("layers", network, as_network, Network::layers_text)?;
+        if pass.has("input", network.input.is_some()) {
+            let input = network.input.get_or_insert_with(|| "1".parse().expect("a shape"));
+            pass.setting("input", input, |input: Sizes| input, ToString::to_string)?;
+        }
+    } else {
+        pass.setting("hidden", &mut train.hidden, Hidden::into_sizes, |it| sizes(it))?;
+    }
+    if pass.has("loss", train.loss != Loss::default()) {
+        pass.setting("loss", &mut train.loss, |Name(Named(loss))| loss, |it| name_of(&Named(*it)))?;
+    }
     pass.setting("seed", &mut train.seed, Seed::get, whole)?;
     pass.setting("order", &mut train.order, |Name(Named(order))| order, |it| name_of(&Named(*it)))?;
     let average = &mut train.moving_average_decay;
@@ -217,6 +233,10 @@ fn portion(part: &Portion) -> String {
         Portion::Count(count) => count.to_string(),
         Portion::Share(share) => decimal(share),
     }
+}
+
+fn as_network(layers: LayerList) -> Network {
+    Network { input: None, layers: layers.into_layers() }
 }
 
 fn whole<V: ToString>(value: &V) -> String {

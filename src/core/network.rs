@@ -140,6 +140,16 @@ pub struct Sizes(Vec<usize>);
 pub struct LayerError(String);
 
 impl Network {
+    /// Returns a multilayer perceptron with hidden layers of these sizes.
+    #[must_use]
+    pub fn perceptron(hidden: &[usize]) -> Self {
+        let dense = |units| Layer::Dense { units, regularized: true };
+        let relu = Layer::Activation(Activation::Relu);
+        let hidden = hidden.iter().flat_map(|&size| [dense(Some(size)), relu.clone()]);
+        let layers = [Layer::Flatten].into_iter().chain(hidden).chain([dense(None)]);
+        Self { input: None, layers: layers.collect() }
+    }
+
     /// Returns LeNet-5 as the book of the original script has it: two convolutions with pooling, a
     /// hidden layer of 512 units with dropout, and the L2 term over the dense weights alone.
     #[must_use]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::{Loss, Network};
+
 /// The part of the configuration that influences the losses of a run. The losses also depend on the
 /// data, on the initial values and, if R < N, on the choice of slots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +25,15 @@ pub struct TrainConfig {
     pub moving_average_decay: Option<f64>,
     /// The number of updates to make, at least 1.
     pub training_steps: u64,
-    /// The sizes of the hidden layers. An empty list means softmax regression.
+    /// The sizes of the hidden layers of a multilayer perceptron. An empty list means softmax
+    /// regression.
     pub hidden: Vec<usize>,
+    /// The network to train; `None` for the multilayer perceptron.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// The loss of the outputs.
+    #[serde(default)]
+    pub loss: Loss,
     /// The rule that turns a mean gradient into an update.
     pub optimizer: Optimizer,
     /// The seed of the initial values and of the order of the data.
@@ -45,6 +54,8 @@ impl Default for TrainConfig {
             moving_average_decay: None,
             training_steps: 10_000,
             hidden: vec![500],
+            network: None,
+            loss: Loss::default(),
             optimizer: Optimizer::Sgd,
             seed: 1,
             order: Order::Shuffled,

@@ -10,11 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use unisono_config::{OwnFlag, OwnSettings, RunConfig};
-use unisono_core::train_config::Portion;
+use unisono_core::network::{self as layers, Loss};
+use unisono_core::train_config::{Portion, TrainConfig};
 use unisono_files::checkpoint::GLOBAL_STEP;
 
-use crate::data::{Dataset, DatasetError};
+use crate::data::{Dataset, DatasetError, Examples};
 use crate::model::{Mlp, Model, SimdLevel, Variable};
+use crate::network::Network;
 use crate::training::Plan;
 
 type OpenData = dyn Fn(&DataSource<'_>) -> Result<Dataset, DatasetError> + Send + Sync;
@@ -155,12 +157,7 @@ impl Workload {
             flags: Vec::new(),
             open_data: Arc::new(open_data_dir),
             make_model: Arc::new(|setup, data| {
-                let train = &setup.run.train;
-                let (features, classes) = (data.train.n_features(), data.train.n_classes());
-                let hidden = train.hidden.iter().copied();
-                let sizes: Vec<_> =
-                    std::iter::once(features).chain(hidden).chain([classes]).collect();
-                Ok(Box::new(Mlp::new(&sizes, train.regularization_rate, setup.level)))
+                built_in_model(&setup.run.train, &data.train, setup.level)
             }),
         }
     }
@@ -262,6 +259,12 @@ impl Workload {
             name.map_or_else(|| "a built-in model".to_owned(), |name| format!("the model {name}"))
         };
         let own = &run.own;
+        if let (Some(name), Some(_)) = (&self.name, &run.train.network) {
+            return Err(WorkloadError::Model(format!(
+                "this program trains the model {name}, so --model and --layers have no effect: \
+                 leave them out"
+            )));
+        }
         if own.model.is_some() && own.model != self.name {
             let (theirs, ours) = (described(own.model.as_ref()), described(self.name.as_ref()));
             return Err(WorkloadError::OtherModel { theirs, ours });
@@ -357,6 +360,28 @@ impl Plan {
     ) -> Result<Self, WorkloadError> {
         Workload::built_in().plan_on(run, data, level)
     }
+}
+
+/// Creates the network of the configuration. A multilayer perceptron with softmax cross-entropy has
+/// faster kernels, with the same bits.
+fn built_in_model(
+    train: &TrainConfig,
+    examples: &Examples,
+    level: SimdLevel,
+) -> Result<Box<dyn Model>, String> {
+    let rate = train.regularization_rate;
+    let network = match (&train.network, train.loss) {
+        (Some(network), _) => network.clone(),
+        (None, Loss::SoftmaxCrossEntropy) => {
+            let mut sizes = vec![examples.n_features()];
+            sizes.extend(&train.hidden);
+            sizes.push(examples.n_classes());
+            return Ok(Box::new(Mlp::new(&sizes, rate, level)));
+        }
+        (None, _) => layers::Network::perceptron(&train.hidden),
+    };
+    let network = Network::new(&network, train.loss, rate, examples, level);
+    Ok(Box::new(network.map_err(|error| error.to_string())?))
 }
 
 /// Opens the data of `--data-dir`, or else the embedded digits.

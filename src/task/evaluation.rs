@@ -14,7 +14,7 @@ use unisono_learn::Workload;
 use unisono_learn::data::{Dataset, Examples};
 use unisono_learn::model::update::MOVING_AVERAGE;
 use unisono_learn::model::{Layout, Model, Parameters, SimdLevel, accuracy};
-use unisono_learn::training::Plan;
+use unisono_learn::training::{Plan, UNRECORDED};
 use unisono_terminal::output::{PercentG, Screen};
 
 /// The accuracies of a checkpoint.
@@ -88,7 +88,8 @@ pub fn latest_checkpoint(logdir: &Path) -> anyhow::Result<Option<(PathBuf, Check
 /// # Errors
 /// If the settings are not of this version of the program.
 pub fn run_of(checkpoint: &Checkpoint) -> Result<RunConfig, SettingsError> {
-    RunConfig::from_settings(&checkpoint.settings.or(&RunConfig::default().settings()))
+    let unrecorded = RunConfig::default().settings().only(&UNRECORDED);
+    RunConfig::from_settings(&checkpoint.settings.or(&unrecorded))
 }
 
 /// Prints the last lines of a run.

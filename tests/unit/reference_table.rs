@@ -55,6 +55,7 @@ mod tests {
             "a tenth",
             "a fifth",
             "the column",
+            "the shape",
             "none",
             "off",
         ];

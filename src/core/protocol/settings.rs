@@ -27,6 +27,13 @@ impl Settings {
         Self(Arc::new(kept.cloned().collect()))
     }
 
+    /// Returns the settings with these keys.
+    #[must_use]
+    pub fn only(&self, keys: &[&str]) -> Self {
+        let kept = self.0.iter().filter(|(key, _)| keys.contains(&key.as_str()));
+        Self(Arc::new(kept.cloned().collect()))
+    }
+
     /// Returns these settings, followed by the settings of `weaker` whose keys `self` lacks.
     #[must_use]
     pub fn or(&self, weaker: &Self) -> Self {

@@ -11,18 +11,72 @@ use crate::model::matrix::Matrix;
 
 /// The left operand of a product. Each element is loaded separately and copied to all lanes of a
 /// vector, so a transposed operand costs no additional time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Left<'a> {
-    /// A matrix.
-    Plain(&'a Matrix),
-    /// The transpose of the first rows of a matrix. The second field is the number of these rows.
-    Transposed(&'a Matrix, usize),
-    /// Any regular selection of values, such as the patches of an image.
-    Indexed(Indexed<'a>),
+pub(crate) trait Left: Copy {
+    /// What the kernel needs of `MR` consecutive rows.
+    type Block<const MR: usize>: Copy;
+
+    /// Returns the number of columns, which is the number of terms of each sum.
+    fn depth(self) -> usize;
+    /// Returns the block of `MR` rows that begins with row `row`.
+    fn block<const MR: usize>(self, row: usize) -> Self::Block<MR>;
+    /// Returns element `k` of row `i` of a block.
+    fn element<const MR: usize>(block: &Self::Block<MR>, k: usize, i: usize) -> f32;
 }
 
-/// A matrix whose element (i, k) is `values[rows[i] + terms[k]]`. It has as many columns as there
-/// are `terms`.
+/// A matrix.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain<'a>(pub(crate) &'a Matrix);
+
+impl<'a> Left for Plain<'a> {
+    type Block<const MR: usize> = [&'a [f32]; MR];
+
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.0.n_columns()
+    }
+
+    #[inline(always)]
+    fn block<const MR: usize>(self, row: usize) -> [&'a [f32]; MR] {
+        // A loop is used, because the closures of `from_fn` and `map` are not always inlined.
+        let mut rows: [&[f32]; MR] = [&[]; MR];
+        for i in 0..MR {
+            rows[i] = &self.0.row(row + i)[..self.0.n_columns()];
+        }
+        rows
+    }
+
+    #[inline(always)]
+    fn element<const MR: usize>(rows: &[&'a [f32]; MR], k: usize, i: usize) -> f32 {
+        rows[i][k]
+    }
+}
+
+/// The transpose of the first rows of a matrix. The second field is the number of these rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transposed<'a>(pub(crate) &'a Matrix, pub(crate) usize);
+
+impl<'a> Left for Transposed<'a> {
+    type Block<const MR: usize> = (&'a [f32], usize);
+
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.1
+    }
+
+    #[inline(always)]
+    fn block<const MR: usize>(self, row: usize) -> (&'a [f32], usize) {
+        (&self.0.values()[row..], self.0.stride())
+    }
+
+    #[inline(always)]
+    fn element<const MR: usize>(block: &(&'a [f32], usize), k: usize, i: usize) -> f32 {
+        let (values, stride) = *block;
+        values[k * stride..][..MR][i]
+    }
+}
+
+/// A regular selection of values, such as the patches of an image: element (i, k) is
+/// `values[rows[i] + terms[k]]`. There are as many columns as `terms`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Indexed<'a> {
     pub(crate) values: &'a [f32],
@@ -30,6 +84,35 @@ pub(crate) struct Indexed<'a> {
     pub(crate) terms: &'a [u32],
     /// Above the largest of `terms`.
     pub(crate) span: usize,
+}
+
+impl<'a> Left for Indexed<'a> {
+    type Block<const MR: usize> = ([&'a [f32]; MR], &'a [u32]);
+
+    #[inline(always)]
+    fn depth(self) -> usize {
+        self.terms.len()
+    }
+
+    #[inline(always)]
+    fn block<const MR: usize>(self, row: usize) -> ([&'a [f32]; MR], &'a [u32]) {
+        let mut rows: [&[f32]; MR] = [&[]; MR];
+        for i in 0..MR {
+            // All slices have the same length, so one comparison checks the place of an element in
+            // all of them.
+            rows[i] = &self.values[self.rows[row + i] as usize..][..self.span];
+        }
+        (rows, self.terms)
+    }
+
+    #[inline(always)]
+    fn element<const MR: usize>(
+        (rows, terms): &([&'a [f32]; MR], &'a [u32]),
+        k: usize,
+        i: usize,
+    ) -> f32 {
+        rows[i][terms[k] as usize]
+    }
 }
 
 /// The destination of a product: rows of `n_columns` values. The starts of consecutive rows are
@@ -141,7 +224,7 @@ pub(crate) const MAX_STRIP: usize = 256;
 #[inline(always)]
 pub(crate) fn product<L: Lanes>(
     lanes: L,
-    left: Left<'_>,
+    left: impl Left,
     rows: Range<usize>,
     right: &Matrix,
     last: impl Last,
@@ -155,32 +238,32 @@ pub(crate) fn product<L: Lanes>(
         let of = Operands { left, right, rows: rows.clone() };
         first += match (L::REGISTERS >= 32, n_vectors - first) {
             // Two strips of two are faster than one of three and one of one.
-            (true, 4 | 2) => lanes.call(Strip::<_, 8, 2> { of, last, first, out }),
-            (true, 3..) => lanes.call(Strip::<_, 8, 3> { of, last, first, out }),
-            (true, _) => lanes.call(Strip::<_, 8, 1> { of, last, first, out }),
-            (false, 2..) => lanes.call(Strip::<_, 6, 2> { of, last, first, out }),
-            (false, _) => lanes.call(Strip::<_, 6, 1> { of, last, first, out }),
+            (true, 4 | 2) => lanes.call(Strip::<_, _, 8, 2> { of, last, first, out }),
+            (true, 3..) => lanes.call(Strip::<_, _, 8, 3> { of, last, first, out }),
+            (true, _) => lanes.call(Strip::<_, _, 8, 1> { of, last, first, out }),
+            (false, 2..) => lanes.call(Strip::<_, _, 6, 2> { of, last, first, out }),
+            (false, _) => lanes.call(Strip::<_, _, 6, 1> { of, last, first, out }),
         };
     }
 }
 
 /// The operands of a product, and the rows to compute.
-struct Operands<'a> {
-    left: Left<'a>,
+struct Operands<'a, F> {
+    left: F,
     right: &'a Matrix,
     rows: Range<usize>,
 }
 
 /// A kernel that computes the requested rows of a product in one strip of columns. The strip begins
 /// at vector `first` and is `NV` vectors wide.
-struct Strip<'a, 'b, T, const MR: usize, const NV: usize> {
-    of: Operands<'a>,
+struct Strip<'a, 'b, F, T, const MR: usize, const NV: usize> {
+    of: Operands<'a, F>,
     last: T,
     first: usize,
     out: &'a mut Out<'b>,
 }
 
-impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, NV> {
+impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, F, T, MR, NV> {
     type Output = usize;
 
     #[inline(always)]
@@ -189,10 +272,10 @@ impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, 
         let mut row = of.rows.start;
         while row < of.rows.end {
             row += match of.rows.end - row {
-                n if n >= MR => tile::<L, MR, NV>(lanes, &of, last, (row, first), out),
-                4.. => tile::<L, 4, NV>(lanes, &of, last, (row, first), out),
-                2.. => tile::<L, 2, NV>(lanes, &of, last, (row, first), out),
-                _ => tile::<L, 1, NV>(lanes, &of, last, (row, first), out),
+                n if n >= MR => tile::<L, F, MR, NV>(lanes, &of, last, (row, first), out),
+                4.. => tile::<L, F, 4, NV>(lanes, &of, last, (row, first), out),
+                2.. => tile::<L, F, 2, NV>(lanes, &of, last, (row, first), out),
+                _ => tile::<L, F, 1, NV>(lanes, &of, last, (row, first), out),
             };
         }
         NV
@@ -203,9 +286,9 @@ impl<T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_, T, MR, 
 /// `MR`.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
-fn tile<L: Lanes, const MR: usize, const NV: usize>(
+fn tile<L: Lanes, F: Left, const MR: usize, const NV: usize>(
     lanes: L,
-    of: &Operands<'_>,
+    of: &Operands<'_, F>,
     last: impl Last,
     (row, first): (usize, usize),
     out: &mut Out<'_>,
@@ -214,33 +297,16 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
     let mut sums = [[zero; NV]; MR];
     let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
     let right_row = |k: usize| &right[k * stride + first..][..NV];
-    match of.left {
-        Left::Plain(left) => {
-            // A loop is used, because the closures of `from_fn` and `map` are not always inlined.
-            let mut left_rows: [&[f32]; MR] = [&[]; MR];
-            for i in 0..MR {
-                left_rows[i] = &left.row(row + i)[..left.n_columns()];
-            }
-            for k in 0..left.n_columns() {
-                add_products::<L, MR, NV>(lanes, |i| left_rows[i][k], right_row(k), &mut sums);
-            }
+    let block = of.left.block::<MR>(row);
+    for k in 0..of.left.depth() {
+        let mut right_vectors = [zero; NV];
+        for v in 0..NV {
+            right_vectors[v] = right_row(k)[v];
         }
-        Left::Transposed(left, depth) => {
-            let (values, stride) = (left.values(), left.stride());
-            for k in 0..depth {
-                let factors = &values[k * stride + row..][..MR];
-                add_products::<L, MR, NV>(lanes, |i| factors[i], right_row(k), &mut sums);
-            }
-        }
-        Left::Indexed(Indexed { values, rows, terms, span }) => {
-            // All slices have the same length, so one comparison checks the term of all of them.
-            let mut left_rows: [&[f32]; MR] = [&[]; MR];
-            for i in 0..MR {
-                left_rows[i] = &values[rows[row + i] as usize..][..span];
-            }
-            for (k, &term) in terms.iter().enumerate() {
-                let factor = |i: usize| left_rows[i][term as usize];
-                add_products::<L, MR, NV>(lanes, factor, right_row(k), &mut sums);
+        for i in 0..MR {
+            let factor = lanes.splat(F::element::<MR>(&block, k, i));
+            for v in 0..NV {
+                sums[i][v] = lanes.mul_add(factor, right_vectors[v], sums[i][v]);
             }
         }
     }
@@ -257,21 +323,6 @@ fn tile<L: Lanes, const MR: usize, const NV: usize>(
     MR
 }
 
-#[inline(always)]
-fn add_products<L: Lanes, const MR: usize, const NV: usize>(
-    lanes: L,
-    factor: impl Fn(usize) -> f32,
-    right_row: &[L::V],
-    sums: &mut [[L::V; NV]; MR],
-) {
-    for (i, sums) in sums.iter_mut().enumerate() {
-        let factor = lanes.splat(factor(i));
-        for v in 0..NV {
-            sums[v] = lanes.mul_add(factor, right_row[v], sums[v]);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -280,15 +331,15 @@ mod tests {
     use crate::model::simd::SimdLevel;
     use crate::model::testing::{assert_same_bits, matrix, value};
 
-    struct Product<'a, T> {
-        left: Left<'a>,
+    struct Product<'a, F, T> {
+        left: F,
         rows: Range<usize>,
         right: &'a Matrix,
         last: T,
         out: &'a mut [f32],
     }
 
-    impl<T: Last> Kernel for Product<'_, T> {
+    impl<F: Left, T: Last> Kernel for Product<'_, F, T> {
         type Output = ();
 
         #[inline(always)]
@@ -330,13 +381,34 @@ mod tests {
                 .map(|(i, j)| chain(left.row(i), (0..depth).map(|k| right.row(k)[j]), true))
                 .collect();
             for level in SimdLevel::available() {
-                for left in [Left::Plain(&left), Left::Transposed(&left_transposed, depth)] {
-                    let mut out = vec![f32::NAN; want.len()];
-                    let out_slice = &mut out[..];
-                    let (rows, right) = (rows.clone(), &right);
-                    level.run(Product { left, rows, right, last: Identity, out: out_slice });
-                    assert_same_bits(&out, &want, &format!("{level}, {m}×{depth}×{n}"));
-                }
+                let what = format!("{level}, {m}×{depth}×{n}");
+                let mut out = vec![f32::NAN; want.len()];
+                let places = |n: usize, stride: usize| -> Vec<_> {
+                    (0..n).map(|i| (i * stride) as u32).collect()
+                };
+                let (row_places, terms) = (places(m, left.stride()), places(depth, 1));
+                let indexed = Indexed {
+                    values: left.values(),
+                    rows: &row_places,
+                    terms: &terms,
+                    span: depth,
+                };
+                let mut check = |product: &dyn Fn(&mut [f32])| {
+                    out.fill(f32::NAN);
+                    product(&mut out);
+                    assert_same_bits(&out, &want, &what);
+                };
+                let (right, last) = (&right, Identity);
+                check(&|out| {
+                    level.run(Product { left: Plain(&left), rows: rows.clone(), right, last, out });
+                });
+                check(&|out| {
+                    let left = Transposed(&left_transposed, depth);
+                    level.run(Product { left, rows: rows.clone(), right, last, out });
+                });
+                check(&|out| {
+                    level.run(Product { left: indexed, rows: rows.clone(), right, last, out });
+                });
             }
             let gate = matrix(m, n, &values, 2);
             let passed = |i: usize, j: usize, x: f32| if gate.row(i)[j] > 0.0 { x } else { 0.0 };
@@ -345,7 +417,7 @@ mod tests {
                 places.zip(&want).map(|((i, j), &x)| passed(i, j, x)).collect();
             for level in SimdLevel::available() {
                 let mut out = vec![f32::NAN; want.len()];
-                let (left, rows, last) = (Left::Plain(&left), rows.clone(), WhereAboveZero(&gate));
+                let (left, rows, last) = (Plain(&left), rows.clone(), WhereAboveZero(&gate));
                 level.run(Product { left, rows, right: &right, last, out: &mut out });
                 assert_same_bits(&out, &gated, &format!("{level}, {m}×{depth}×{n}, gated"));
             }

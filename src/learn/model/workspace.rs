@@ -15,7 +15,7 @@ use crate::model::layout::RowBlock;
 use crate::model::matrix::Matrix;
 use crate::model::model::{Batch, Gradient, Parameters};
 use crate::model::panels::Panels;
-use crate::model::product::{Identity, Left, MAX_STRIP, Out, WhereAboveZero, product};
+use crate::model::product::{Identity, MAX_STRIP, Out, Plain, Transposed, WhereAboveZero, product};
 use crate::model::softmax::softmax_cross_entropy;
 use crate::model::sparse::{self, FORWARD_STRIP, Forward, Zeros, gradient_strip, pair_products};
 use crate::model::squares::sum_of_squares;
@@ -148,7 +148,7 @@ impl Workspace {
         let Layer { outputs, weights, bias, .. } = &mut rest[0];
         let (stride, n_columns) = (outputs.stride(), outputs.n_columns());
         let mut out = Out { values: outputs.values_mut(), stride, n_columns, adds: false };
-        let left = Left::Plain(&before[i - 1].outputs);
+        let left = Plain(&before[i - 1].outputs);
         product(lanes, left, 0..n_rows, weights, Identity, &mut out);
         add_bias(outputs, n_rows, bias.values(), activation);
     }
@@ -271,7 +271,7 @@ impl Workspace {
         let mut out = Out { values: deltas.values_mut(), stride, n_columns, adds: false };
         product(
             lanes,
-            Left::Plain(next_deltas),
+            Plain(next_deltas),
             0..n_rows,
             transposed,
             WhereAboveZero(outputs),
@@ -376,7 +376,7 @@ impl Workspace {
             let whole = block.columns.len() == n_columns;
             let values = if whole { &mut *shard } else { &mut self.rows[..n_columns] };
             let mut out = Out { values, stride: n_columns, n_columns, adds: false };
-            let left = Left::Transposed(&self.layers[i - 1].outputs, n_rows);
+            let left = Transposed(&self.layers[i - 1].outputs, n_rows);
             product(lanes, left, block.rows.clone(), deltas, Identity, &mut out);
             if !whole {
                 shard.copy_from_slice(&self.rows[block.columns.clone()]);

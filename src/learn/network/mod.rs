@@ -17,5 +17,9 @@ mod pool;
 mod shape;
 mod weights;
 
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub use network::benching;
+
 pub use assembly::ShapeError;
 pub use network::Network;

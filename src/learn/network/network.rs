@@ -260,6 +260,10 @@ impl Model for Network {
     }
 }
 
+#[cfg(feature = "benching")]
+#[path = "../../../benches/support/network_parts.rs"]
+pub mod benching;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use crate::model::aligned::Aligned;
 use crate::model::elementwise::column_sums;
 use crate::model::lanes::{Kernel, Lanes};
 use crate::model::matrix::Matrix;
-use crate::model::product::{Identity, Indexed, Last, Left, Out, product};
+use crate::model::product::{Identity, Indexed, Last, Out, product};
 use crate::model::squares::sum_of_squares;
 use crate::model::{Gradient, Parameters, SimdLevel, Variable};
 
@@ -151,7 +151,7 @@ impl<T: Last> Kernel for Product<'_, T> {
         let n_columns = right.n_columns();
         let rows = 0..left.rows.len();
         let mut out = Out { values: out, stride: n_columns, n_columns, adds };
-        product(lanes, Left::Indexed(left), rows, right, last, &mut out);
+        product(lanes, left, rows, right, last, &mut out);
     }
 }
 

@@ -12,5 +12,6 @@ mod updates;
 
 pub use gradients::Gradients;
 pub use plan::Plan;
+pub use same_run::UNRECORDED;
 pub use shapes::Shapes;
 pub use updates::Updates;

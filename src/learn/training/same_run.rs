@@ -12,6 +12,10 @@ use unisono_files::checkpoint::{Checkpoint, Shapes};
 /// Name of the setting for the number of validation examples.
 const VALIDATION_SIZE: &str = "validation_size";
 
+/// The settings that a checkpoint does not record, because they change no bit of its tensors. The
+/// number of workers is recorded if R < N.
+pub const UNRECORDED: [&str; 3] = ["ps", "placement", "workers"];
+
 impl Plan {
     /// Returns the settings that a checkpoint of this run records. These settings determine the
     /// checkpoint's tensors.
@@ -21,10 +25,9 @@ impl Plan {
     /// are equal, too. The validation size is always recorded as a number, because the default and
     /// its number select the same examples.
     pub(crate) fn checkpoint_settings(&self) -> Settings {
-        let mut left_out = vec!["ps", "placement", VALIDATION_SIZE];
-        if self.sync.is_determined() {
-            left_out.push("workers");
-        }
+        let has_no_effect = |key: &&str| *key != "workers" || self.sync.is_determined();
+        let left_out = UNRECORDED.into_iter().filter(has_no_effect);
+        let left_out: Vec<_> = left_out.chain([VALIDATION_SIZE]).collect();
         let settings = self.settings.without(&left_out);
         settings.with(VALIDATION_SIZE, self.data.validation.len())
     }

@@ -21,7 +21,8 @@ pub(super) fn read(file: &DeTable<'_>) -> Result<TrainConfig, Wrong> {
         return Err(Wrong { at, what: "train is a table: write [train]".to_owned() });
     };
     let keys: TrainKeys = KnownSection::train().read(value.span(), table)?;
-    let given = (keys.hidden.is_some(), keys.batch_size.is_some(), keys.training_steps.is_some());
+    let has_model = keys.hidden.is_some() || keys.model.is_some() || keys.layers.is_some();
+    let given = (has_model, keys.batch_size.is_some(), keys.training_steps.is_some());
     let mut train = resolve(keys).map_err(|error| foreign_parameter(table, at, &error))?;
     train.hidden = if given.0 { train.hidden } else { default.hidden };
     train.batch_size = if given.1 { train.batch_size } else { default.batch_size };
