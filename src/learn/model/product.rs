@@ -19,8 +19,10 @@ pub(crate) trait Left: Copy {
     fn depth(self) -> usize;
     /// Returns the block of `MR` rows that begins with row `row`.
     fn block<const MR: usize>(self, row: usize) -> Self::Block<MR>;
-    /// Returns element `k` of row `i` of a block.
-    fn element<const MR: usize>(block: &Self::Block<MR>, k: usize, i: usize) -> f32;
+    /// Returns column `k` of a block, if there is one.
+    fn place<const MR: usize>(block: &Self::Block<MR>, k: usize) -> Option<usize>;
+    /// Returns the element of row `i` of a column.
+    fn element<const MR: usize>(block: &Self::Block<MR>, place: usize, i: usize) -> f32;
 }
 
 /// A matrix.
@@ -43,6 +45,12 @@ impl<'a> Left for Plain<'a> {
             rows[i] = &self.0.row(row + i)[..self.0.n_columns()];
         }
         rows
+    }
+
+    #[inline(always)]
+    fn place<const MR: usize>(rows: &[&'a [f32]; MR], k: usize) -> Option<usize> {
+        // All rows have the same length.
+        (k < rows[0].len()).then_some(k)
     }
 
     #[inline(always)]
@@ -69,9 +77,14 @@ impl<'a> Left for Transposed<'a> {
     }
 
     #[inline(always)]
-    fn element<const MR: usize>(block: &(&'a [f32], usize), k: usize, i: usize) -> f32 {
-        let (values, stride) = *block;
-        values[k * stride..][..MR][i]
+    fn place<const MR: usize>((values, stride): &(&'a [f32], usize), k: usize) -> Option<usize> {
+        let place = k * stride;
+        (place < values.len() && values.len() - place >= MR).then_some(place)
+    }
+
+    #[inline(always)]
+    fn element<const MR: usize>((values, _): &(&'a [f32], usize), place: usize, i: usize) -> f32 {
+        values[place + i]
     }
 }
 
@@ -106,12 +119,21 @@ impl<'a> Left for Indexed<'a> {
     }
 
     #[inline(always)]
-    fn element<const MR: usize>(
+    fn place<const MR: usize>(
         (rows, terms): &([&'a [f32]; MR], &'a [u32]),
         k: usize,
+    ) -> Option<usize> {
+        let place = *terms.get(k)? as usize;
+        (place < rows[0].len()).then_some(place)
+    }
+
+    #[inline(always)]
+    fn element<const MR: usize>(
+        (rows, _): &([&'a [f32]; MR], &'a [u32]),
+        place: usize,
         i: usize,
     ) -> f32 {
-        rows[i][terms[k] as usize]
+        rows[i][place]
     }
 }
 
@@ -234,15 +256,15 @@ pub(crate) fn product<L: Lanes>(
     let mut first = 0;
     while first < n_vectors {
         // AVX-512 and NEON have 32 registers, and 24 of them contain sums. AVX2 has 16 registers,
-        // and 12 of them contain sums.
+        // and 10 of them contain sums; with 12, the compiler keeps some of them in memory.
         let of = Operands { left, right, rows: rows.clone() };
         first += match (L::REGISTERS >= 32, n_vectors - first) {
             // Two strips of two are faster than one of three and one of one.
             (true, 4 | 2) => lanes.call(Strip::<_, _, 8, 2> { of, last, first, out }),
             (true, 3..) => lanes.call(Strip::<_, _, 8, 3> { of, last, first, out }),
             (true, _) => lanes.call(Strip::<_, _, 8, 1> { of, last, first, out }),
-            (false, 2..) => lanes.call(Strip::<_, _, 6, 2> { of, last, first, out }),
-            (false, _) => lanes.call(Strip::<_, _, 6, 1> { of, last, first, out }),
+            (false, 2..) => lanes.call(Strip::<_, _, 5, 2> { of, last, first, out }),
+            (false, _) => lanes.call(Strip::<_, _, 8, 1> { of, last, first, out }),
         };
     }
 }
@@ -271,56 +293,67 @@ impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_
         let Self { of, last, first, out } = self;
         let mut row = of.rows.start;
         while row < of.rows.end {
+            let (at, out) = ((row, first), &mut *out);
             row += match of.rows.end - row {
-                n if n >= MR => tile::<L, F, MR, NV>(lanes, &of, last, (row, first), out),
-                4.. => tile::<L, F, 4, NV>(lanes, &of, last, (row, first), out),
-                2.. => tile::<L, F, 2, NV>(lanes, &of, last, (row, first), out),
-                _ => tile::<L, F, 1, NV>(lanes, &of, last, (row, first), out),
+                n if n >= MR => lanes.call(Tile::<_, _, MR, NV> { of: &of, last, at, out }),
+                4.. => lanes.call(Tile::<_, _, 4, NV> { of: &of, last, at, out }),
+                2.. => lanes.call(Tile::<_, _, 2, NV> { of: &of, last, at, out }),
+                _ => lanes.call(Tile::<_, _, 1, NV> { of: &of, last, at, out }),
             };
         }
         NV
     }
 }
 
-/// Computes a block of `MR` rows and `NV` vectors. The sums of the block stay in registers. Returns
-/// `MR`.
-#[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
-fn tile<L: Lanes, F: Left, const MR: usize, const NV: usize>(
-    lanes: L,
-    of: &Operands<'_, F>,
-    last: impl Last,
-    (row, first): (usize, usize),
-    out: &mut Out<'_>,
-) -> usize {
-    let zero = lanes.splat(0.0);
-    let mut sums = [[zero; NV]; MR];
-    let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
-    let right_row = |k: usize| &right[k * stride + first..][..NV];
-    let block = of.left.block::<MR>(row);
-    for k in 0..of.left.depth() {
-        let mut right_vectors = [zero; NV];
-        for v in 0..NV {
-            right_vectors[v] = right_row(k)[v];
-        }
-        for i in 0..MR {
-            let factor = lanes.splat(F::element::<MR>(&block, k, i));
-            for v in 0..NV {
-                sums[i][v] = lanes.mul_add(factor, right_vectors[v], sums[i][v]);
+/// A kernel that computes a block of `MR` rows and `NV` vectors, and returns `MR`. The sums of the
+/// block stay in registers. The block is a function of its own: among others in one function, the
+/// compiler would keep some sums in memory.
+struct Tile<'a, 'b, 'c, F, T, const MR: usize, const NV: usize> {
+    of: &'a Operands<'c, F>,
+    last: T,
+    /// The first row of the product, and the first vector.
+    at: (usize, usize),
+    out: &'a mut Out<'b>,
+}
+
+impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Tile<'_, '_, '_, F, T, MR, NV> {
+    type Output = usize;
+
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "rows and columns are counted")]
+    fn run<L: Lanes>(self, lanes: L) -> usize {
+        let Self { of, last, at: (row, first), out } = self;
+        let zero = lanes.splat(0.0);
+        let mut sums = [[zero; NV]; MR];
+        let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
+        let block = of.left.block::<MR>(row);
+        let mut n_terms = 0;
+        // The loop has no check that panics. Before a panic, the compiler would store the sums, and to be
+        // able to do so, it copies all of them in each round.
+        for (k, right) in (0..of.left.depth()).zip(right[first..].chunks(stride)) {
+            let Some(place) = F::place::<MR>(&block, k) else { break };
+            let Some(right) = right.first_chunk::<NV>() else { break };
+            for i in 0..MR {
+                let factor = lanes.splat(F::element::<MR>(&block, place, i));
+                for v in 0..NV {
+                    sums[i][v] = lanes.mul_add(factor, right[v], sums[i][v]);
+                }
             }
+            n_terms += 1;
         }
-    }
-    for i in 0..MR {
-        // Adding +0 turns -0 into +0. The result then equals a sum without the terms whose left
-        // factor is zero. The sparse product computes such sums.
-        let mut done = [zero; NV];
-        for v in 0..NV {
-            done[v] = lanes.add(sums[i][v], zero);
+        assert_eq!(n_terms, of.left.depth(), "terms of a product");
+        for i in 0..MR {
+            // Adding +0 turns -0 into +0. The result then equals a sum without the terms whose left
+            // factor is zero. The sparse product computes such sums.
+            let mut done = [zero; NV];
+            for v in 0..NV {
+                done[v] = lanes.add(sums[i][v], zero);
+            }
+            let done = last.apply(lanes, (row + i, first), done);
+            out.store::<L, NV>(lanes, (row - of.rows.start + i, first * L::LANES), &done);
         }
-        let done = last.apply(lanes, (row + i, first), done);
-        out.store::<L, NV>(lanes, (row - of.rows.start + i, first * L::LANES), &done);
+        MR
     }
-    MR
 }
 
 #[cfg(test)]

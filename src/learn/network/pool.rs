@@ -2,6 +2,7 @@
 
 use super::operation::{Backward, Forward, Operation, Start};
 use super::shape::Windows;
+use crate::model::lanes::{Kernel, Lanes};
 use crate::model::{Parameters, SimdLevel};
 use unisono_core::network::PoolKind;
 
@@ -37,24 +38,17 @@ impl Pool {
         self.starts.windows(2).map(|pair| &self.positions[pair[0]..pair[1]])
     }
 
-    fn forward_maximum(&mut self, example: usize, inputs: &[f32], outputs: &mut [f32]) {
+    fn forward_maximum(
+        &mut self,
+        level: SimdLevel,
+        example: usize,
+        inputs: &[f32],
+        outputs: &mut [f32],
+    ) {
         let (n_channels, n_outputs) = (self.n_channels, self.n_outputs());
-        let mut chosen = std::mem::take(&mut self.chosen);
-        let places = chosen[example * n_outputs..][..n_outputs].chunks_exact_mut(n_channels);
-        let outputs = outputs.chunks_exact_mut(n_channels);
-        for ((window, largest), chosen) in self.windows().zip(outputs).zip(places) {
-            largest.copy_from_slice(at(inputs, window[0], n_channels));
-            chosen.fill(window[0]);
-            for &position in &window[1..] {
-                let others = at(inputs, position, n_channels);
-                for ((largest, chosen), &x) in largest.iter_mut().zip(&mut *chosen).zip(others) {
-                    let is_chosen = x > *largest || x.is_nan();
-                    *largest = if is_chosen { x } else { *largest };
-                    *chosen = if is_chosen { position } else { *chosen };
-                }
-            }
-        }
-        self.chosen = chosen;
+        let Self { positions, starts, chosen, .. } = self;
+        let chosen = &mut chosen[example * n_outputs..][..n_outputs];
+        level.run(Maximum { positions, starts, inputs, n_channels, outputs, chosen });
     }
 
     fn forward_average(&self, inputs: &[f32], outputs: &mut [f32]) {
@@ -93,7 +87,42 @@ impl Pool {
     }
 }
 
+/// Finds the largest element of each window and channel of an example.
+struct Maximum<'a> {
+    positions: &'a [u32],
+    starts: &'a [usize],
+    inputs: &'a [f32],
+    n_channels: usize,
+    outputs: &'a mut [f32],
+    chosen: &'a mut [u32],
+}
+
+impl Kernel for Maximum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, _: L) {
+        let Self { positions, starts, inputs, n_channels, outputs, chosen } = self;
+        let places = outputs.chunks_exact_mut(n_channels).zip(chosen.chunks_exact_mut(n_channels));
+        for (pair, (largest, chosen)) in starts.windows(2).zip(places) {
+            let window = &positions[pair[0]..pair[1]];
+            largest.copy_from_slice(at(inputs, window[0], n_channels));
+            chosen.fill(window[0]);
+            for &position in &window[1..] {
+                let others = at(inputs, position, n_channels);
+                for ((largest, chosen), &x) in largest.iter_mut().zip(&mut *chosen).zip(others) {
+                    // Without a branch, so that the loop vectorises.
+                    let is_chosen = (x > *largest) | x.is_nan();
+                    *largest = if is_chosen { x } else { *largest };
+                    *chosen = if is_chosen { position } else { *chosen };
+                }
+            }
+        }
+    }
+}
+
 /// Returns the channels of a position.
+#[inline(always)]
 fn at(values: &[f32], position: u32, n_channels: usize) -> &[f32] {
     &values[position as usize * n_channels..][..n_channels]
 }
@@ -106,13 +135,13 @@ impl Operation for Pool {
         }
     }
 
-    fn forward(&mut self, _: SimdLevel, pass: Forward<'_>) {
+    fn forward(&mut self, level: SimdLevel, pass: Forward<'_>) {
         let Forward { examples, inputs, outputs } = pass;
         let inputs = inputs.chunks_exact(inputs.len() / examples.len());
         let outputs = outputs.chunks_exact_mut(self.n_outputs());
         for ((example, inputs), outputs) in examples.zip(inputs).zip(outputs) {
             match self.kind {
-                PoolKind::Max => self.forward_maximum(example, inputs, outputs),
+                PoolKind::Max => self.forward_maximum(level, example, inputs, outputs),
                 PoolKind::Average => self.forward_average(inputs, outputs),
             }
         }
