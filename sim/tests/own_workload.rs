@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use unisono_core::TaskId;
+use unisono_learn::Workload;
 use unisono_sim::check::{Sim, crash};
 
 #[allow(dead_code, reason = "the example has a main function")]
@@ -43,6 +44,57 @@ oracle = \"provenance\"
 #[test]
 fn scenario_file_configures_the_model_and_its_backup_workers() {
     Sim::of(bright_rows()).scenario(WIDE).seeds(0..16).check();
+}
+
+/// The built-in workload with a network that has every kind of layer but layer normalisation.
+const NETWORK: &str = "\
+[train]
+batch_size = 3
+training_steps = 8
+learning_rate = 0.05
+layers = [
+  \"conv2d filters=2 kernel=5 stride=4 padding=same\",
+  \"relu\",
+  \"max_pool size=2 padding=same\",
+  \"conv2d filters=3 kernel=2\",
+  \"gelu\",
+  \"average_pool size=2\",
+  \"flatten\",
+  \"dropout rate=0.25\",
+  \"dense\",
+]
+
+[chaos]
+faults = { min = 1, max = 6 }
+ps = { min = 1, max = 3 }
+workers = { min = 1, max = 4 }
+replicas_to_aggregate = { min = 1, max = 6 }
+optimizer = true
+
+[expect]
+oracle = \"provenance\"
+";
+
+#[test]
+fn losses_of_a_convolutional_network_survive_every_kind_of_fault() {
+    Sim::of(Workload::built_in()).scenario(NETWORK).seeds(0..500).check();
+}
+
+/// LeNet-5 is larger than any fault needs, so its batches are small.
+const LENET: &str = "\
+[train]
+model = \"lenet5\"
+batch_size = 1
+training_steps = 3
+
+[chaos]
+faults = { min = 1, max = 4 }
+workers = { min = 1, max = 3 }
+";
+
+#[test]
+fn losses_of_lenet_survive_every_kind_of_fault() {
+    Sim::of(Workload::built_in()).scenario(LENET).seeds(0..20).check();
 }
 
 /// Returns the message with which a check fails.

@@ -12,6 +12,7 @@ use allocation_counter::{AllocationInfo, measure};
 use unisono_config::RunConfig;
 use unisono_core::floats::{Buffer, Pool};
 use unisono_core::host::{Observer as _, Peers, Turn};
+use unisono_core::network::{Loss, Network as NetworkLayers};
 use unisono_core::protocol::{
     ClusterConfig, Done, Effect, Input, Job, Message, NetworkEvent, Node, Report, Snapshot,
     Standing, Status, UpdateRecord, Wait, WaitFor,
@@ -19,7 +20,7 @@ use unisono_core::protocol::{
 use unisono_core::wire::Frame;
 use unisono_core::{Cut, Floats, Generation, Incarnation, LinkId, Moment, Slot, Step, TaskId};
 use unisono_learn::data::Dataset;
-use unisono_learn::model::{Batch, Gradient, Parameters, SimdLevel};
+use unisono_learn::model::{Batch, Draw, Gradient, Parameters, SimdLevel};
 use unisono_learn::training::{Gradients, Plan, Updates};
 use unisono_metrics::{Metrics, MetricsObserver};
 use unisono_net::tcp::Traffic;
@@ -69,6 +70,34 @@ fn gradient_of_the_model_allocates_nothing() {
         );
     });
     assert_eq!(used.count_total, 0, "{used:?}");
+}
+
+#[test]
+fn gradient_of_a_network_with_every_kind_of_layer_allocates_nothing() {
+    const LAYERS: &str = "conv2d filters=3 kernel=5 stride=2 padding=same; layer_norm; relu; \
+                          max_pool size=2; conv2d filters=4 kernel=3; gelu; average_pool size=2; \
+                          tanh; flatten; dropout rate=0.5; dense units=16; sigmoid; dense";
+    let mut run = RunConfig::default();
+    let layers = NetworkLayers::parse_layers(LAYERS).expect("layers");
+    run.train.network = Some(NetworkLayers { input: None, layers });
+    for loss in [Loss::SoftmaxCrossEntropy, Loss::SigmoidCrossEntropy, Loss::MeanSquaredError] {
+        run.train.loss = loss;
+        let plan = Plan::new(&run, Dataset::embedded(), SimdLevel::detect()).expect("they fit");
+        let parameters = parameters(&plan.initial(None).expect("no file is read"));
+        let mut model = plan.model();
+        let mut buffers: Vec<_> =
+            parameters.iter().map(|shard| Buffer::from(vec![0.0; shard.len()])).collect();
+        let rows: Vec<_> = (0..20).collect();
+        let used = after_warm_up(|step| {
+            let draw = Some(Draw { seed: 1, slot: Slot(0), step });
+            model.gradient(
+                Batch { examples: &plan.data.train, rows: &rows, draw },
+                Parameters::new(&plan.layout, &parameters),
+                Gradient::new(&plan.layout, &mut buffers),
+            );
+        });
+        assert_eq!(used.count_total, 0, "{loss:?}: {used:?}");
+    }
 }
 
 #[test]

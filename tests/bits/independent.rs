@@ -1,12 +1,13 @@
-//! Compares runs with `fixtures/golden/independent.txt`, the results of a second implementation of
-//! `docs/arithmetic.md` in another language.
+//! Compares runs with `fixtures/golden/independent.txt` and `networks.txt`, the results of a second
+//! implementation of `docs/arithmetic.md` in another language.
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use crate::reference;
 
-const GOLDEN: &str = include_str!("../../fixtures/golden/independent.txt");
+const PERCEPTRONS: &str = include_str!("../../fixtures/golden/independent.txt");
+const NETWORKS: &str = include_str!("../../fixtures/golden/networks.txt");
 
 /// Runs the reference and returns its losses and tensors in the format of that file.
 fn lines_of(flags: &[String]) -> Vec<String> {
@@ -26,8 +27,9 @@ fn lines_of(flags: &[String]) -> Vec<String> {
 
 #[test]
 fn losses_and_tensors_equal_those_of_a_second_implementation() {
-    let cases: Vec<&str> = GOLDEN.split("# ").skip(1).collect();
-    assert_eq!(cases.len(), 5);
+    let cases = [PERCEPTRONS, NETWORKS].map(|golden| golden.split("# ").skip(1));
+    let cases: Vec<&str> = cases.into_iter().flatten().collect();
+    assert_eq!(cases.len(), 5 + 11);
     for case in cases {
         let (head, body) = case.split_once('\n').expect("a case has lines");
         let (name, flags) = head.split_once(": ").expect("a name, and flags");

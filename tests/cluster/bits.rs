@@ -31,6 +31,45 @@ fn number_of_ps_and_placement_change_no_bit() {
     }
 }
 
+/// A small convolutional network with every kind of layer, and dropout.
+const NETWORK: &str = "conv2d filters=3 kernel=5x4 stride=3 padding=same; layer_norm; gelu; \
+                       max_pool size=2 stride=1 padding=same; conv2d filters=4 kernel=3; tanh; \
+                       average_pool size=2; flatten; dropout rate=0.3; dense units=9; sigmoid; \
+                       dense";
+
+#[test]
+fn network_of_all_layers_has_the_same_bits_in_a_cluster_and_with_every_simd_level() {
+    let few = ["--batch-size", "5", "--training-steps", "6", "--learning-rate", "0.1"];
+    let quiet = ["--progress", "none", "--regularization-rate", "0.01"];
+    let run = |words: &str, level: Option<SimdLevel>| {
+        let folder = Folder::new();
+        let mut command = folder.command(words);
+        command.args(["--layers", NETWORK]).args(few).args(quiet);
+        level.into_iter().for_each(|level| {
+            command.env("UNISONO_SIMD", level.to_string());
+        });
+        crate::support::Process::start(command).wait().expect_code(0);
+        Bits::read(&folder.logdir())
+    };
+    let expected = run("reference --workers 3", None);
+    for words in [
+        "local --workers 3 --ps 1",
+        "local --workers 2 --ps 3 --replicas-to-aggregate 3 --placement round-robin",
+        "local --workers 1 --ps 2 --replicas-to-aggregate 3 --shared-memory=false",
+    ] {
+        run(words, None).assert_same(&expected, words);
+    }
+    for level in SimdLevel::available() {
+        run("reference --workers 3", Some(level)).assert_same(&expected, &level.to_string());
+    }
+}
+
+#[test]
+fn lenet_trains_in_a_cluster_with_the_bits_of_the_serial_run() {
+    let words = "--model lenet5 --batch-size 8 --training-steps 3 --progress none";
+    assert_local_is(&reference(words), words);
+}
+
 /// This includes the metadata, which does not record the layout of the run.
 #[test]
 fn final_checkpoint_has_the_same_bytes_for_any_ps_placement_and_number_of_workers() {

@@ -12,8 +12,11 @@ use unisono_files::disk::{Disk as _, RealDisk};
 
 /// The settings that have their own names in the table, in the order of the table: each key with
 /// its name. All other settings follow, and have names that are made from their keys.
-const NAMES: [(&str, &str); 18] = [
+const NAMES: [(&str, &str); 21] = [
     ("hidden", "hidden layers"),
+    ("layers", "layers"),
+    ("input", "input"),
+    ("loss", "loss"),
     ("optimizer", "optimizer"),
     ("learning_rate", "learning rate"),
     ("learning_rate_decay", "learning rate decay"),
