@@ -417,7 +417,7 @@ mod tests {
         run.toml:2: unknown key batch_sise in [train]; did you mean batch_size?
         run.toml:2: unknown key batch-size in [train]; did you mean batch_size?
         run.toml:2: unknown key logdir in [train]; it belongs in [checkpoint]
-        run.toml:2: unknown key zzz in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
+        run.toml:2: unknown key zzz in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, model, hidden, layers, input, loss, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         run.toml:1: there is no section [trian]; did you mean [train]?
         run.toml:1: there is no section [zzz]; there are [train], [sync], [cluster], [data], [checkpoint], [security], [limits], [output], [local]
         run.toml:1: the key batch_size belongs in the section [train]
@@ -436,7 +436,7 @@ mod tests {
         run.toml:3: duplicate key
         run.toml:2: string values must be quoted, expected literal string
         run.toml:2: seed: 99999999999999999999 must be a whole number from 0 to 18446744073709551615
-        run.toml:1: unknown key deeper in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
+        run.toml:1: unknown key deeper in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, model, hidden, layers, input, loss, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         run.toml:2: replicas_to_aggregate: 0 must be a whole number from 1 to 4096
         run.toml:2: save_model_secs: -1 must be a number of seconds, 0 (for never) to 1000000000
         run.toml:2: logdir: invalid type: integer `7`, expected path string

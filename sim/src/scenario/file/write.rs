@@ -1,10 +1,10 @@
 //! Writes a scenario as a file: the keys whose values differ from the defaults, in the order of the
 //! reference documentation.
 
-use unisono_config::RunConfig;
 use unisono_config::file::KnownSection;
 use unisono_config::keys::TrainKeys;
 use unisono_config::values::OptimizerName;
+use unisono_config::{OwnSettings, RunConfig};
 
 use super::sections::shape;
 use super::{expect, model, train};
@@ -58,7 +58,9 @@ fn train(file: &mut Lines, run: &RunConfig) {
     let name = Some(OptimizerName::of(&run.train.optimizer));
     let resolved = train::resolve(TrainKeys { optimizer: name, ..TrainKeys::default() });
     default.train.optimizer = resolved.expect("a name contradicts nothing").optimizer;
-    let (parameters, given, known) = (default.settings(), run.settings(), KnownSection::train());
+    // The settings of an own workload are in [model], and one of them has the key model, too.
+    let given = RunConfig { own: OwnSettings::default(), ..run.clone() }.settings();
+    let (parameters, known) = (default.settings(), KnownSection::train());
     let keys = given.iter().filter(|(key, value)| {
         let default = if *key == "optimizer" { &optimizer } else { &parameters };
         known.has(key) && !default.iter().any(|setting| setting == (*key, *value))
@@ -72,7 +74,11 @@ fn train(file: &mut Lines, run: &RunConfig) {
 fn setting(key: &str, value: &str) -> String {
     match key {
         "hidden" => format!("[{}]", value.replace(',', ", ")),
-        "optimizer" | "order" => quoted(value),
+        "layers" => {
+            let layers: Vec<_> = value.split("; ").map(quoted).collect();
+            format!("[{}]", layers.join(", "))
+        }
+        "optimizer" | "order" | "input" | "loss" => quoted(value),
         _ => value.to_owned(),
     }
 }
