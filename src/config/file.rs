@@ -214,6 +214,12 @@ impl KnownSection {
     }
 }
 
+/// Returns whether every run has a flag and a key of this name.
+#[must_use]
+pub fn is_common_key(key: &str) -> bool {
+    sections().iter().any(|section| section.has(key))
+}
+
 /// Reads the section `[model]`, whose keys are those of a workload's flags.
 fn own_values(flags: &[OwnFlag], table: &DeTable<'_>) -> Result<BTreeMap<String, String>, Wrong> {
     let value = |flag: &OwnFlag| {

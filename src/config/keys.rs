@@ -77,7 +77,7 @@ section! {
         /// 500]
         hidden: Hidden = "SIZES",
         /// Layers of a network, separated by semicolons, such as "conv2d filters=32 kernel=5; relu;
-        /// max_pool size=2; flatten; dense"; a dense layer without units has one for each class
+        /// max_pool size=2; flatten; dense"; a dense layer without units has one unit per class
         /// [default: none]
         layers: LayerList = "LAYERS",
         /// For lenet5 and --layers: shape of an example, as height x width x channels, such as
@@ -317,7 +317,7 @@ impl RunKeys {
             // optimizer does not have are dropped.
             file.train.keep_parameters_of(optimizer);
         }
-        file.train.drop_model_unless(&self.train);
+        file.train.drop_model_if_in(&self.train);
         file.security.drop_contradictions(&self.security);
         Self {
             train: self.train.or(file.train),

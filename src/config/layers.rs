@@ -61,6 +61,11 @@ impl<'de> Deserialize<'de> for LayerList {
             fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<LayerList, A::Error> {
                 let mut all = Vec::new();
                 while let Some(text) = texts.next_element::<String>()? {
+                    if text.contains(';') {
+                        let what =
+                            format!("{text:?} has a semicolon: write one text for each layer");
+                        return Err(A::Error::custom(what));
+                    }
                     all.push(text);
                 }
                 all.join(";").parse().map_err(A::Error::custom)
@@ -88,19 +93,21 @@ impl Names for Loss {
             ),
             Self::MeanSquaredError => (
                 "mean-squared-error",
-                "Mean over the outputs of the squared difference from 1 for the label, or else 0",
+                "Mean over the outputs of (output - target)²; the target is 1 for the label, and 0 for all \
+                 others",
             ),
         }
     }
 }
 
 impl TrainKeys {
-    /// Takes the description of the model from `flags` if they have one, and drops that of the file.
-    pub(super) fn drop_model_unless(&mut self, flags: &Self) {
+    /// Drops the description of the model if `flags` describe a model. `self` is from a file.
+    pub(super) fn drop_model_if_in(&mut self, flags: &Self) {
         if flags.model.is_some() || flags.layers.is_some() || flags.hidden.is_some() {
             (self.model, self.layers, self.hidden) = (None, None, None);
         }
-        if flags.hidden.is_some() {
+        let is_perceptron = matches!(flags.model, Some(ModelName::Mlp | ModelName::Softmax));
+        if flags.hidden.is_some() || is_perceptron {
             self.input = None;
         }
     }
@@ -203,7 +210,7 @@ mod tests {
         };
         let replaced = |flags: &TrainKeys| {
             let mut file = file();
-            file.drop_model_unless(flags);
+            file.drop_model_if_in(flags);
             (file.layers.is_some(), file.input.is_some())
         };
         assert_eq!(replaced(&TrainKeys::default()), (true, true));
@@ -211,5 +218,7 @@ mod tests {
         assert_eq!(replaced(&lenet), (false, true));
         let hidden = TrainKeys { hidden: Some("3".parse().unwrap()), ..TrainKeys::default() };
         assert_eq!(replaced(&hidden), (false, false));
+        let softmax = TrainKeys { model: Some(ModelName::Softmax), ..TrainKeys::default() };
+        assert_eq!(replaced(&softmax), (false, false));
     }
 }

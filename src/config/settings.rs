@@ -315,6 +315,11 @@ mod tests {
         run.n_ps = 500;
         run.sync = Sync { replicas_to_aggregate: 3, total_num_replicas: 7 };
         run.validation_size = Some(70.into());
+        assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run.clone()));
+        run.train.loss = Loss::MeanSquaredError;
+        run.train.network = Some(Network::lenet5());
+        assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run.clone()));
+        run.train.network = Some(Network { input: "14x56x1".parse().ok(), ..Network::lenet5() });
         assert_eq!(RunConfig::from_settings(&run.settings()), Ok(run));
     }
 

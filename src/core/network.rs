@@ -50,7 +50,7 @@ pub enum Layer {
     },
     /// The largest value, or the mean, of each window of each channel.
     Pool {
-        /// What a window becomes.
+        /// The value that a window is reduced to.
         kind: PoolKind,
         /// The height and width of the window.
         size: Pair,

@@ -49,7 +49,7 @@ pub const MAX_CONTROL_BYTES: usize = 4 << 20;
 pub const MAX_TENSORS: usize = 16;
 
 /// The maximum length of a frame from a caller without a session, in bytes. A `Hello` with its
-/// settings takes about 1 KiB. The limit bounds the memory that an unknown caller can occupy.
+/// settings takes about 1 KiB, and up to 30 KiB with a network of many layers. The limit bounds the memory that an unknown caller can occupy.
 pub const MAX_GREETING_BYTES: usize = 64 << 10;
 
 /// The size limits of the frames that a reader accepts.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use unisono_config::file::is_common_key;
 use unisono_config::{OwnFlag, OwnSettings, RunConfig};
 use unisono_core::network::{self as layers, Loss};
 use unisono_core::train_config::{Portion, TrainConfig};
@@ -148,7 +149,7 @@ fn value_of<T: FromStr>(own: &OwnSettings, key: &str) -> T {
 }
 
 impl Workload {
-    /// Returns the workload of the program `unisono`: the multilayer perceptron on the data of
+    /// Returns the workload of the program `unisono`: the network of the configuration on the data of
     /// `--data-dir`, or else on the embedded digits.
     #[must_use]
     pub fn built_in() -> Self {
@@ -197,8 +198,8 @@ impl Workload {
     /// underscores. Tasks compare the values, and checkpoints and ledgers record them.
     ///
     /// # Panics
-    /// Panics if the key is not made of lower-case letters, digits and underscores, or the workload has it
-    /// already.
+    /// Panics if the key is not made of lower-case letters, digits and underscores, if the workload
+    /// has it already, or if every run has a flag of this name.
     #[must_use]
     pub fn flag<T: FromStr<Err: Display> + Display>(
         mut self,
@@ -210,6 +211,7 @@ impl Workload {
             self.flags.iter().all(|flag| flag.key() != key),
             "the flag {key} is declared twice"
         );
+        assert!(!is_common_key(key), "every run has a flag {key}: choose another name");
         self.flags.push(OwnFlag::new(key, default, help));
         self
     }
@@ -259,13 +261,15 @@ impl Workload {
             name.map_or_else(|| "a built-in model".to_owned(), |name| format!("the model {name}"))
         };
         let own = &run.own;
-        if let (Some(name), Some(_)) = (&self.name, &run.train.network) {
+        let is_network = run.train.network.is_some() || run.train.loss != Loss::default();
+        let is_foreign = own.model.is_some() && own.model != self.name;
+        if let (Some(name), Some(_), true) = (&self.name, &own.model, is_network && !is_foreign) {
             return Err(WorkloadError::Model(format!(
-                "this program trains the model {name}, so --model and --layers have no effect: \
-                 leave them out"
+                "this program trains the model {name}, so --model, --layers and --loss have no \
+                 effect: leave them out"
             )));
         }
-        if own.model.is_some() && own.model != self.name {
+        if is_foreign || (self.name.is_some() && is_network) {
             let (theirs, ours) = (described(own.model.as_ref()), described(self.name.as_ref()));
             return Err(WorkloadError::OtherModel { theirs, ours });
         }
@@ -292,7 +296,8 @@ impl Workload {
     /// Returns an error if the data are missing or malformed.
     pub fn open_data(&self, run: &RunConfig) -> Result<Dataset, WorkloadError> {
         let run = self.configure(run)?;
-        Ok((self.open_data)(&DataSource { run: &run })?)
+        let data = (self.open_data)(&DataSource { run: &run })?;
+        Ok(if reads_shape(&run.train) { data.identified_by_shape() } else { data })
     }
 
     /// Returns a key of the data of a run: two runs with the same key have the same data.
@@ -300,7 +305,8 @@ impl Workload {
     /// # Errors
     /// Returns an error if the run's settings are those of another workload.
     pub fn data_key(&self, run: &RunConfig) -> Result<String, WorkloadError> {
-        Ok(DataSource { run: &self.configure(run)? }.key())
+        let run = self.configure(run)?;
+        Ok(format!("{} {}", DataSource { run: &run }.key(), reads_shape(&run.train)))
     }
 
     /// Creates the model of a run on `data`.
@@ -362,8 +368,13 @@ impl Plan {
     }
 }
 
+/// Returns whether the losses depend on the shape of the examples in the data.
+fn reads_shape(train: &TrainConfig) -> bool {
+    train.network.as_ref().is_some_and(|network| network.input.is_none())
+}
+
 /// Creates the network of the configuration. A multilayer perceptron with softmax cross-entropy has
-/// faster kernels, with the same bits.
+/// faster kernels, with the same bits for finite parameters.
 fn built_in_model(
     train: &TrainConfig,
     examples: &Examples,
@@ -381,7 +392,9 @@ fn built_in_model(
         (None, _) => layers::Network::perceptron(&train.hidden),
     };
     let network = Network::new(&network, train.loss, rate, examples, level);
-    Ok(Box::new(network.map_err(|error| error.to_string())?))
+    let network = network.map_err(|error| error.to_string())?;
+    network.check_batch_size(train.batch_size).map_err(|error| error.to_string())?;
+    Ok(Box::new(network))
 }
 
 /// Opens the data of `--data-dir`, or else the embedded digits.

@@ -19,9 +19,14 @@ impl Network {
     /// Returns an error if there is no layer, there are more than [`MAX_LAYERS`], or a text is not a
     /// layer.
     pub fn parse_layers(text: &str) -> Result<Vec<Layer>, LayerError> {
+        if text.trim().is_empty() {
+            return Err(LayerError("there is no layer: give at least one".to_owned()));
+        }
         let texts: Vec<_> = text.split(';').collect();
         if texts.len() > MAX_LAYERS {
-            return Err(LayerError(format!("must be at most {MAX_LAYERS} layers")));
+            let n_layers = texts.len();
+            let what = format!("there are {n_layers} layers, but at most {MAX_LAYERS} are allowed");
+            return Err(LayerError(what));
         }
         let layer = |(number, text): (usize, &&str)| {
             let wrong = |error| LayerError(format!("layer {}: {error}", number + 1));
@@ -140,7 +145,9 @@ struct Keys<'a> {
 impl<'a> Keys<'a> {
     fn parse(text: &'a str) -> Result<Self, LayerError> {
         let mut words = text.split_whitespace();
-        let kind = words.next().ok_or_else(|| LayerError("a layer needs a kind".to_owned()))?;
+        let kind = words.next().ok_or_else(|| {
+            LayerError("the layer has no name: remove a semicolon, or name it".to_owned())
+        })?;
         let mut unread = BTreeMap::new();
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| {
@@ -204,15 +211,19 @@ impl FromStr for Switch {
     }
 }
 
+/// The smallest number in the text of a layer. It bounds the number of digits.
+const SMALLEST: f64 = 1e-12;
+
 struct Rate(f64);
 
 impl FromStr for Rate {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
+        let is_rate = |rate: &f64| *rate == 0.0 || (SMALLEST..1.0).contains(rate);
+        let rate = text.parse().ok().filter(is_rate);
         // Adding 0 turns -0 into 0, so that both have one text.
-        rate.map(|rate| Self(rate + 0.0)).ok_or("a number of 0 or above and below 1")
+        rate.map(|rate| Self(rate + 0.0)).ok_or("0, or at least 1e-12 and below 1")
     }
 }
 
@@ -222,8 +233,8 @@ impl FromStr for Epsilon {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let epsilon = text.parse().ok().filter(|epsilon| *epsilon > 0.0 && *epsilon < 1.0);
-        epsilon.map(Self).ok_or("a number above 0 and below 1")
+        let epsilon = text.parse().ok().filter(|epsilon| (SMALLEST..1.0).contains(epsilon));
+        epsilon.map(Self).ok_or("at least 1e-12 and below 1")
     }
 }
 
@@ -365,7 +376,7 @@ mod tests {
         ]
         .map(|text| layer(text).unwrap_err());
         insta::assert_snapshot!(errors.join("\n"), @r#"
-        a layer needs a kind
+        the layer has no name: remove a semicolon, or name it
         there is no layer "conv"; there are dense, conv2d, max_pool, average_pool, relu, tanh, sigmoid, gelu, dropout, layer_norm and flatten
         "512" must have the form key=value, such as units=512
         units is "0", but must be a whole number from 1 to 65536
@@ -375,8 +386,8 @@ mod tests {
         conv2d needs kernel
         kernel is "5x", but must be a size, such as 5, or a height and a width, such as 5x3, from 1 to 65536
         padding is "full", but must be same or valid
-        rate is "1", but must be a number of 0 or above and below 1
-        epsilon is "0", but must be a number above 0 and below 1
+        rate is "1", but must be 0, or at least 1e-12 and below 1
+        epsilon is "0", but must be at least 1e-12 and below 1
         "#);
     }
 

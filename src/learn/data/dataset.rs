@@ -244,6 +244,23 @@ impl Dataset {
         Self::of_examples(&self.name, train, validation, test)
     }
 
+    /// Returns the data set with a digest of the shape of its examples, too. A network of layers
+    /// computes other numbers for images of another height and width, although the features are the
+    /// same.
+    ///
+    /// The digest is the SHA-256 of `unisono shaped data 1` and a line feed, the digest without the
+    /// shape, and the dimensions, each a little-endian `u64`.
+    #[must_use]
+    pub fn identified_by_shape(self) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"unisono shaped data 1\n");
+        hasher.update(&self.digest);
+        for size in self.train.shape() {
+            hasher.update((*size as u64).to_le_bytes());
+        }
+        Self { digest: sha256::hex(hasher), ..self }
+    }
+
     /// Returns the name by which errors refer to this data set: the path of its folder, or a
     /// description.
     #[must_use]
@@ -255,9 +272,10 @@ impl Dataset {
     ///
     /// Two data sets of the same kind (of IDX files, or of [`Self::of_examples`]) have the same
     /// digest if and only if they have the same training examples, in the same order, and the same
-    /// number of classes. All other properties affect neither the losses nor the digest: the
-    /// compression, the height and width of images with the same number of pixels, and the
-    /// validation and test examples.
+    /// number of classes. All other properties affect neither the losses of a multilayer perceptron
+    /// nor the digest: the compression, the height and width of images with the same number of
+    /// pixels, and the validation and test examples. [`Self::identified_by_shape`] adds the height
+    /// and the width.
     ///
     /// The digest of a data set of IDX files is the SHA-256 of these bytes:
     /// - `unisono training data 1` and a line feed;

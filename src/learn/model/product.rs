@@ -12,16 +12,16 @@ use crate::model::matrix::Matrix;
 /// The left operand of a product. Each element is loaded separately and copied to all lanes of a
 /// vector, so a transposed operand costs no additional time.
 pub(crate) trait Left: Copy {
-    /// What the kernel needs of `MR` consecutive rows.
+    /// `MR` consecutive rows, in the form that the kernel reads.
     type Block<const MR: usize>: Copy;
 
     /// Returns the number of columns, which is the number of terms of each sum.
     fn depth(self) -> usize;
     /// Returns the block of `MR` rows that begins with row `row`.
     fn block<const MR: usize>(self, row: usize) -> Self::Block<MR>;
-    /// Returns column `k` of a block, if there is one.
+    /// Returns the place of column `k`, for [`Self::element`]; `None` if the block has no such column.
     fn place<const MR: usize>(block: &Self::Block<MR>, k: usize) -> Option<usize>;
-    /// Returns the element of row `i` of a column.
+    /// Returns the element of row `i` in the column at `place`.
     fn element<const MR: usize>(block: &Self::Block<MR>, place: usize, i: usize) -> f32;
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Indexed<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) rows: &'a [u32],
     pub(crate) terms: &'a [u32],
-    /// Above the largest of `terms`.
+    /// An exclusive upper bound of `terms`.
     pub(crate) span: usize,
 }
 
@@ -306,7 +306,7 @@ impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Strip<'_, '_
 }
 
 /// A kernel that computes a block of `MR` rows and `NV` vectors, and returns `MR`. The sums of the
-/// block stay in registers. The block is a function of its own: among others in one function, the
+/// block stay in registers. Each block is a separate function. If several were inlined into one, the
 /// compiler would keep some sums in memory.
 struct Tile<'a, 'b, 'c, F, T, const MR: usize, const NV: usize> {
     of: &'a Operands<'c, F>,
@@ -328,8 +328,8 @@ impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Tile<'_, '_,
         let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
         let block = of.left.block::<MR>(row);
         let mut n_terms = 0;
-        // The loop has no check that panics. Before a panic, the compiler would store the sums, and to be
-        // able to do so, it copies all of them in each round.
+        // The loop must not contain a check that panics: the compiler would then copy all sums to
+        // memory in each round.
         for (k, right) in (0..of.left.depth()).zip(right[first..].chunks(stride)) {
             let Some(place) = F::place::<MR>(&block, k) else { break };
             let Some(right) = right.first_chunk::<NV>() else { break };

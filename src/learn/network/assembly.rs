@@ -21,6 +21,12 @@ const MAX_VALUES: usize = 1 << 30;
 #[error("{0}")]
 pub struct ShapeError(String);
 
+impl ShapeError {
+    pub(crate) const fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 /// A layer that computes.
 #[derive(Debug)]
 pub(crate) struct Assembled {

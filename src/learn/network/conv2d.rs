@@ -19,17 +19,19 @@ pub(crate) struct Conv2d {
     image: Image,
     /// The deltas of an example's outputs, one row per window.
     deltas: Matrix,
-    back: Back,
+    /// `None` until the deltas of inputs are computed first.
+    back: Option<Back>,
+    /// Whether `back` has the current kernel.
+    is_rotated: bool,
 }
 
-/// What the deltas of the inputs need. They are the convolution of the outputs' deltas, `stride`
-/// apart and padded, with the rotated kernel.
+/// The memory for the deltas of the inputs. These deltas are the convolution of the outputs' deltas,
+/// `stride` apart and padded, with the rotated kernel.
 #[derive(Debug)]
 struct Back {
     image: Image,
     /// The kernel, rotated by half a turn, with the filters as inputs and the channels as outputs.
     rotated: Matrix,
-    is_rotated: bool,
 }
 
 /// A padded image, and the places of windows in it.
@@ -40,9 +42,9 @@ struct Image {
     windows: Vec<u32>,
     /// The places of a window's elements, relative to the first.
     elements: Vec<u32>,
-    /// The place of each row of the unpadded values, and the distance between the values of two
-    /// neighbouring positions in the row.
+    /// The place of each row of the unpadded values.
     rows: Vec<usize>,
+    /// The distance between the values of two neighbouring positions in a row.
     step: usize,
     n_channels: usize,
 }
@@ -52,13 +54,16 @@ struct Image {
 struct Side {
     /// The size with the padding.
     padded: usize,
-    /// The first place of an unpadded value, and the distance to the next.
+    /// The place of the first unpadded value.
     first: usize,
+    /// The distance between two neighbouring unpadded values.
     step: usize,
+    /// The number of unpadded values.
     n_values: usize,
-    /// The size of a window, the number of windows, and the distance between two.
+    /// The size of a window.
     size: usize,
     n_windows: usize,
+    /// The distance between two neighbouring windows.
     stride: usize,
 }
 
@@ -72,7 +77,6 @@ impl Conv2d {
     ) -> Self {
         let Windows { vertical, horizontal } = windows;
         let shape = [vertical.size, horizontal.size, n_channels, n_filters];
-        let n_elements = vertical.size * horizontal.size * n_filters;
         Self {
             n_channels,
             n_filters,
@@ -80,28 +84,30 @@ impl Conv2d {
             weights: Weights::new(&shape, regularized),
             image: Image::new(forward_side(vertical), forward_side(horizontal), n_channels),
             deltas: Matrix::new(windows.len(), n_filters),
-            back: Back {
-                image: Image::new(back_side(vertical), back_side(horizontal), n_filters),
-                rotated: Matrix::new(n_elements, n_channels),
-                is_rotated: false,
-            },
+            back: None,
+            is_rotated: false,
         }
     }
 
     fn rotate(&mut self) {
         let Windows { vertical, horizontal } = self.windows;
+        let (n_channels, n_filters) = (self.n_channels, self.n_filters);
         let n_positions = vertical.size * horizontal.size;
-        let (weights, rotated) = (self.weights.values(), &mut self.back.rotated);
+        let weights = self.weights.values();
+        let Back { rotated, .. } = self.back.get_or_insert_with(|| Back {
+            image: Image::new(back_side(vertical), back_side(horizontal), n_filters),
+            rotated: Matrix::new(n_positions * n_filters, n_channels),
+        });
         for position in 0..n_positions {
             let opposite = n_positions - 1 - position;
-            for channel in 0..self.n_channels {
-                let row = weights.row(opposite * self.n_channels + channel);
+            for channel in 0..n_channels {
+                let row = weights.row(opposite * n_channels + channel);
                 for (filter, weight) in row.iter().enumerate() {
-                    rotated.row_mut(position * self.n_filters + filter)[channel] = *weight;
+                    rotated.row_mut(position * n_filters + filter)[channel] = *weight;
                 }
             }
         }
-        self.back.is_rotated = true;
+        self.is_rotated = true;
     }
 }
 
@@ -193,7 +199,7 @@ impl Operation for Conv2d {
 
     fn begin(&mut self, _: &Start, parameters: Parameters<'_>, first: usize) {
         self.weights.begin(parameters, first);
-        self.back.is_rotated = false;
+        self.is_rotated = false;
     }
 
     fn squares(&self, level: SimdLevel, before: f64) -> f64 {
@@ -214,7 +220,7 @@ impl Operation for Conv2d {
         let n_inputs = pass.inputs.len() / pass.examples.len();
         let n_outputs = self.windows.len() * self.n_filters;
         let mut before = pass.before.map(|before| before.chunks_exact_mut(n_inputs));
-        if before.is_some() && !self.back.is_rotated {
+        if before.is_some() && !self.is_rotated {
             self.rotate();
         }
         let examples = pass.inputs.chunks_exact(n_inputs).zip(pass.deltas.chunks_exact(n_outputs));
@@ -222,9 +228,10 @@ impl Operation for Conv2d {
             self.image.load(inputs);
             copy_rows(deltas, &mut self.deltas);
             self.weights.add_gradient(level, self.image.transposed_patches(), &self.deltas);
-            if let Some(before) = before.as_mut().and_then(Iterator::next) {
-                self.back.image.load(deltas);
-                multiply(level, self.back.image.patches(), &self.back.rotated, before);
+            let before = before.as_mut().and_then(Iterator::next);
+            if let (Some(before), Some(Back { image, rotated })) = (before, &mut self.back) {
+                image.load(deltas);
+                multiply(level, image.patches(), rotated, before);
             }
         }
     }

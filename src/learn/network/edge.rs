@@ -9,7 +9,8 @@ pub(crate) struct Edge {
     pub(crate) values: Vec<f32>,
     /// The deltas of all examples, or of one example.
     pub(crate) deltas: Vec<f32>,
-    /// Whether `deltas` has those of all examples. The deltas of one example stay in the cache.
+    /// Whether `deltas` holds the deltas of all examples. Otherwise it holds those of one example,
+    /// which stay in the cache.
     pub(crate) keeps_all: bool,
 }
 

@@ -25,6 +25,8 @@ pub struct Network {
     edges: Vec<Edge>,
     /// The layers in groups. The examples pass through a group one after the other, or all at once.
     groups: Vec<Group>,
+    /// The first layer with variables. No layer before it needs deltas.
+    first_trained: usize,
     loss: Loss,
     regularization_rate: f64,
     level: SimdLevel,
@@ -75,6 +77,8 @@ impl Network {
         };
         let edges = sizes.iter().enumerate().map(edge).collect();
         let groups = groups(&layers);
+        let has_variables = |layer: &Assembled| !layer.operation.variables().is_empty();
+        let first_trained = layers.iter().position(has_variables).unwrap_or(layers.len());
         let mut first = 0;
         let numbered = |Assembled { operation, .. }| {
             let layer = Layer { first, operation };
@@ -85,11 +89,28 @@ impl Network {
             layers: layers.into_iter().map(numbered).collect(),
             edges,
             groups,
+            first_trained,
             loss,
             regularization_rate,
             level,
             room: vec![0.0; examples.n_classes()],
         })
+    }
+
+    /// Checks that the values of a batch of `batch_size` examples can be numbered.
+    ///
+    /// # Errors
+    /// Returns an error if a layer would have more than 2^32 values.
+    pub fn check_batch_size(&self, batch_size: usize) -> Result<(), ShapeError> {
+        let largest = self.edges.iter().map(|edge| edge.n_values).max().unwrap_or(0);
+        let n_examples = batch_size.max(LOGITS_AT_ONCE);
+        if largest.checked_mul(n_examples).is_some_and(|n| u32::try_from(n).is_ok()) {
+            return Ok(());
+        }
+        Err(ShapeError::new(format!(
+            "a layer with {largest} values per example is too large for batches of {n_examples} \
+             examples: use smaller batches or layers"
+        )))
     }
 
     /// Prepares all layers for a batch, and copies its features.
@@ -148,7 +169,8 @@ impl Network {
             let Group { ref layers, takes_whole_batches } = self.groups[group];
             let layers = layers.clone();
             for examples in parts(n_examples, takes_whole_batches) {
-                layers.clone().rev().for_each(|layer| self.backward_layer(layer, examples.clone()));
+                let trained = layers.start.max(self.first_trained)..layers.end;
+                trained.rev().for_each(|layer| self.backward_layer(layer, examples.clone()));
             }
         }
     }
@@ -166,7 +188,7 @@ impl Network {
             inputs,
             outputs: &behind.values[part(&examples, behind.n_values)],
             deltas: &behind.deltas[deltas_of(behind)],
-            before: (layer > 0).then_some(&mut before.deltas[before_deltas]),
+            before: (layer > self.first_trained).then_some(&mut before.deltas[before_deltas]),
             examples,
         };
         self.layers[layer].operation.backward(self.level, pass);

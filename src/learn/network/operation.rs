@@ -21,7 +21,7 @@ pub(crate) trait Operation: Send + fmt::Debug {
         Vec::new()
     }
 
-    /// Returns what a variable of the layer begins with, if it has fewer than two dimensions.
+    /// Returns the initial value of every element of a variable with fewer than two dimensions.
     fn initial_value(&self, _variable: usize) -> f32 {
         0.0
     }
@@ -76,6 +76,6 @@ pub(crate) struct Backward<'a> {
     pub(crate) outputs: &'a [f32],
     /// The deltas of the outputs.
     pub(crate) deltas: &'a [f32],
-    /// The deltas of the inputs, to be overwritten; `None` for the first layer.
+    /// The deltas of the inputs, to be overwritten; `None` if no layer before has variables.
     pub(crate) before: Option<&'a mut [f32]>,
 }

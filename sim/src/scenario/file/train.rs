@@ -41,7 +41,9 @@ pub(super) fn resolve(keys: TrainKeys) -> Result<TrainConfig, ConfigError> {
 /// instead of keys.
 fn foreign_parameter(table: &DeTable<'_>, at: usize, error: &ConfigError) -> Wrong {
     let ConfigError::ForeignParameter { parameter, theirs, ours } = error else {
-        return Wrong { at, what: error.to_string() };
+        let described = ["layers", "model", "input"].into_iter().find_map(|key| table.get(key));
+        let at = described.map_or(at, |value| value.span().start);
+        return Wrong { at, what: error.to_string().replace("--", "") };
     };
     let key = parameter.trim_start_matches('-');
     let at = table.get(key).map_or(at, |value| value.span().start);

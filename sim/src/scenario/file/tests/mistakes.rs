@@ -68,7 +68,7 @@ fn unknown_sections_and_keys_are_refused() {
         workers = 1
     a.toml:2: unknown key batch_sise in [train]; did you mean batch_size?
         batch_sise = 1
-    a.toml:2: unknown key logdir in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, hidden, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
+    a.toml:2: unknown key logdir in [train]; it has batch_size, learning_rate, learning_rate_decay, decay_steps, regularization_rate, moving_average_decay, training_steps, model, hidden, layers, input, loss, optimizer, momentum, nesterov, beta1, beta2, epsilon, seed, order
         logdir = "x"
     a.toml:2: unknown key form in [[network.link]]; did you mean from?
         form = "worker 1"
