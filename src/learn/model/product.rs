@@ -73,7 +73,8 @@ impl<'a> Left for Transposed<'a> {
 
     #[inline(always)]
     fn block<const MR: usize>(self, row: usize) -> (&'a [f32], usize) {
-        (&self.0.values()[row..], self.0.stride())
+        // Without rows, there are no values.
+        (self.0.values().get(row..).unwrap_or_default(), self.0.stride())
     }
 
     #[inline(always)]
@@ -326,11 +327,13 @@ impl<F: Left, T: Last, const MR: usize, const NV: usize> Kernel for Tile<'_, '_,
         let zero = lanes.splat(0.0);
         let mut sums = [[zero; NV]; MR];
         let (right, stride) = (L::split(of.right.values()).0, of.right.stride() / L::LANES);
+        // A product without terms has no right operand.
+        let right = right.get(first..).unwrap_or_default();
         let block = of.left.block::<MR>(row);
         let mut n_terms = 0;
         // The loop must not contain a check that panics: the compiler would then copy all sums to
         // memory in each round.
-        for (k, right) in (0..of.left.depth()).zip(right[first..].chunks(stride)) {
+        for (k, right) in (0..of.left.depth()).zip(right.chunks(stride)) {
             let Some(place) = F::place::<MR>(&block, k) else { break };
             let Some(right) = right.first_chunk::<NV>() else { break };
             for i in 0..MR {

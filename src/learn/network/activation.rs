@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(run(Activation::Tanh, 1e-5), 1e-5);
         assert_eq!(run(Activation::Tanh, 0.01), 0.009_999_666);
         assert_eq!(run(Activation::Tanh, 100.0), 1.0);
-        assert_eq!(run(Activation::Gelu, 1.0), 0.841_344_7);
+        assert_eq!(run(Activation::Gelu, 1.0), 0.841_344_8);
         assert_eq!(run(Activation::Gelu, -0.5), -0.154_268_77);
         assert_eq!(run(Activation::Relu, -0.5), 0.0);
         for activation in
