@@ -41,8 +41,8 @@ impl<'a> Left for Plain<'a> {
     fn block<const MR: usize>(self, row: usize) -> [&'a [f32]; MR] {
         // A loop is used, because the closures of `from_fn` and `map` are not always inlined.
         let mut rows: [&[f32]; MR] = [&[]; MR];
-        for i in 0..MR {
-            rows[i] = &self.0.row(row + i)[..self.0.n_columns()];
+        for (i, place) in rows.iter_mut().enumerate() {
+            *place = &self.0.row(row + i)[..self.0.n_columns()];
         }
         rows
     }
@@ -111,10 +111,10 @@ impl<'a> Left for Indexed<'a> {
     #[inline(always)]
     fn block<const MR: usize>(self, row: usize) -> ([&'a [f32]; MR], &'a [u32]) {
         let mut rows: [&[f32]; MR] = [&[]; MR];
-        for i in 0..MR {
+        for (i, place) in rows.iter_mut().enumerate() {
             // All slices have the same length, so one comparison checks the place of an element in
             // all of them.
-            rows[i] = &self.values[self.rows[row + i] as usize..][..self.span];
+            *place = &self.values[self.rows[row + i] as usize..][..self.span];
         }
         (rows, self.terms)
     }
