@@ -45,6 +45,7 @@ pub mod program;
 pub use unisono_audit as audit;
 pub use unisono_certs as certs;
 pub use unisono_config as config;
+pub use unisono_core::network as layers;
 pub use unisono_core::{
     Cut, Floats, Generation, Incarnation, Job, LinkId, Moment, Slot, Step, TaskId,
 };
@@ -52,7 +53,7 @@ pub use unisono_core::{floats, host, ids, protocol, random, time, train_config, 
 pub use unisono_datasets as datasets;
 pub use unisono_files::{checkpoint, disk, losses, run_files};
 pub use unisono_learn::{
-    DataSource, Setup, Workload, WorkloadError, check_model, data, model, training,
+    DataSource, Setup, Workload, WorkloadError, check_model, data, model, network, training,
 };
 pub use unisono_metrics as metrics;
 pub use unisono_net::tcp;
