@@ -89,7 +89,7 @@ pub enum Activation {
     Gelu,
 }
 
-/// What a pooling layer computes.
+/// The value that a pooling layer computes for each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
     /// The largest element of a window.

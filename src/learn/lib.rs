@@ -6,6 +6,9 @@
 #[cfg(test)]
 #[path = "../../tests/support/corpus.rs"]
 mod corpus;
+#[cfg(test)]
+#[path = "../../tests/unit/serial_run.rs"]
+mod serial_run;
 
 mod check;
 pub mod data;

@@ -115,7 +115,7 @@ impl FromStr for Layer {
                 )));
             }
         };
-        keys.finish(&layer)
+        keys.finish(layer)
     }
 }
 
@@ -180,8 +180,8 @@ impl<'a> Keys<'a> {
         self.get(key)?.ok_or_else(|| LayerError(format!("{kind} needs {key}")))
     }
 
-    fn finish(self, layer: &Layer) -> Result<Layer, LayerError> {
-        let Some(key) = self.unread.keys().next() else { return Ok(layer.clone()) };
+    fn finish(self, layer: Layer) -> Result<Layer, LayerError> {
+        let Some(key) = self.unread.keys().next() else { return Ok(layer) };
         let known = match &self.known[..] {
             [] => "it has no keys".to_owned(),
             known => format!("it has {}", known.join(", ")),

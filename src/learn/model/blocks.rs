@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::data::Dataset;
     use crate::model::{Gradient, Model, Variable};
-    use crate::training::reference::Reference;
+    use crate::serial_run::trained;
     use crate::workload::Workload;
     use unisono_config::RunConfig;
 
@@ -166,15 +166,6 @@ mod tests {
             let sizes = [data.train.n_features(), 13, data.train.n_classes()];
             Ok(Blocks { sizes, rate: setup.run().train.regularization_rate })
         });
-        let trained = |workload: &Workload| {
-            let level = crate::model::SimdLevel::detect();
-            let plan = workload.plan(&run, level).expect("a good plan");
-            let mut reference = Reference::new(&plan, plan.initial(None).expect("no file is read"));
-            let losses: Vec<_> = (0..5)
-                .map(|_| reference.update(reference.default_slots()).expect("finite").losses)
-                .collect();
-            (losses, reference.snapshot().clone())
-        };
-        assert_eq!(trained(&blocks), trained(&Workload::built_in()));
+        assert_eq!(trained(&blocks, &run), trained(&Workload::built_in(), &run));
     }
 }

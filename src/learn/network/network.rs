@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::check_model;
     use crate::data::Dataset;
-    use crate::training::reference::Reference;
+    use crate::serial_run::trained;
     use crate::workload::Workload;
     use unisono_config::RunConfig;
     use unisono_core::random::Stream;
@@ -362,19 +362,12 @@ mod tests {
     /// The kernels of the multilayer perceptron are another implementation of the same rules.
     #[test]
     fn dense_layers_with_relu_have_the_bits_of_the_multilayer_perceptron() {
-        let trained = |workload: &Workload| {
-            let mut run = run();
-            run.train.hidden = vec![13, 6];
-            let plan = workload.plan(&run, SimdLevel::detect()).expect("a good plan");
-            let mut reference = Reference::new(&plan, plan.initial(None).expect("no file is read"));
-            let losses: Vec<_> = (0..5)
-                .map(|_| reference.update(reference.default_slots()).expect("finite").losses)
-                .collect();
-            (losses, reference.snapshot().clone())
-        };
+        let mut run = run();
+        run.train.hidden = vec![13, 6];
         let layers = "flatten; dense units=13; relu; dense units=6; relu; dense";
         let built_in = Workload::built_in().with_data(|_| Ok(images()));
-        assert_eq!(trained(&workload(layers, Loss::SoftmaxCrossEntropy)), trained(&built_in));
+        let network = workload(layers, Loss::SoftmaxCrossEntropy);
+        assert_eq!(trained(&network, &run), trained(&built_in, &run));
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Pool {
     pub(crate) fn new(kind: PoolKind, n_channels: usize, windows: Windows) -> Self {
         let mut positions = Vec::new();
         let mut starts = vec![0];
-        for (_, inside) in windows.positions() {
+        for inside in windows.positions() {
             positions.extend(inside.map(|position| position as u32));
             starts.push(positions.len());
         }

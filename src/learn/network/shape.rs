@@ -119,15 +119,15 @@ impl Windows {
         self.vertical.n_out * self.horizontal.n_out
     }
 
-    /// Returns all windows, in row-major order: the number of each, and its positions inside the
-    /// image, in row-major order.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
+    /// Returns the positions of each window that are inside the image. Windows and positions are in
+    /// row-major order.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = impl Iterator<Item = usize>> {
         let Self { vertical, horizontal } = *self;
         (0..self.len()).map(move |window| {
             let rows = vertical.inside(window / horizontal.n_out);
             let columns = horizontal.inside(window % horizontal.n_out);
             let in_row = move |y: usize| columns.clone().map(move |x| y * horizontal.n_in + x);
-            (window, rows.flat_map(in_row))
+            rows.flat_map(in_row)
         })
     }
 }
@@ -160,7 +160,7 @@ mod tests {
         let three = Pair { height: 3, width: 3 };
         let two = Pair { height: 2, width: 2 };
         let windows = Windows::new((3, 4), three, two, Padding::Same).unwrap();
-        let all: Vec<Vec<_>> = windows.positions().map(|(_, inside)| inside.collect()).collect();
+        let all: Vec<Vec<_>> = windows.positions().map(Iterator::collect).collect();
         assert_eq!(
             all,
             [vec![0, 1, 2, 4, 5, 6], vec![2, 3, 6, 7], vec![4, 5, 6, 8, 9, 10], vec![6, 7, 10, 11]]
